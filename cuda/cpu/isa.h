@@ -1,0 +1,63 @@
+// The vector loops of the CPU backend, compiled once for each instruction set and chosen at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace latent_edge {
+
+enum class Activation { none, silu, gelu, quick_gelu, geglu };
+
+// Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
+// addresses all of its rows from one register; 16 more than a power of two, so that they fall on different sets.
+constexpr int64_t kRowStride = 272;
+constexpr int64_t kMaxDepth = 256;  // the deepest block: one panel of the right operand stays in L1
+
+// What happens to a finished tile on its way out: out = residual + act(tile + bias + shift).
+struct Epilogue {
+  const float* bias = nullptr;      // [cols], in the order of the packed columns
+  const float* shift = nullptr;     // [cols], the same for every row: a time embedding
+  const float* residual = nullptr;  // [rows, out cols], rows `ld_out` apart
+  Activation activation = Activation::none;
+};
+
+struct Isa {
+  const char* name;
+  int lanes;  // floats in a vector
+  int mr;     // rows of the micro-kernel's tile
+  int nr;     // columns: two vectors
+
+  // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
+  void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
+  // The same over the first vector of the panel only: j < lanes.
+  void (*half_tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
+  // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates; `cols`
+  // counts both, and out has cols/2.
+  void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
+                 const Epilogue& epilogue);
+  // One row of scores of an online softmax (arXiv:1805.02867): p = exp(s − max), in place; returns Σ p.
+  // `columns` may be padded: s is readable to the next multiple of lanes and the padding becomes 0.
+  float (*exp_row)(float* s, int64_t columns, float max);
+  float (*max_row)(const float* s, int64_t columns);
+  void (*scale_row)(float* x, int64_t n, float factor);
+  // sum[c] += Σ_p (x[p][c] − origin[c]), square[c] += Σ_p (x[p][c] − origin[c])²; rows of x are ld apart.
+  void (*channel_sums)(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin,
+                       float* sum, float* square);
+  // y[p][c] = silu?(x[p][c]·scale[c] + shift[c])
+  void (*affine)(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
+                 const float* scale, const float* shift, bool silu);
+  // y = (x − μ)/sqrt(σ² + eps)·weight + bias over one row.
+  void (*layer_norm_row)(const float* x, float* y, int64_t channels, const float* weight, const float* bias,
+                         float eps);
+  void (*activate)(const float* x, float* y, int64_t n, Activation activation);
+};
+
+extern const Isa kIsaBaseline;
+#if defined(__x86_64__)
+extern const Isa kIsaAvx2;
+extern const Isa kIsaAvx512;
+#endif
+
+// The best one this machine runs; LATENT_EDGE_ISA=avx2|baseline asks for a lesser one (tests).
+const Isa& isa();
+
+}  // namespace latent_edge

@@ -1,0 +1,320 @@
+// The vector loops, written once over GCC's portable vectors and included by one file for each instruction set.
+//
+// Everything here has internal linkage and no standard template is used: an inline function compiled for AVX-512
+// must not be the copy that the linker keeps for a machine without it.
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "isa.h"
+
+namespace latent_edge {
+namespace {
+
+constexpr int kLanes = LE_LANES;
+constexpr int kRows = LE_ROWS;
+constexpr int kColumns = 2 * kLanes;
+
+typedef float Vec __attribute__((vector_size(4 * LE_LANES)));
+typedef int32_t Int __attribute__((vector_size(4 * LE_LANES)));
+typedef float Loose __attribute__((vector_size(4 * LE_LANES), aligned(4), may_alias));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
+inline Vec all(float x) { return x - Vec{}; }
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+// The first n lanes; the others are zero.
+inline Vec load_part(const float* p, int64_t n) {
+  Vec v = {};
+  memcpy(&v, p, static_cast<size_t>(n) * 4);
+  return v;
+}
+inline void store_part(float* p, Vec v, int64_t n) { memcpy(p, &v, static_cast<size_t>(n) * 4); }
+
+inline float sum(Vec v) {
+  float s = 0;
+  for (int i = 0; i < kLanes; i++) s += v[i];
+  return s;
+}
+
+// eˣ to 1 ulp or so: 2ⁿ·e^r with |r| ≤ ln2/2 and a degree-6 polynomial (Taylor's, its last terms refitted).
+// Below −87.3 the result is 0, so that −∞ is a mask.
+inline Vec exp(Vec x) {
+  const Vec low = all(-87.33654f);
+  const Vec y = min(max(x, low), all(88.72283f));
+  const Vec magic = all(12582912.0f);  // 1.5·2²³: adding it rounds to a whole number
+  const Vec shifted = y * 1.44269504f + magic;
+  const Vec n = shifted - magic;
+  const Vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vec p = all(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const Int bits = __builtin_convertvector(n, Int);
+  // In two halves: 2¹²⁸ does not fit into one exponent.
+  const Int half = bits >> 1;
+  const Int first = (half + 127) << 23, second = (bits - half + 127) << 23;
+  const Vec result = p * reinterpret_cast<const Vec&>(first) * reinterpret_cast<const Vec&>(second);
+  return x < low ? Vec{} : result;
+}
+
+// erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).
+inline Vec erf(Vec x) {
+  const Vec c = min(max(x, all(-4.0f)), all(4.0f));
+  const Vec s = c * c;
+  Vec p = all(-2.72614225801306e-10f);
+  p = p * s + 2.77068142495902e-08f;
+  p = p * s - 2.10102402082508e-06f;
+  p = p * s - 5.69250639462346e-05f;
+  p = p * s - 7.34990630326855e-04f;
+  p = p * s - 2.95459980854025e-03f;
+  p = p * s - 1.60960333262415e-02f;
+  Vec q = all(-1.45660718464996e-05f);
+  q = q * s - 2.13374055278905e-04f;
+  q = q * s - 1.68282697438203e-03f;
+  q = q * s - 7.37332916720468e-03f;
+  q = q * s - 1.42647390514189e-02f;
+  return c * p / q;
+}
+
+inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
+inline Vec gelu(Vec x) { return 0.5f * x * (1.0f + erf(x * 0.70710678f)); }
+inline Vec quick_gelu(Vec x) { return x / (1.0f + exp(-1.702f * x)); }
+
+inline Vec apply(Vec x, Activation a) {
+  switch (a) {
+    case Activation::silu:
+      return silu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::quick_gelu:
+      return quick_gelu(x);
+    default:
+      return x;
+  }
+}
+
+// --- matrix product ---------------------------------------------------------------------------------------------
+
+template <int M, int V>
+void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  Vec acc[M][V];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) acc[i][v] = Vec{};
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < depth; k++) {
+    Vec right[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) right[v] = load(b + k * kColumns + v * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++) {
+      const Vec left = all(a[i * kRowStride + k]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; v++) acc[i][v] += left * right[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) {
+      float* p = c + i * ldc + v * kLanes;
+      store(p, accumulate ? load(p) + acc[i][v] : acc[i][v]);
+    }
+}
+
+typedef void (*Tile)(int64_t, const float*, const float*, float*, int64_t, bool);
+
+template <int V>
+inline void dispatch(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  static const Tile by_rows[] = {
+      tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,  tile_of<4, V>,  tile_of<5, V>,  tile_of<6, V>,
+#if LE_ROWS > 6
+      tile_of<7, V>, tile_of<8, V>, tile_of<9, V>,  tile_of<10, V>, tile_of<11, V>, tile_of<12, V>,
+#endif
+#if LE_ROWS > 12
+      tile_of<13, V>, tile_of<14, V>,
+#endif
+  };
+  by_rows[m - 1](depth, a, b, c, ldc, accumulate);
+}
+
+void tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  dispatch<2>(m, depth, a, b, c, ldc, accumulate);
+}
+void half_tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  dispatch<1>(m, depth, a, b, c, ldc, accumulate);
+}
+
+void finish_geglu(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
+                  const Epilogue& e) {
+  for (int64_t i = 0; i < rows; i++) {
+    for (int64_t j = 0; j < cols; j += kColumns) {
+      const float* p = c + i * ldc + j;
+      Vec value = load(p), gate = load(p + kLanes);
+      if (e.bias) value += load(e.bias + j), gate += load(e.bias + j + kLanes);
+      Vec y = value * gelu(gate);
+      const int64_t left = (cols - j) / 2;
+      float* o = out + i * ld_out + j / 2;
+      if (left >= kLanes) {
+        if (e.residual) y += load(e.residual + i * ld_out + j / 2);
+        store(o, y);
+      } else {
+        if (e.residual) y += load_part(e.residual + i * ld_out + j / 2, left);
+        store_part(o, y, left);
+      }
+    }
+  }
+}
+
+void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
+            const Epilogue& e) {
+  if (e.activation == Activation::geglu) return finish_geglu(c, ldc, rows, cols, out, ld_out, e);
+  for (int64_t i = 0; i < rows; i++) {
+    for (int64_t j = 0; j < cols; j += kLanes) {
+      const int64_t left = cols - j;
+      Vec y = load(c + i * ldc + j);
+      if (left >= kLanes) {
+        if (e.bias) y += load(e.bias + j);
+        if (e.shift) y += load(e.shift + j);
+        y = apply(y, e.activation);
+        if (e.residual) y += load(e.residual + i * ld_out + j);
+        store(out + i * ld_out + j, y);
+      } else {
+        if (e.bias) y += load_part(e.bias + j, left);
+        if (e.shift) y += load_part(e.shift + j, left);
+        y = apply(y, e.activation);
+        if (e.residual) y += load_part(e.residual + i * ld_out + j, left);
+        store_part(out + i * ld_out + j, y, left);
+      }
+    }
+  }
+}
+
+// --- softmax ----------------------------------------------------------------------------------------------------
+
+float exp_row(float* s, int64_t columns, float m) {
+  const Vec shift = all(m);
+  Vec total = {};
+  int64_t j = 0;
+  for (; j + kLanes <= columns; j += kLanes) {
+    const Vec p = exp(load(s + j) - shift);
+    store(s + j, p);
+    total += p;
+  }
+  if (j < columns) {
+    Vec p = exp(load(s + j) - shift);
+    for (int i = static_cast<int>(columns - j); i < kLanes; i++) p[i] = 0;
+    store(s + j, p);
+    total += p;
+  }
+  return sum(total);
+}
+
+float max_row(const float* s, int64_t columns) {
+  float best = s[0];
+  int64_t j = 0;
+  if (columns >= kLanes) {
+    Vec m = load(s);
+    for (j = kLanes; j + kLanes <= columns; j += kLanes) m = max(m, load(s + j));
+    for (int i = 0; i < kLanes; i++) best = m[i] > best ? m[i] : best;
+  }
+  for (; j < columns; j++) best = s[j] > best ? s[j] : best;
+  return best;
+}
+
+void scale_row(float* x, int64_t n, float factor) {
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) store(x + j, load(x + j) * factor);
+  for (; j < n; j++) x[j] *= factor;
+}
+
+// --- normalisation ----------------------------------------------------------------------------------------------
+
+void channel_sums(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin, float* sums,
+                  float* squares) {
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    const Vec o = load(origin + c);
+    Vec s = {}, q = {};
+    for (int64_t p = 0; p < positions; p++) {
+      const Vec d = load(x + p * ld + c) - o;
+      s += d;
+      q += d * d;
+    }
+    store(sums + c, load(sums + c) + s);
+    store(squares + c, load(squares + c) + q);
+  }
+  for (; c < channels; c++) {
+    float s = 0, q = 0;
+    for (int64_t p = 0; p < positions; p++) {
+      const float d = x[p * ld + c] - origin[c];
+      s += d;
+      q += d * d;
+    }
+    sums[c] += s;
+    squares[c] += q;
+  }
+}
+
+void affine(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
+            const float* scale, const float* shift, bool with_silu) {
+  for (int64_t p = 0; p < positions; p++) {
+    const float* from = x + p * ld_x;
+    float* to = y + p * ld_y;
+    int64_t c = 0;
+    for (; c + kLanes <= channels; c += kLanes) {
+      const Vec v = load(from + c) * load(scale + c) + load(shift + c);
+      store(to + c, with_silu ? silu(v) : v);
+    }
+    if (c < channels) {
+      const int64_t left = channels - c;
+      const Vec v = load_part(from + c, left) * load_part(scale + c, left) + load_part(shift + c, left);
+      store_part(to + c, with_silu ? silu(v) : v, left);
+    }
+  }
+}
+
+void layer_norm_row(const float* x, float* y, int64_t channels, const float* weight, const float* bias, float eps) {
+  Vec s = {};
+  float tail = 0;
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) s += load(x + c);
+  for (; c < channels; c++) tail += x[c];
+  const float mean = (sum(s) + tail) / static_cast<float>(channels);
+  Vec q = {};
+  tail = 0;
+  for (c = 0; c + kLanes <= channels; c += kLanes) {
+    const Vec d = load(x + c) - mean;
+    q += d * d;
+  }
+  for (; c < channels; c++) tail += (x[c] - mean) * (x[c] - mean);
+  const float scale = 1.0f / sqrtf((sum(q) + tail) / static_cast<float>(channels) + eps);
+  for (c = 0; c + kLanes <= channels; c += kLanes)
+    store(y + c, (load(x + c) - mean) * scale * load(weight + c) + load(bias + c));
+  for (; c < channels; c++) y[c] = (x[c] - mean) * scale * weight[c] + bias[c];
+}
+
+void activate(const float* x, float* y, int64_t n, Activation a) {
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) store(y + j, apply(load(x + j), a));
+  if (j < n) store_part(y + j, apply(load_part(x + j, n - j), a), n - j);
+}
+
+}  // namespace
+
+#define LE_CONCAT_(a, b) a##b
+#define LE_CONCAT(a, b) LE_CONCAT_(a, b)
+extern const Isa LE_CONCAT(kIsa, LE_ISA);
+const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME, kLanes,    kRows,        kColumns, tile,           half_tile, finish,
+                                     exp_row,     max_row,   scale_row,    channel_sums, affine,     layer_norm_row,
+                                     activate};
+
+}  // namespace latent_edge

@@ -1,0 +1,115 @@
+// What an op's CPU file provides, and what it may use. One file an op; registration at the file's end.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace latent_edge {
+
+using Shape = std::vector<int64_t>;
+
+inline int64_t elements(const Shape& s) {
+  int64_t n = 1;
+  for (int64_t d : s) n *= d;
+  return n;
+}
+
+std::string to_string(const Shape& s);  // "[2, 64, 64, 320]"
+
+enum class DType { f32, i32 };
+
+// A tensor in the arena: dense, row-major.
+struct TensorRef {
+  DType dtype = DType::f32;
+  Shape shape;
+  size_t offset = 0;  // bytes
+};
+
+// Checkpoint tensors joined along their first dimension; shape is that of the whole.
+struct WeightRef {
+  std::vector<std::string> names;
+  Shape shape;
+};
+
+using Attr = std::variant<double, bool, std::string, std::vector<double>>;
+
+// One op of a plan. Accessors throw std::runtime_error with what was expected and what came.
+struct OpDesc {
+  std::string op, scope;
+  std::map<std::string, TensorRef> inputs;
+  std::map<std::string, WeightRef> weights;
+  std::map<std::string, Attr> attrs;
+  TensorRef output;
+
+  const TensorRef& input(const char* name) const;            // required
+  const TensorRef* find_input(const char* name) const;       // nullptr where absent
+  const WeightRef& weight(const char* name) const;           // required
+  const WeightRef* find_weight(const char* name) const;      // nullptr where absent
+  int64_t integer(const char* name) const;                   // required attribute, whole number
+  double number(const char* name) const;                     // required attribute
+  bool flag(const char* name) const;                         // absent: false
+  std::string text(const char* name, const char* absent) const;
+  std::vector<int64_t> integers(const char* name) const;     // absent: empty
+};
+
+// 64-byte aligned floats that count towards the device's account.
+struct PackedWeight {
+  float* data = nullptr;
+  size_t floats = 0;
+  ~PackedWeight();
+};
+
+// Weights of a checkpoint. `form` names the layout; the same (names, form) is packed once and shared by all plans.
+class WeightStore {
+ public:
+  virtual ~WeightStore() = default;
+  // fill(raw, packed): raw is the whole joined tensor as float32, row-major, in the checkpoint's layout.
+  virtual std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
+                                                  const std::function<void(const float*, float*)>& fill) = 0;
+  // The tensor as it is.
+  std::shared_ptr<const PackedWeight> raw(const WeightRef& ref) {
+    const size_t n = static_cast<size_t>(elements(ref.shape));
+    return get(ref, "raw", n, [n](const float* src, float* dst) { std::copy(src, src + n, dst); });
+  }
+};
+
+// Runs body(i) for i in [0, n), on all threads; returns when all are done. Not reentrant.
+class ThreadPool {
+ public:
+  virtual ~ThreadPool() = default;
+  virtual int threads() const = 0;
+  // body(index, thread): thread in [0, threads()) is the same within one call of body.
+  virtual void parallel_for(int64_t n, const std::function<void(int64_t, int)>& body) = 0;
+};
+
+// An op bound to its weights. Thread-compatible: run() is only called from the device's one thread.
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual size_t scratch_bytes() const { return 0; }  // shared by all steps of a device, 64-byte aligned
+  virtual void run(char* arena, char* scratch, ThreadPool& pool) const = 0;
+};
+
+struct BindContext {
+  WeightStore& weights;
+  int threads;
+};
+
+// Checks shapes and attributes, packs weights. Throws std::runtime_error; the caller adds the op's name and scope.
+using Bind = std::unique_ptr<Step> (*)(const OpDesc&, BindContext&);
+
+struct Kernel {
+  Bind fast, reference;
+};
+
+// Every op of the CPU backend by name (registry.cc lists them).
+const std::map<std::string, Kernel>& cpu_kernels();
+
+}  // namespace latent_edge

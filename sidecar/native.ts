@@ -1,0 +1,114 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { Plan } from './graph/plan.ts';
+
+/** One device this build of the addon can open. */
+export interface DeviceInfo {
+  /** `cpu`, `cuda:0`, …; `cpu-reference` runs every op's plain loop, the oracle of the tests. */
+  id: string;
+  name: string;
+  /** Instruction set or architecture in use: `avx512`, `avx2`, `neon`, `baseline`, `sm_90`. */
+  arch: string;
+  /** CPU threads; 0 on a GPU. */
+  threads: number;
+  memoryBytes: number;
+}
+
+export interface OpenOptions {
+  device: string;
+  /** CPU threads, 1…256; default: one for each physical core this process may use. */
+  threads?: number;
+  /** Fill each arena with NaN before every run, so that a read of memory no op has written shows. */
+  poison?: boolean;
+}
+
+/** A tensor in a file, by bytes, or in memory (tests, adapters). */
+export type WeightSource =
+  | { name: string; dtype: 'F32' | 'F16' | 'BF16'; shape: number[]; file: string; offset: number }
+  | { name: string; dtype: 'F32'; shape: number[]; data: Float32Array };
+
+/** Bytes, by what they are for. */
+export interface MemoryAccount {
+  weights: number;
+  arenas: number;
+  tensors: number;
+  scratch: number;
+}
+
+/** A buffer that stays on its device: an output of one program that is an input of another. */
+export interface NativeTensor {
+  readonly shape: number[];
+  readonly bytes: number;
+  dispose(): void;
+}
+
+export type InputValue = Float32Array | Int32Array | NativeTensor;
+
+export interface RunOptions {
+  /** Outputs to leave on the device, by name: they come back as NativeTensor. */
+  keep?: string[];
+  /** Stop after this op (index into plan.ops) and return its output alone, named `until`. */
+  until?: number;
+}
+
+export interface NativeProgram {
+  /**
+   * Runs the plan. Inputs are copied in before the promise is returned; every input of the plan must be
+   * given, with exactly its element count. Runs of one device happen in the order of the calls.
+   */
+  run(
+    inputs: Record<string, InputValue>,
+    options?: RunOptions,
+  ): Promise<Record<string, Float32Array | NativeTensor>>;
+  /** Frees the arena after the runs in flight. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+export interface NativeWeights {
+  /** Unmaps the files and drops what was packed, once no program uses it. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+export interface NativeDevice {
+  readonly info: DeviceInfo;
+  memory(): MemoryAccount;
+  /** Maps the files; each tensor is converted and packed when a plan first needs it, then shared. */
+  loadWeights(sources: WeightSource[]): Promise<NativeWeights>;
+  /** Binds a plan to weights: shapes are checked, weights packed, the arena allocated. */
+  compile(plan: Plan, weights: NativeWeights): Promise<NativeProgram>;
+  /** Waits for runs in flight, then frees everything of this device. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** The addon: five verbs (devices, open, loadWeights, compile, run). */
+export interface NativeAddon {
+  devices(): DeviceInfo[];
+  open(options: OpenOptions): Promise<NativeDevice>;
+}
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * Loads the addon on first use.
+ * @throws Error naming the build command when it has not been built.
+ */
+export function native(): NativeAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeAddon {
+  const require = createRequire(import.meta.url);
+  const tried: string[] = [];
+  // From sources (sidecar/) and from the build (dist/sidecar/).
+  for (const up of ['..', '../..']) {
+    const file =
+      process.env.LATENT_EDGE_ADDON ?? fileURLToPath(new URL(`${up}/cuda/build/latent_edge.node`, import.meta.url));
+    if (existsSync(file)) return require(file) as NativeAddon;
+    tried.push(file);
+  }
+  throw new Error(
+    `The native addon is not built: looked for ${tried.join(' and ')}. Build it with: npm run build:native`,
+  );
+}

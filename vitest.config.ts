@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+// Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes).
+const project = (name: string, timeout: number) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: timeout, hookTimeout: timeout },
+});
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [project('unit', 30_000), project('cpu', 120_000), project('edge', 30_000), project('e2e', 180_000)],
+  },
+});
