@@ -8,7 +8,8 @@ namespace latent_edge {
 enum class Activation { none, silu, gelu, quick_gelu, geglu };
 
 // Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
-// addresses all of its rows from one register; 16 more than a power of two, so that they fall on different sets.
+// addresses all of its rows from one register; 16 more than a power of two, so that they fall on different
+// sets.
 constexpr int64_t kRowStride = 272;
 constexpr int64_t kMaxDepth = 256;  // the deepest block: one panel of the right operand stays in L1
 
@@ -29,9 +30,10 @@ struct Isa {
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   // The same over the first vector of the panel only: j < lanes.
-  void (*half_tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
-  // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates; `cols`
-  // counts both, and out has cols/2.
+  void (*half_tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc,
+                    bool accumulate);
+  // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;
+  // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
                  const Epilogue& epilogue);
   // One row of scores of an online softmax (arXiv:1805.02867): p = exp(s − max), in place; returns Σ p.

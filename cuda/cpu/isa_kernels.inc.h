@@ -1,7 +1,8 @@
-// The vector loops, written once over GCC's portable vectors and included by one file for each instruction set.
+// The vector loops, written once over GCC's portable vectors and included by one file for each instruction
+// set.
 //
-// Everything here has internal linkage and no standard template is used: an inline function compiled for AVX-512
-// must not be the copy that the linker keeps for a machine without it.
+// Everything here has internal linkage and no standard template is used: an inline function compiled for
+// AVX-512 must not be the copy that the linker keeps for a machine without it.
 
 #include <math.h>
 #include <stdint.h>
@@ -20,11 +21,23 @@ typedef float Vec __attribute__((vector_size(4 * LE_LANES)));
 typedef int32_t Int __attribute__((vector_size(4 * LE_LANES)));
 typedef float Loose __attribute__((vector_size(4 * LE_LANES), aligned(4), may_alias));
 
-inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Loose*>(p) = v; }
-inline Vec all(float x) { return x - Vec{}; }
-inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
-inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec load(const float* p) {
+  return *reinterpret_cast<const Loose*>(p);
+}
+inline void store(float* p, Vec v) {
+  *reinterpret_cast<Loose*>(p) = v;
+}
+inline Vec all(float x) {
+  return x - Vec{};
+}
+inline Vec max(Vec a, Vec b) {
+  return a > b ? a : b;
+}
+// NaN stays NaN.
+inline Vec clamp(Vec x, Vec low, Vec high) {
+  const Vec y = x < low ? low : x;
+  return y > high ? high : y;
+}
 
 // The first n lanes; the others are zero.
 inline Vec load_part(const float* p, int64_t n) {
@@ -32,7 +45,9 @@ inline Vec load_part(const float* p, int64_t n) {
   memcpy(&v, p, static_cast<size_t>(n) * 4);
   return v;
 }
-inline void store_part(float* p, Vec v, int64_t n) { memcpy(p, &v, static_cast<size_t>(n) * 4); }
+inline void store_part(float* p, Vec v, int64_t n) {
+  memcpy(p, &v, static_cast<size_t>(n) * 4);
+}
 
 inline float sum(Vec v) {
   float s = 0;
@@ -44,7 +59,7 @@ inline float sum(Vec v) {
 // Below −87.3 the result is 0, so that −∞ is a mask.
 inline Vec exp(Vec x) {
   const Vec low = all(-87.33654f);
-  const Vec y = min(max(x, low), all(88.72283f));
+  const Vec y = clamp(x, low, all(88.72283f));
   const Vec magic = all(12582912.0f);  // 1.5·2²³: adding it rounds to a whole number
   const Vec shifted = y * 1.44269504f + magic;
   const Vec n = shifted - magic;
@@ -60,13 +75,13 @@ inline Vec exp(Vec x) {
   // In two halves: 2¹²⁸ does not fit into one exponent.
   const Int half = bits >> 1;
   const Int first = (half + 127) << 23, second = (bits - half + 127) << 23;
-  const Vec result = p * reinterpret_cast<const Vec&>(first) * reinterpret_cast<const Vec&>(second);
+  const Vec result = p * (Vec)first * (Vec)second;
   return x < low ? Vec{} : result;
 }
 
 // erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).
 inline Vec erf(Vec x) {
-  const Vec c = min(max(x, all(-4.0f)), all(4.0f));
+  const Vec c = clamp(x, all(-4.0f), all(4.0f));
   const Vec s = c * c;
   Vec p = all(-2.72614225801306e-10f);
   p = p * s + 2.77068142495902e-08f;
@@ -83,9 +98,15 @@ inline Vec erf(Vec x) {
   return c * p / q;
 }
 
-inline Vec silu(Vec x) { return x / (1.0f + exp(-x)); }
-inline Vec gelu(Vec x) { return 0.5f * x * (1.0f + erf(x * 0.70710678f)); }
-inline Vec quick_gelu(Vec x) { return x / (1.0f + exp(-1.702f * x)); }
+inline Vec silu(Vec x) {
+  return x / (1.0f + exp(-x));
+}
+inline Vec gelu(Vec x) {
+  return 0.5f * x * (1.0f + erf(x * 0.70710678f));
+}
+inline Vec quick_gelu(Vec x) {
+  return x / (1.0f + exp(-1.702f * x));
+}
 
 inline Vec apply(Vec x, Activation a) {
   switch (a) {
@@ -100,7 +121,8 @@ inline Vec apply(Vec x, Activation a) {
   }
 }
 
-// --- matrix product ---------------------------------------------------------------------------------------------
+// --- matrix product
+// ---------------------------------------------------------------------------------------------
 
 template <int M, int V>
 void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
@@ -133,14 +155,26 @@ void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ld
 typedef void (*Tile)(int64_t, const float*, const float*, float*, int64_t, bool);
 
 template <int V>
-inline void dispatch(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+inline void dispatch(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc,
+                     bool accumulate) {
   static const Tile by_rows[] = {
-      tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,  tile_of<4, V>,  tile_of<5, V>,  tile_of<6, V>,
+    tile_of<1, V>,
+    tile_of<2, V>,
+    tile_of<3, V>,
+    tile_of<4, V>,
+    tile_of<5, V>,
+    tile_of<6, V>,
 #if LE_ROWS > 6
-      tile_of<7, V>, tile_of<8, V>, tile_of<9, V>,  tile_of<10, V>, tile_of<11, V>, tile_of<12, V>,
+    tile_of<7, V>,
+    tile_of<8, V>,
+    tile_of<9, V>,
+    tile_of<10, V>,
+    tile_of<11, V>,
+    tile_of<12, V>,
 #endif
 #if LE_ROWS > 12
-      tile_of<13, V>, tile_of<14, V>,
+    tile_of<13, V>,
+    tile_of<14, V>,
 #endif
   };
   by_rows[m - 1](depth, a, b, c, ldc, accumulate);
@@ -198,7 +232,8 @@ void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out,
   }
 }
 
-// --- softmax ----------------------------------------------------------------------------------------------------
+// --- softmax
+// ----------------------------------------------------------------------------------------------------
 
 float exp_row(float* s, int64_t columns, float m) {
   const Vec shift = all(m);
@@ -236,10 +271,11 @@ void scale_row(float* x, int64_t n, float factor) {
   for (; j < n; j++) x[j] *= factor;
 }
 
-// --- normalisation ----------------------------------------------------------------------------------------------
+// --- normalisation
+// ----------------------------------------------------------------------------------------------
 
-void channel_sums(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin, float* sums,
-                  float* squares) {
+void channel_sums(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin,
+                  float* sums, float* squares) {
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) {
     const Vec o = load(origin + c);
@@ -282,7 +318,8 @@ void affine(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positi
   }
 }
 
-void layer_norm_row(const float* x, float* y, int64_t channels, const float* weight, const float* bias, float eps) {
+void layer_norm_row(const float* x, float* y, int64_t channels, const float* weight, const float* bias,
+                    float eps) {
   Vec s = {};
   float tail = 0;
   int64_t c = 0;
@@ -313,8 +350,8 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT_(a, b) a##b
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
-const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME, kLanes,    kRows,        kColumns, tile,           half_tile, finish,
-                                     exp_row,     max_row,   scale_row,    channel_sums, affine,     layer_norm_row,
-                                     activate};
+const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,  kLanes, kRows,          kColumns, tile,
+                                     half_tile,    finish, exp_row,        max_row,  scale_row,
+                                     channel_sums, affine, layer_norm_row, activate};
 
 }  // namespace latent_edge

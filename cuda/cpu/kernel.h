@@ -48,15 +48,15 @@ struct OpDesc {
   std::map<std::string, Attr> attrs;
   TensorRef output;
 
-  const TensorRef& input(const char* name) const;            // required
-  const TensorRef* find_input(const char* name) const;       // nullptr where absent
-  const WeightRef& weight(const char* name) const;           // required
-  const WeightRef* find_weight(const char* name) const;      // nullptr where absent
-  int64_t integer(const char* name) const;                   // required attribute, whole number
-  double number(const char* name) const;                     // required attribute
-  bool flag(const char* name) const;                         // absent: false
+  const TensorRef& input(const char* name) const;        // required
+  const TensorRef* find_input(const char* name) const;   // nullptr where absent
+  const WeightRef& weight(const char* name) const;       // required
+  const WeightRef* find_weight(const char* name) const;  // nullptr where absent
+  int64_t integer(const char* name) const;               // required attribute, whole number
+  double number(const char* name) const;                 // required attribute
+  bool flag(const char* name) const;                     // absent: false
   std::string text(const char* name, const char* absent) const;
-  std::vector<int64_t> integers(const char* name) const;     // absent: empty
+  std::vector<int64_t> integers(const char* name) const;  // absent: empty
 };
 
 // 64-byte aligned floats that count towards the device's account.
@@ -66,12 +66,14 @@ struct PackedWeight {
   ~PackedWeight();
 };
 
-// Weights of a checkpoint. `form` names the layout; the same (names, form) is packed once and shared by all plans.
+// Weights of a checkpoint. `form` names the layout; the same (names, form) is packed once and shared by all
+// plans.
 class WeightStore {
  public:
   virtual ~WeightStore() = default;
   // fill(raw, packed): raw is the whole joined tensor as float32, row-major, in the checkpoint's layout.
-  virtual std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
+  virtual std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form,
+                                                  size_t floats,
                                                   const std::function<void(const float*, float*)>& fill) = 0;
   // The tensor as it is.
   std::shared_ptr<const PackedWeight> raw(const WeightRef& ref) {
@@ -102,7 +104,8 @@ struct BindContext {
   int threads;
 };
 
-// Checks shapes and attributes, packs weights. Throws std::runtime_error; the caller adds the op's name and scope.
+// Checks shapes and attributes, packs weights. Throws std::runtime_error; the caller adds the op's name and
+// scope.
 using Bind = std::unique_ptr<Step> (*)(const OpDesc&, BindContext&);
 
 struct Kernel {

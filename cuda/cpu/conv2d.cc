@@ -1,0 +1,181 @@
+// conv2d: y = conv(upsample?(x ⊕ x2), W) + bias + temb + residual, an implicit product of [N·Ho·Wo, kh·kw·C]
+// and [kh·kw·C, Cout]; ⊕ joins channels (a U-Net's skip connection) without a copy. x [N,H,W,C1], x2
+// [N,H,W,C2], temb [N,Cout], y and residual [N,Ho,Wo,Cout]; weight [Cout,C1+C2,kh,kw], bias [Cout] attrs:
+// stride; padding [top,left,bottom,right]; upsample [H',W']: x is first resized (nearest) to H' in {2H−1, 2H}
+// Bound by arithmetic, but where Cout is small by the copying of patches.
+#include "gemm.h"
+#include "kernels.h"
+
+namespace latent_edge {
+namespace {
+
+struct Conv {
+  TensorRef x, out;
+  std::optional<TensorRef> x2, temb, residual;
+  int64_t images, height, width, c1, c2, channels;  // of the input
+  int64_t in_height, in_width;                      // after upsampling
+  int64_t shift = 0;                                // 1 where it is upsampled: source = position >> shift
+  int64_t kh, kw, stride, top, left, out_height, out_width, out_channels;
+
+  explicit Conv(const OpDesc& op)
+      : x(op.input("x")),
+        out(op.output),
+        x2(optional_input(op, "x2")),
+        temb(optional_input(op, "temb")),
+        residual(optional_input(op, "residual")) {
+    const Shape& s = x.shape;
+    expect(s.size() == 4, "x of four dimensions [N, H, W, C]", s);
+    images = s[0], height = s[1], width = s[2], c1 = s[3], c2 = 0;
+    if (x2) {
+      expect(x2->shape.size() == 4, "x2 of four dimensions [N, H, W, C]", x2->shape);
+      c2 = x2->shape[3];
+      expect_shape("x2", x2->shape, {images, height, width, c2});
+    }
+    channels = c1 + c2;
+    const Shape& w = op.weight("weight").shape;
+    expect(w.size() == 4 && w[1] == channels, "weight [Cout, " + std::to_string(channels) + ", kh, kw]", w);
+    out_channels = w[0], kh = w[2], kw = w[3];
+    if (const WeightRef* bias = op.find_weight("bias")) expect_shape("bias", bias->shape, {out_channels});
+
+    in_height = height, in_width = width;
+    if (const auto to = op.integers("upsample"); !to.empty()) {
+      expect(to.size() == 2 && (to[0] + 1) / 2 == height && (to[1] + 1) / 2 == width,
+             "upsample to twice the size of x, or one less", to);
+      in_height = to[0], in_width = to[1], shift = 1;
+    }
+    stride = op.integer("stride");
+    const auto padding = op.integers("padding");
+    expect(padding.size() == 4, "padding [top, left, bottom, right]", padding);
+    expect(stride >= 1, "stride of at least 1", {stride});
+    top = padding[0], left = padding[1];
+    out_height = (in_height + top + padding[2] - kh) / stride + 1;
+    out_width = (in_width + left + padding[3] - kw) / stride + 1;
+    expect_shape("output", out.shape, {images, out_height, out_width, out_channels});
+    if (temb) expect_shape("temb", temb->shape, {images, out_channels});
+    if (residual) expect_shape("residual", residual->shape, out.shape);
+  }
+  int64_t pixels() const { return out_height * out_width; }
+};
+
+class Fast : public Step {
+ public:
+  Fast(const OpDesc& op, BindContext& context)
+      : p_(op),
+        tiling_(p_.images * p_.pixels(), packed_columns(p_.out_channels), p_.kh * p_.kw * p_.channels,
+                context.threads),
+        threads_(context.threads) {
+    const int64_t taps = p_.kh * p_.kw, channels = p_.channels, n = p_.out_channels;
+    // Depth runs over taps, then channels: consecutive depths are consecutive in NHWC memory.
+    weight_ = context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
+                                  [=](const float* w, float* packed) {
+                                    pack_panels(n, taps * channels, packed, [=](int64_t column, int64_t d) {
+                                      return w[(column * channels + d % channels) * taps + d / channels];
+                                    });
+                                  });
+    if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
+  }
+
+  size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
+
+  void run(char* arena, char* scratch, ThreadPool& pool) const override {
+    const Source source{p_, floats(arena, p_.x), floats(arena, p_.x2)};
+    const float *temb = floats(arena, p_.temb), *residual = floats(arena, p_.residual);
+    float* y = floats(arena, p_.out);
+    const int64_t ld = p_.out_channels, pixels = p_.pixels();
+    gemm(
+        tiling_, weight_->data, scratch, pool,
+        [&](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
+          for (int64_t i = 0; i < rows; i++) source.copy(row + i, k0, depth, to + i * kRowStride);
+        },
+        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+          // Rows of one image at a time: the time embedding changes with the image.
+          for (int64_t done = 0; done < rows;) {
+            const int64_t first = row + done, image = first / pixels;
+            const int64_t count = temb ? std::min(rows - done, (image + 1) * pixels - first) : rows;
+            const int64_t at = first * ld + col;
+            Epilogue e;
+            e.bias = bias_ ? bias_->data + col : nullptr;
+            e.shift = temb ? temb + image * ld + col : nullptr;
+            e.residual = residual ? residual + at : nullptr;
+            isa().finish(tile + done * ldc, ldc, count, std::min(cols, ld - col), y + at, ld, e);
+            done += count;
+          }
+        });
+  }
+
+ private:
+  struct Source {
+    const Conv& p;
+    const float *x, *x2;
+
+    // Depths k0 … k0+depth of the patch under output pixel `row`; zeros outside of the image.
+    void copy(int64_t row, int64_t k0, int64_t depth, float* to) const {
+      const int64_t ox = row % p.out_width, oy = row / p.out_width % p.out_height;
+      const int64_t image = row / (p.out_width * p.out_height);
+      int64_t tap = k0 / p.channels, c = k0 % p.channels;
+      while (depth > 0) {
+        const int64_t iy = oy * p.stride - p.top + tap / p.kw, ix = ox * p.stride - p.left + tap % p.kw;
+        const bool inside = iy >= 0 && iy < p.in_height && ix >= 0 && ix < p.in_width;
+        const int64_t pixel = (image * p.height + (iy >> p.shift)) * p.width + (ix >> p.shift);
+        for (; c < p.channels && depth > 0;) {
+          const bool first = c < p.c1;
+          const int64_t n = std::min(depth, (first ? p.c1 : p.channels) - c);
+          if (!inside)
+            std::memset(to, 0, n * sizeof(float));
+          else
+            std::memcpy(to, first ? x + pixel * p.c1 + c : x2 + pixel * p.c2 + (c - p.c1), n * sizeof(float));
+          to += n, c += n, depth -= n;
+        }
+        c = 0, tap++;
+      }
+    }
+  };
+
+  Conv p_;
+  GemmTiling tiling_;
+  int threads_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+class Reference : public Step {
+ public:
+  Reference(const OpDesc& op, BindContext& context)
+      : p_(op), weight_(context.weights.raw(op.weight("weight"))) {
+    if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
+  }
+  void run(char* arena, char*, ThreadPool&) const override {
+    const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
+    const float *temb = floats(arena, p_.temb), *residual = floats(arena, p_.residual);
+    float* y = floats(arena, p_.out);
+    const auto at = [&](int64_t n, int64_t iy, int64_t ix, int64_t c) -> double {
+      if (iy < 0 || iy >= p_.in_height || ix < 0 || ix >= p_.in_width) return 0;
+      const int64_t pixel = (n * p_.height + (iy >> p_.shift)) * p_.width + (ix >> p_.shift);
+      return c < p_.c1 ? x[pixel * p_.c1 + c] : x2[pixel * p_.c2 + c - p_.c1];
+    };
+    for (int64_t n = 0; n < p_.images; n++)
+      for (int64_t oy = 0; oy < p_.out_height; oy++)
+        for (int64_t ox = 0; ox < p_.out_width; ox++)
+          for (int64_t o = 0; o < p_.out_channels; o++) {
+            double s = bias_ ? bias_->data[o] : 0.0;
+            for (int64_t c = 0; c < p_.channels; c++)
+              for (int64_t ky = 0; ky < p_.kh; ky++)
+                for (int64_t kx = 0; kx < p_.kw; kx++)
+                  s += at(n, oy * p_.stride - p_.top + ky, ox * p_.stride - p_.left + kx, c) *
+                       weight_->data[((o * p_.channels + c) * p_.kh + ky) * p_.kw + kx];
+            const int64_t i = ((n * p_.out_height + oy) * p_.out_width + ox) * p_.out_channels + o;
+            if (temb) s += temb[n * p_.out_channels + o];
+            if (residual) s += residual[i];
+            y[i] = static_cast<float>(s);
+          }
+  }
+
+ private:
+  Conv p_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+}  // namespace
+
+const Kernel kConv2d = kernel_of<Fast, Reference>();
+
+}  // namespace latent_edge

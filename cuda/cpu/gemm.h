@@ -1,0 +1,86 @@
+// Matrix product with packed weights: out[m][n] = finish(Σ_k left[m][k]·right[k][n]).
+//
+// The right operand (weights, [n][k] in the checkpoint) is packed once into panels of nr columns, each
+// [k][nr]. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
+// convolution). A task is a tile of the output; it copies mc × kc of the left operand into L2, sweeps the
+// panels of its columns over it, adds up over k in a private tile of floats, and finishes that tile once.
+// After Goto and van de Geijn, doi:10.1145/1356052.1356053.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "isa.h"
+#include "kernel.h"
+
+namespace latent_edge {
+
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+inline int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+// `floats` rounded up to whole cache lines.
+inline int64_t lines(int64_t floats) {
+  return round_up(floats, 16);
+}
+
+struct GemmTiling {
+  int64_t m, n, k;     // n: packed columns (a multiple of nr)
+  int64_t mc, nc, kc;  // one task's rows and columns, and the depth it takes at a time
+
+  GemmTiling(int64_t m, int64_t n, int64_t k, int threads) : m(m), n(n), k(k) {
+    const int64_t mr = isa().mr, nr = isa().nr;
+    kc = ceil_div(k, ceil_div(k, kMaxDepth));
+    mc = std::min(round_up(m, mr), 224 / mr * mr);
+    nc = std::min(n, 320 / nr * nr);
+    // Enough tasks to keep every thread busy to the end.
+    const auto tasks = [&] { return ceil_div(m, mc) * ceil_div(n, nc); };
+    while (threads > 1 && tasks() < 4 * threads && nc > 2 * nr) nc = round_up(nc / 2, nr);
+    while (threads > 1 && tasks() < 4 * threads && mc > 2 * mr) mc = round_up(mc / 2, mr);
+  }
+  int64_t scratch_floats() const { return lines(mc * kRowStride) + lines(mc * nc); }  // of one thread
+};
+
+// Packs w [n][k] (or any layout, through `at`) into panels. at(n, k) is the weight of column n at depth k.
+template <class At>
+void pack_panels(int64_t n, int64_t k, float* packed, At at) {
+  const int64_t nr = isa().nr;
+  for (int64_t n0 = 0; n0 < n; n0 += nr)
+    for (int64_t d = 0; d < k; d++)
+      for (int64_t j = 0; j < nr; j++) *packed++ = n0 + j < n ? at(n0 + j, d) : 0.0f;
+}
+inline int64_t packed_columns(int64_t n) {
+  return round_up(n, isa().nr);
+}
+
+// pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
+// finish(row, rows, col, cols, tile, ldc): the finished tile.
+template <class Pack, class Finish>
+void gemm(const GemmTiling& t, const float* right, char* scratch, ThreadPool& pool, Pack pack,
+          Finish finish) {
+  const Isa& v = isa();
+  const int64_t column_tiles = ceil_div(t.n, t.nc);
+  float* base = reinterpret_cast<float*>(scratch);
+  pool.parallel_for(ceil_div(t.m, t.mc) * column_tiles, [&](int64_t task, int thread) {
+    float* left = base + thread * t.scratch_floats();
+    float* tile = left + lines(t.mc * kRowStride);
+    const int64_t row = task / column_tiles * t.mc, rows = std::min(t.mc, t.m - row);
+    const int64_t col = task % column_tiles * t.nc, cols = std::min(t.nc, t.n - col);
+    for (int64_t k0 = 0; k0 < t.k; k0 += t.kc) {
+      const int64_t depth = std::min(t.kc, t.k - k0);
+      pack(row, rows, k0, depth, left);
+      for (int64_t j = 0; j < cols; j += v.nr) {
+        const float* panel = right + (col + j) * t.k + k0 * v.nr;
+        for (int64_t i = 0; i < rows; i += v.mr)
+          v.tile(static_cast<int>(std::min<int64_t>(v.mr, rows - i)), depth, left + i * kRowStride, panel,
+                 tile + i * t.nc + j, t.nc, k0 > 0);
+      }
+    }
+    finish(row, rows, col, cols, tile, t.nc);
+  });
+}
+
+}  // namespace latent_edge

@@ -1,0 +1,163 @@
+// group_norm: y = silu?((x − μ)·rsqrt(σ² + eps)·weight + bias), arXiv:1803.08494
+// μ, σ² over each (n, group): all positions × C/G channels. x [N,...,C1] ⊕ x2 [N,...,C2] → y [N,...,C1+C2];
+// weight, bias [C]. Sums are taken about each channel's first value, in float32 over a block of positions and
+// in float64 above that: no cancellation where |μ| ≫ σ. Reads x twice, writes y once: bound by bandwidth.
+#include <cmath>
+
+#include "gemm.h"
+#include "kernels.h"
+
+namespace latent_edge {
+namespace {
+
+struct Norm {
+  TensorRef x, out;
+  std::optional<TensorRef> x2;
+  int64_t images, positions, c1, c2, channels, groups;
+  double eps;
+  bool silu;
+
+  explicit Norm(const OpDesc& op)
+      : x(op.input("x")),
+        out(op.output),
+        x2(optional_input(op, "x2")),
+        groups(op.integer("groups")),
+        eps(op.number("eps")),
+        silu(op.flag("silu")) {
+    expect(x.shape.size() >= 2, "x of at least two dimensions [N, ..., C]", x.shape);
+    images = x.shape.front(), c1 = x.shape.back(), c2 = x2 ? x2->shape.back() : 0;
+    positions = elements(x.shape) / (images * c1), channels = c1 + c2;
+    Shape want = x.shape;
+    if (x2) want.back() = c2, expect_shape("x2", x2->shape, want);
+    want.back() = channels;
+    expect_shape("output", out.shape, want);
+    expect_shape("weight", op.weight("weight").shape, {channels});
+    expect_shape("bias", op.weight("bias").shape, {channels});
+    expect(groups >= 1 && channels % groups == 0,
+           "groups that divide " + std::to_string(channels) + " channels", {groups});
+  }
+};
+
+class Fast : public Step {
+ public:
+  Fast(const OpDesc& op, BindContext& context)
+      : p_(op),
+        weight_(context.weights.raw(op.weight("weight"))),
+        bias_(context.weights.raw(op.weight("bias"))) {
+    blocks_ = ceil_div(p_.positions, kBlock);
+  }
+
+  size_t scratch_bytes() const override { return p_.images * (blocks_ + 1) * 2 * width() * sizeof(float); }
+
+  void run(char* arena, char* scratch, ThreadPool& pool) const override {
+    const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
+    float* y = floats(arena, p_.out);
+    float* partial = reinterpret_cast<float*>(scratch);            // [images][blocks][sum, square][width]
+    float* factors = partial + p_.images * blocks_ * 2 * width();  // [images][scale, shift][width]
+    const auto each = [&](int64_t task, auto body) {  // the two sources of one block of positions
+      const int64_t image = task / blocks_, first = task % blocks_ * kBlock;
+      const int64_t count = std::min(kBlock, p_.positions - first), row = image * p_.positions;
+      body(image, x, row, first, count, p_.c1, int64_t{0});
+      if (x2) body(image, x2, row, first, count, p_.c2, p_.c1);
+    };
+    pool.parallel_for(p_.images * blocks_, [&](int64_t task, int) {
+      float* sums = partial + task * 2 * width();
+      std::fill(sums, sums + 2 * width(), 0.0f);
+      each(task,
+           [&](int64_t, const float* from, int64_t row, int64_t first, int64_t count, int64_t c, int64_t at) {
+             isa().channel_sums(from + (row + first) * c, c, count, c, from + row * c, sums + at,
+                                sums + width() + at);
+           });
+    });
+    pool.parallel_for(p_.images, [&](int64_t image, int) {
+      combine(image, x, x2, partial + image * blocks_ * 2 * width(), factors + image * 2 * width());
+    });
+    pool.parallel_for(p_.images * blocks_, [&](int64_t task, int) {
+      each(task, [&](int64_t image, const float* from, int64_t row, int64_t first, int64_t count, int64_t c,
+                     int64_t at) {
+        const float* scale = factors + image * 2 * width() + at;
+        isa().affine(from + (row + first) * c, c, y + (row + first) * p_.channels + at, p_.channels, count, c,
+                     scale, scale + width(), p_.silu);
+      });
+    });
+  }
+
+ private:
+  static constexpr int64_t kBlock = 128;  // positions
+  int64_t width() const { return lines(p_.channels); }
+
+  // Channel sums to the scale and shift of each channel.
+  void combine(int64_t image, const float* x, const float* x2, const float* partial, float* factors) const {
+    const int64_t size = p_.channels / p_.groups, row = image * p_.positions;
+    const double n = static_cast<double>(p_.positions);
+    std::vector<double> mean(size), spread(size);
+    for (int64_t g = 0; g < p_.groups; g++) {
+      double group_mean = 0, variance = 0;
+      for (int64_t i = 0; i < size; i++) {
+        const int64_t c = g * size + i;
+        double s = 0, q = 0;
+        for (int64_t b = 0; b < blocks_; b++)
+          s += partial[b * 2 * width() + c], q += partial[(b * 2 + 1) * width() + c];
+        const double origin = c < p_.c1 ? x[row * p_.c1 + c] : x2[row * p_.c2 + c - p_.c1];
+        mean[i] = origin + s / n, spread[i] = q / n - (s / n) * (s / n);
+        group_mean += mean[i] / size;
+      }
+      for (int64_t i = 0; i < size; i++)
+        variance += (spread[i] + (mean[i] - group_mean) * (mean[i] - group_mean)) / size;
+      const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + p_.eps);
+      for (int64_t i = 0; i < size; i++) {
+        const int64_t c = g * size + i;
+        factors[c] = static_cast<float>(inverse * weight_->data[c]);
+        factors[width() + c] = static_cast<float>(bias_->data[c] - group_mean * inverse * weight_->data[c]);
+      }
+    }
+  }
+
+  Norm p_;
+  int64_t blocks_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+class Reference : public Step {
+ public:
+  Reference(const OpDesc& op, BindContext& context)
+      : p_(op),
+        weight_(context.weights.raw(op.weight("weight"))),
+        bias_(context.weights.raw(op.weight("bias"))) {}
+  void run(char* arena, char*, ThreadPool&) const override {
+    const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
+    float* y = floats(arena, p_.out);
+    const int64_t size = p_.channels / p_.groups;
+    const auto at = [&](int64_t row, int64_t c) -> double {
+      return c < p_.c1 ? x[row * p_.c1 + c] : x2[row * p_.c2 + c - p_.c1];
+    };
+    for (int64_t n = 0; n < p_.images; n++)
+      for (int64_t g = 0; g < p_.groups; g++) {
+        const int64_t first = n * p_.positions, count = p_.positions * size;
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < count; i++) mean += at(first + i / size, g * size + i % size);
+        mean /= count;
+        for (int64_t i = 0; i < count; i++) {
+          const double d = at(first + i / size, g * size + i % size) - mean;
+          variance += d * d;
+        }
+        const double inverse = 1 / std::sqrt(variance / count + p_.eps);
+        for (int64_t i = 0; i < count; i++) {
+          const int64_t row = first + i / size, c = g * size + i % size;
+          const double v = (at(row, c) - mean) * inverse * weight_->data[c] + bias_->data[c];
+          y[row * p_.channels + c] =
+              static_cast<float>(p_.silu ? reference_activation(v, Activation::silu) : v);
+        }
+      }
+  }
+
+ private:
+  Norm p_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+}  // namespace
+
+const Kernel kGroupNorm = kernel_of<Fast, Reference>();
+
+}  // namespace latent_edge

@@ -1,0 +1,135 @@
+// linear: y = act(x·Wᵀ + bias) + residual;  geglu: y = (x·Vᵀ + b)·gelu(x·Gᵀ + c), arXiv:2002.05202
+// x [..., K]; weight [N, K], its rows several checkpoint tensors where they are packed (q, k, v); bias [N]
+// y, residual [..., N]; with geglu N counts values then gates, and y is [..., N/2]
+// Bound by arithmetic from a few rows on; at M < 8 by reading W.
+#include "gemm.h"
+#include "kernels.h"
+
+namespace latent_edge {
+namespace {
+
+struct Linear {
+  TensorRef x, out;
+  std::optional<TensorRef> residual;
+  Activation activation;
+  int64_t m, n, k, out_columns;
+
+  explicit Linear(const OpDesc& op)
+      : x(op.input("x")),
+        out(op.output),
+        residual(optional_input(op, "residual")),
+        activation(activation_of(op.text("activation", "none"))) {
+    const Shape& w = op.weight("weight").shape;
+    expect(w.size() == 2 && w[1] > 0, "weight of two dimensions", w);
+    n = w[0], k = w[1], m = elements(x.shape) / k;
+    expect(!x.shape.empty() && x.shape.back() == k, "x of " + std::to_string(k) + " channels", x.shape);
+    out_columns = activation == Activation::geglu ? n / 2 : n;
+    expect(activation != Activation::geglu || n % 2 == 0, "weight of an even number of rows for geglu", w);
+    Shape want = x.shape;
+    want.back() = out_columns;
+    expect_shape("output", out.shape, want);
+    if (const WeightRef* bias = op.find_weight("bias")) expect_shape("bias", bias->shape, {n});
+    if (residual) expect_shape("residual", residual->shape, want);
+  }
+};
+
+class Fast : public Step {
+ public:
+  Fast(const OpDesc& op, BindContext& context)
+      : p_(op),
+        tiling_(p_.m, packed_columns(order_size()), p_.k, context.threads),
+        threads_(context.threads) {
+    const bool gated = p_.activation == Activation::geglu;
+    const int64_t n = p_.n, k = p_.k, half = n / 2, nr = isa().nr, columns = order_size();
+    // With geglu a panel holds nr/2 values and then their gates, so that one tile has both.
+    const auto source = [=](int64_t column) -> int64_t {
+      if (!gated) return column;
+      const int64_t j = column % nr, unit = column / nr * (nr / 2) + j % (nr / 2);
+      return unit >= half ? -1 : j < nr / 2 ? unit : half + unit;
+    };
+    const std::string form = gated ? "panels.geglu" : "panels";
+    weight_ = context.weights.get(op.weight("weight"), form, packed_columns(columns) * k,
+                                  [=](const float* w, float* packed) {
+                                    pack_panels(columns, k, packed, [=](int64_t column, int64_t d) {
+                                      const int64_t row = source(column);
+                                      return row < 0 ? 0.0f : w[row * k + d];
+                                    });
+                                  });
+    if (const WeightRef* bias = op.find_weight("bias"))
+      bias_ = context.weights.get(*bias, gated ? "columns.geglu" : "raw", columns,
+                                  [=](const float* b, float* to) {
+                                    for (int64_t i = 0; i < columns; i++)
+                                      to[i] = source(i) < 0 ? 0.0f : b[source(i)];
+                                  });
+  }
+
+  size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
+
+  void run(char* arena, char* scratch, ThreadPool& pool) const override {
+    const float* x = floats(arena, p_.x);
+    const float* residual = floats(arena, p_.residual);
+    float* y = floats(arena, p_.out);
+    const int64_t k = p_.k, ld = p_.out_columns, shrink = p_.activation == Activation::geglu ? 2 : 1;
+    gemm(
+        tiling_, weight_->data, scratch, pool,
+        [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
+          for (int64_t i = 0; i < rows; i++)
+            std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
+        },
+        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+          const int64_t at = row * ld + col / shrink;
+          Epilogue e;
+          e.bias = bias_ ? bias_->data + col : nullptr;
+          e.residual = residual ? residual + at : nullptr;
+          e.activation = p_.activation;
+          isa().finish(tile, ldc, rows, std::min(cols, shrink * ld - col), y + at, ld, e);
+        });
+  }
+
+ private:
+  // Columns before padding to whole panels; with geglu padding falls inside each half of the last panel.
+  int64_t order_size() const {
+    return p_.activation == Activation::geglu ? ceil_div(p_.n / 2, isa().nr / 2) * isa().nr : p_.n;
+  }
+
+  Linear p_;
+  GemmTiling tiling_;
+  int threads_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+class Reference : public Step {
+ public:
+  Reference(const OpDesc& op, BindContext& context)
+      : p_(op), weight_(context.weights.raw(op.weight("weight"))) {
+    if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
+  }
+  void run(char* arena, char*, ThreadPool&) const override {
+    const float *x = floats(arena, p_.x), *residual = floats(arena, p_.residual);
+    float* y = floats(arena, p_.out);
+    const auto dot = [&](int64_t row, int64_t n) {
+      double s = bias_ ? bias_->data[n] : 0.0;
+      for (int64_t d = 0; d < p_.k; d++)
+        s += static_cast<double>(x[row * p_.k + d]) * weight_->data[n * p_.k + d];
+      return s;
+    };
+    for (int64_t i = 0; i < p_.m; i++)
+      for (int64_t j = 0; j < p_.out_columns; j++) {
+        double v = p_.activation == Activation::geglu
+                       ? dot(i, j) * reference_activation(dot(i, j + p_.out_columns), Activation::gelu)
+                       : reference_activation(dot(i, j), p_.activation);
+        const int64_t at = i * p_.out_columns + j;
+        y[at] = static_cast<float>(residual ? v + residual[at] : v);
+      }
+  }
+
+ private:
+  Linear p_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+}  // namespace
+
+const Kernel kLinear = kernel_of<Fast, Reference>();
+
+}  // namespace latent_edge
