@@ -1,0 +1,19 @@
+// Checkpoint element types to float32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace latent_edge {
+
+enum class Element { f32, f16, bf16 };
+
+inline size_t element_bytes(Element e) {
+  return e == Element::f32 ? 4 : 2;
+}
+
+// Converts n elements at any alignment; exact. Returns the index of the first NaN or infinity, n where none
+// is.
+size_t to_float32(Element from, const void* source, float* to, size_t n);
+
+}  // namespace latent_edge

@@ -1,0 +1,93 @@
+#include "device.h"
+
+#include "../cpu/isa.h"
+#include "cuda_devices.h"
+#include "topology.h"
+
+namespace latent_edge {
+
+std::vector<DeviceInfo> list_devices() {
+  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, usable_cores(), physical_memory()};
+  DeviceInfo reference = cpu;
+  reference.id = "cpu-reference";
+  std::vector<DeviceInfo> devices = {cpu, reference};
+  for (CudaDevice& gpu : cuda_devices())
+    devices.push_back({"cuda:" + std::to_string(gpu.index), gpu.name, gpu.arch, 0, gpu.memory_bytes});
+  return devices;
+}
+
+Device::Device(DeviceInfo info, CompileOptions options, Deliver deliver)
+    : info(std::move(info)), options_(options), deliver_(std::move(deliver)), pool_(this->info.threads) {
+  thread_ = std::thread([this] { loop(); });
+}
+
+void Device::post(std::unique_ptr<Job> job) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void Device::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  queue_.clear();
+}
+
+void Device::loop() {
+  for (;;) {
+    std::unique_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+      if (stop_) return;
+      job = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    job->run();
+    deliver_(std::move(job));
+  }
+}
+
+std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources) {
+  auto weights = std::make_shared<Weights>(account, pool_);
+  weights->load(std::move(sources));
+  track(weights);
+  return weights;
+}
+
+std::shared_ptr<Program> Device::compile(PlanDesc plan, Weights& weights) {
+  struct DropStaging {
+    Weights& weights;
+    ~DropStaging() { weights.drop_staging(); }
+  } drop{weights};
+  auto program = std::make_shared<Program>(std::move(plan), weights, pool_, scratch_, account, options_);
+  track(program);
+  return program;
+}
+
+void Device::run(Program& program, RunRequest& request) {
+  program.run(request, stop_);
+  for (const ProgramOutput& output : request.outputs)
+    if (output.tensor) track(output.tensor);
+}
+
+void Device::release_all() {
+  for (const auto& weak : resources_)
+    if (const std::shared_ptr<Resource> resource = weak.lock()) resource->release();
+  resources_.clear();
+}
+
+void Device::track(std::weak_ptr<Resource> resource) {
+  // Forgets the dead when the list would grow, so that it stays as long as twice what lives.
+  if (resources_.size() == resources_.capacity())
+    std::erase_if(resources_, [](const std::weak_ptr<Resource>& r) { return r.expired(); });
+  resources_.push_back(std::move(resource));
+}
+
+}  // namespace latent_edge

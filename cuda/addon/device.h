@@ -1,0 +1,79 @@
+// A CPU device: one serial thread that binds and runs plans, its pool, and everything they allocate.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "account.h"
+#include "program.h"
+#include "resource.h"
+#include "scratch.h"
+#include "thread_pool.h"
+
+namespace latent_edge {
+
+struct DeviceInfo {
+  std::string id, name, arch;
+  int threads = 0;
+  int64_t memory_bytes = 0;
+};
+
+// Every device that this build can open or that this machine has.
+std::vector<DeviceInfo> list_devices();
+
+struct Job {
+  virtual ~Job() = default;
+  virtual void run() = 0;  // on the device's thread; must not throw
+};
+
+class Device {
+ public:
+  using Deliver = std::function<void(std::unique_ptr<Job>)>;
+
+  // `deliver` takes each job that has run, on the device's thread.
+  Device(DeviceInfo info, CompileOptions options, Deliver deliver);
+  ~Device() { stop(); }
+
+  // Jobs run in the order of the calls.
+  void post(std::unique_ptr<Job> job);
+
+  // Ends the thread: the job that runs is left to finish, a program's run at its next op; those that wait are
+  // forgotten. Idempotent.
+  void stop();
+
+  // The following are for jobs.
+
+  std::shared_ptr<Weights> load(std::vector<WeightSource> sources);
+  std::shared_ptr<Program> compile(PlanDesc plan, Weights& weights);
+  void run(Program& program, RunRequest& request);
+  // Releases whatever is still alive.
+  void release_all();
+
+  const DeviceInfo info;
+  const std::shared_ptr<Account> account = std::make_shared<Account>();
+
+ private:
+  void loop();
+  void track(std::weak_ptr<Resource> resource);
+
+  const CompileOptions options_;
+  const Deliver deliver_;
+  SpinningThreadPool pool_;
+  Scratch scratch_{account};
+  std::vector<std::weak_ptr<Resource>> resources_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::unique_ptr<Job>> queue_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace latent_edge

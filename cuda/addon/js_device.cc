@@ -1,0 +1,117 @@
+#include "js_classes.h"
+#include "js_plan.h"
+
+namespace latent_edge {
+
+namespace {
+
+Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("id", device.id);
+  object.Set("name", device.name);
+  object.Set("arch", device.arch);
+  object.Set("threads", device.threads);
+  object.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+  return object;
+}
+
+DeviceInfo find_device(Napi::Env env, const std::string& id) {
+  std::string known;
+  const bool cuda = id.rfind("cuda:", 0) == 0;
+  for (DeviceInfo& device : list_devices()) {
+    if (device.id == id && !cuda) return device;
+    known += (known.empty() ? "" : ", ") + device.id;
+  }
+  if (cuda)
+    throw Napi::Error::New(
+        env, "Cannot open " + id + ": this build has no CUDA kernels; this machine has " + known);
+  throw Napi::RangeError::New(env, "Unknown device \"" + id + "\": this machine has " + known);
+}
+
+}  // namespace
+
+Napi::Function JsDevice::define(Napi::Env env) {
+  return DefineClass(
+      env, "NativeDevice",
+      {InstanceAccessor<&JsDevice::info>("info"), InstanceMethod<&JsDevice::memory>("memory"),
+       InstanceMethod<&JsDevice::load_weights>("loadWeights"), InstanceMethod<&JsDevice::compile>("compile"),
+       InstanceMethod<&JsDevice::dispose>("dispose")});
+}
+
+Napi::Value JsDevice::devices(const Napi::CallbackInfo& info) {
+  const std::vector<DeviceInfo> devices = list_devices();
+  Napi::Array list = Napi::Array::New(info.Env(), devices.size());
+  for (size_t i = 0; i < devices.size(); i++)
+    list.Set(static_cast<uint32_t>(i), to_js(info.Env(), devices[i]));
+  return list;
+}
+
+Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return promised(env, [&]() -> Napi::Value {
+    const Field options(info[0], "options");
+    const std::string id = options["device"].text();
+    const Field threads = options["threads"], poison = options["poison"];
+    CompileOptions compile;
+    compile.reference = id == "cpu-reference";
+    compile.poison = !poison.absent() && poison.boolean();
+    const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
+    DeviceInfo device = find_device(env, id);
+    if (asked > 0) device.threads = asked;
+
+    auto session = Session::open(env, std::move(device), compile);
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(make_object<Device>(env, Classes::of(env).device, {std::move(session), nullptr}));
+    return deferred.Promise();
+  });
+}
+
+JsDevice::JsDevice(const Napi::CallbackInfo& info)
+    : ObjectWrap(info), session_(Made<Device>::from(info, "open").session) {}
+
+Napi::Value JsDevice::info(const Napi::CallbackInfo& info) {
+  return to_js(info.Env(), session_->device().info);
+}
+
+Napi::Value JsDevice::memory(const Napi::CallbackInfo& info) {
+  const Account& account = *session_->device().account;
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("weights", static_cast<double>(account.weights));
+  object.Set("arenas", static_cast<double>(account.arenas));
+  object.Set("tensors", static_cast<double>(account.tensors));
+  object.Set("scratch", static_cast<double>(account.scratch));
+  return object;
+}
+
+Napi::Value JsDevice::load_weights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return promised(env, [&] {
+    session_->check_open(env);
+    auto sources = std::make_shared<std::vector<WeightSource>>(sources_from_js(info[0]));
+    auto loaded = std::make_shared<std::shared_ptr<Weights>>();
+    Session* session = session_.get();
+    return session_->submit(
+        env, [=] { *loaded = session->device().load(std::move(*sources)); },
+        [=](Napi::Env env) { return JsWeights::make(env, session->shared_from_this(), *loaded); });
+  });
+}
+
+Napi::Value JsDevice::compile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return promised(env, [&] {
+    session_->check_open(env);
+    auto plan = std::make_shared<PlanDesc>(plan_from_js(info[0]));
+    auto weights = JsWeights::from(Field(info[1], "weights"), *session_);
+    auto compiled = std::make_shared<std::shared_ptr<Program>>();
+    Session* session = session_.get();
+    return session_->submit(
+        env, [=] { *compiled = session->device().compile(std::move(*plan), *weights); },
+        [=](Napi::Env env) { return JsProgram::make(env, session->shared_from_this(), *compiled); });
+  });
+}
+
+Napi::Value JsDevice::dispose(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&] { return session_->dispose(info.Env()); });
+}
+
+}  // namespace latent_edge

@@ -1,0 +1,81 @@
+// Memory the steps of one device share while they run: as much as the neediest live program asks for.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "account.h"
+#include "buffer.h"
+
+namespace latent_edge {
+
+class Scratch {
+ public:
+  explicit Scratch(std::shared_ptr<Account> account) : account_(std::move(account)) {}
+
+  // A program's claim; given back when it is destroyed, on any thread.
+  class Claim {
+   public:
+    Claim() = default;
+    Claim(Scratch& scratch, size_t bytes) : scratch_(&scratch), bytes_(bytes) { scratch.add(bytes); }
+    ~Claim() { reset(); }
+    Claim(Claim&& other) noexcept { *this = std::move(other); }
+    Claim& operator=(Claim&& other) noexcept {
+      reset();
+      scratch_ = std::exchange(other.scratch_, nullptr);
+      bytes_ = other.bytes_;
+      return *this;
+    }
+    void reset() {
+      if (scratch_) std::exchange(scratch_, nullptr)->remove(bytes_);
+    }
+
+   private:
+    Scratch* scratch_ = nullptr;
+    size_t bytes_ = 0;
+  };
+
+  // On the device's thread, between runs. Throws std::runtime_error where there is not enough memory.
+  Buffer& buffer() {
+    std::lock_guard lock(mutex_);
+    const size_t bytes = claims_.empty() ? 0 : *claims_.rbegin();
+    if (buffer_.bytes() < bytes) {
+      buffer_.reset();
+      buffer_ = Buffer(bytes, "scratch", &account_->scratch);
+    }
+    in_use_ = true;
+    return buffer_;
+  }
+
+  // On the device's thread, after a run.
+  void leave() {
+    std::lock_guard lock(mutex_);
+    in_use_ = false;
+    shrink();
+  }
+
+ private:
+  void add(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    claims_.insert(bytes);
+  }
+  void remove(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    claims_.erase(claims_.find(bytes));
+    shrink();
+  }
+  // Memory of a program that is gone goes back; the next run allocates what it needs.
+  void shrink() {
+    if (!in_use_ && buffer_.bytes() > (claims_.empty() ? 0 : *claims_.rbegin())) buffer_.reset();
+  }
+
+  std::shared_ptr<Account> account_;
+  std::mutex mutex_;
+  std::multiset<size_t> claims_;
+  Buffer buffer_;
+  bool in_use_ = false;
+};
+
+}  // namespace latent_edge

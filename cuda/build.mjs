@@ -1,0 +1,93 @@
+// Builds the native addon with make and a C++ compiler.
+//   node cuda/build.mjs          cuda/build/latent_edge.node
+//   node cuda/build.mjs --asan   the same with AddressSanitizer and UBSan, cuda/build/asan/latent_edge.node
+//   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
+// CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out).
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { testSanitized } from './sanitize.mjs';
+
+const cuda = dirname(fileURLToPath(import.meta.url));
+
+/**
+ * Brings the addon up to date; quick when it is.
+ * @param {{ asan?: boolean, starting?: () => void }} [options] starting is called before anything is built
+ * @returns {Promise<boolean>} whether anything was built
+ * @throws Error saying what to install, or with the compiler's output
+ */
+export async function buildAddon({ asan = false, starting = () => {} } = {}) {
+  const cxx = process.env.CXX || 'g++';
+  for (const tool of ['make', cxx]) {
+    if (spawnSync(tool, ['--version']).error)
+      throw new Error(
+        `Building the native addon needs ${tool}, which was not found. Install make and g++ ` +
+          `(Debian, Ubuntu: apt-get install make g++; Fedora: dnf install make gcc-c++), or set CXX.`,
+      );
+  }
+  const unlock = await lock(join(cuda, 'build', asan ? 'asan' : '', 'lock'));
+  try {
+    // Relative paths: make and its dependency files cannot cope with blanks in a checkout's own path.
+    const args = [
+      `CXX=${cxx}`,
+      `NODE_API_HEADERS=${packagePath('node-api-headers', 'include')}`,
+      `NODE_ADDON_API=${packagePath('node-addon-api', '')}`,
+      ...(asan ? ['SANITIZE=1', 'WERROR=1'] : []),
+    ];
+    if (spawnSync('make', ['-q', ...args], { cwd: cuda }).status === 0) return false;
+    starting();
+    const make = spawnSync('make', [`-j${availableParallelism()}`, ...args], { cwd: cuda, encoding: 'utf8' });
+    if (make.status !== 0) throw new Error(`make failed in ${cuda}:\n${make.stdout}${make.stderr}`.trimEnd());
+    return true;
+  } finally {
+    unlock();
+  }
+}
+
+function packagePath(name, path) {
+  const root = dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
+  return relative(cuda, join(root, path));
+}
+
+/** Waits for another build of the same variant; a lock whose process is gone does not count. */
+async function lock(file) {
+  mkdirSync(dirname(file), { recursive: true });
+  for (;;) {
+    try {
+      const handle = openSync(file, 'wx');
+      writeSync(handle, String(process.pid));
+      closeSync(handle);
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    if (!isRunning(file)) rmSync(file, { force: true });
+    else await sleep(100);
+  }
+}
+
+function isRunning(file) {
+  try {
+    const pid = Number(readFileSync(file, 'utf8'));
+    if (pid > 0) process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const asan = process.argv.includes('--asan');
+  try {
+    const built = await buildAddon({ asan });
+    console.log(`${built ? 'built' : 'up to date:'} cuda/build/${asan ? 'asan/' : ''}latent_edge.node`);
+    if (asan && process.argv.includes('--test')) process.exitCode = testSanitized();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env node
+// Installs and builds what is missing or out of date: packages, types of the contract, the native addon, dist/.
+// Says nothing when there is nothing to do. Plain JavaScript without dependencies, as it runs before any is there.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, realpathSync, statSync, utimesSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const at = (...path) => join(root, ...path);
+
+/**
+ * Brings the checkout to where it can run and be tested.
+ * @param {(line: string) => void} [say] receives one line for each thing that is done
+ * @throws Error with the output of the command that failed
+ */
+export async function setup(say = console.log) {
+  checkNode();
+  // npm writes this file at the end of every install.
+  if (newest(at('package-lock.json')) > newest(at('node_modules/.package-lock.json'))) {
+    say('Installing packages (npm ci)');
+    npm('ci');
+  }
+  if (newest(at('proto/latentedge')) > oldest(at('proto/gen'))) {
+    say('Generating the types of the contract');
+    npm('run', '--silent', 'build:proto');
+  }
+  const { buildAddon } = await import('../../cuda/build.mjs');
+  await buildAddon({ starting: () => say('Building the native addon (a minute or two)') });
+  const sources = [
+    'edge',
+    'sidecar',
+    'proto/gen',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'package-lock.json',
+  ];
+  if (Math.max(...sources.map((path) => newest(at(path)))) > newest(at('dist/.tsbuildinfo'))) {
+    say('Compiling TypeScript');
+    npm('run', '--silent', 'build:ts');
+    // The compiler leaves the file alone where a source was touched but not changed.
+    utimesSync(at('dist/.tsbuildinfo'), new Date(), new Date());
+  }
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 15))
+    throw new Error(`latent-edge needs Node.js 20.15 or later but this is ${process.versions.node}`);
+}
+
+function npm(...args) {
+  // Set by npm itself in its scripts; a shell would be needed for npm's own launcher on some systems.
+  const cli = process.env.npm_execpath?.endsWith('npm-cli.js') ? process.env.npm_execpath : undefined;
+  const [command, ...rest] = cli ? [process.execPath, cli, ...args] : ['npm', ...args];
+  const { status, stdout, stderr, error } = spawnSync(command, rest, { cwd: root, encoding: 'utf8' });
+  if (error) throw new Error(`Cannot run npm: ${error.message}`);
+  if (status !== 0) throw new Error(`npm ${args.join(' ')} failed:\n${stdout}${stderr}`.trimEnd());
+}
+
+/** Latest modification (ms) in a file or folder; 0 where there is none. */
+function newest(path) {
+  return times(path).reduce((a, b) => Math.max(a, b), 0);
+}
+
+/** Earliest modification (ms) of a file, or of any file in a folder; 0 where there is none. */
+function oldest(path) {
+  const all = times(path);
+  return all.length === 0 ? 0 : all.reduce((a, b) => Math.min(a, b));
+}
+
+function times(path) {
+  if (!existsSync(path)) return [];
+  const status = statSync(path);
+  if (!status.isDirectory()) return [status.mtimeMs];
+  return readdirSync(path).flatMap((name) => times(join(path, name)));
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  try {
+    await setup();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}
