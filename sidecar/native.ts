@@ -100,14 +100,14 @@ export function native(): NativeAddon {
 
 function load(): NativeAddon {
   const require = createRequire(import.meta.url);
-  const tried: string[] = [];
   // From sources (sidecar/) and from the build (dist/sidecar/).
-  for (const up of ['..', '../..']) {
-    const file =
-      process.env.LATENT_EDGE_ADDON ?? fileURLToPath(new URL(`${up}/cuda/build/latent_edge.node`, import.meta.url));
-    if (existsSync(file)) return require(file) as NativeAddon;
-    tried.push(file);
-  }
+  const built = ['..', '../..'].map((up) =>
+    fileURLToPath(new URL(`${up}/cuda/build/latent_edge.node`, import.meta.url)),
+  );
+  const named = process.env.LATENT_EDGE_ADDON;
+  const tried = named ? [named] : built;
+  const file = tried.find((path) => existsSync(path));
+  if (file) return require(file) as NativeAddon;
   throw new Error(
     `The native addon is not built: looked for ${tried.join(' and ')}. Build it with: npm run build:native`,
   );
