@@ -42,6 +42,7 @@ export const unetConfig = z
     dropout: cosmetic,
     addition_embed_type_num_heads: cosmetic,
 
+    addition_embed_type: only(null),
     act_fn: only('silu', 'swish'),
     center_input_sample: only(false, null),
     only_cross_attention: only(false, null),
@@ -61,7 +62,6 @@ export const unetConfig = z
     class_embeddings_concat: only(false, null),
     num_class_embeds: only(null),
     projection_class_embeddings_input_dim: only(null),
-    addition_embed_type: only(null),
     addition_time_embed_dim: only(null),
     encoder_hid_dim: only(null),
     encoder_hid_dim_type: only(null),
