@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type NativeDevice, native } from '../../sidecar/native.ts';
+import { relativeL2 } from '../support/compare.ts';
+import { opCases, type RunnableCase } from '../support/op-cases.ts';
+
+// Every case of the op table: the fast kernels against the plain ones, on poisoned arenas.
+
+const THREADS = [1, 2, 5];
+const TOLERANCE = 1e-6;
+
+let reference: NativeDevice;
+let devices: NativeDevice[];
+beforeAll(async () => {
+  const open = (device: string, threads: number) => native().open({ device, threads, poison: true });
+  reference = await open('cpu-reference', 1);
+  devices = await Promise.all(THREADS.map((threads) => open('cpu', threads)));
+});
+afterAll(() => Promise.all([reference, ...devices].map((device) => device.dispose())));
+
+async function run(device: NativeDevice, { plan, weights, inputs }: RunnableCase): Promise<Float32Array> {
+  const loaded = await device.loadWeights(weights);
+  const program = await device.compile(plan, loaded);
+  const { y } = await program.run(inputs);
+  await program.dispose();
+  await loaded.dispose();
+  return y as Float32Array;
+}
+
+describe.each(opCases())('$op', ({ cases }) => {
+  test.each(cases)('$title', async (opCase) => {
+    const expected = await run(reference, opCase);
+    expect(expected.every(Number.isFinite)).toBe(true);
+    for (const [i, device] of devices.entries()) {
+      const actual = await run(device, opCase);
+      expect(relativeL2(actual, expected), `${THREADS[i]} threads`).toBeLessThanOrEqual(TOLERANCE);
+    }
+  });
+});
