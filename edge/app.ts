@@ -1,0 +1,33 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { requestId } from 'hono/request-id';
+import { ApiError, errorResponse, toApiError } from './errors.ts';
+import { type AccessLog, accessLog } from './log.ts';
+import { health } from './routes/health.ts';
+import { images } from './routes/images.ts';
+import { models } from './routes/models.ts';
+import { openapi } from './routes/openapi.ts';
+import type { SidecarClient } from './sidecar/client.ts';
+
+export interface AppOptions {
+  sidecar: SidecarClient;
+  /** Called after each request. */
+  log?: AccessLog;
+  /** Milliseconds an image request may take, waiting included; default: half an hour. */
+  timeoutMs?: number;
+}
+
+/** The HTTP edge. Runs wherever there is fetch: it knows its sidecar only as a SidecarClient. */
+export function createApp({ sidecar, log = () => {}, timeoutMs = 30 * 60_000 }: AppOptions): OpenAPIHono {
+  const app = new OpenAPIHono();
+  app.use(requestId());
+  app.use(accessLog(log));
+  app.onError((error, c) => errorResponse(c, toApiError(error)));
+  app.notFound((c) =>
+    errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${c.req.method} ${c.req.path}`)),
+  );
+  app.route('/', images({ sidecar, timeoutMs }));
+  app.route('/', models(sidecar));
+  app.route('/', health(sidecar));
+  openapi(app);
+  return app;
+}

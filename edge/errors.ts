@@ -1,0 +1,115 @@
+import type { Context } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { z } from 'zod';
+import { SidecarError } from './sidecar/client.ts';
+
+/** `error` of a reply, as OpenAI's API shapes it. */
+export interface ErrorBody {
+  message: string;
+  type: string;
+  param: string | null;
+  code: string | null;
+}
+
+/** An error with its HTTP status; its message is meant for the caller. */
+export class ApiError extends Error {
+  override name = 'ApiError';
+  readonly status: number;
+  readonly code: string;
+  readonly param: string | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    { param, retryAfterMs, cause }: { param?: string; retryAfterMs?: number; cause?: unknown } = {},
+  ) {
+    super(message, { cause });
+    this.status = status;
+    this.code = code;
+    this.param = param;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  body(): { error: ErrorBody } {
+    const { message, status, param = null, code } = this;
+    return { error: { message, type: errorType(status), param, code } };
+  }
+
+  headers(): Record<string, string> {
+    if (this.retryAfterMs === undefined) return {};
+    return {
+      'retry-after-ms': String(this.retryAfterMs),
+      'retry-after': String(Math.ceil(this.retryAfterMs / 1000)),
+    };
+  }
+}
+
+/** `Expected X for name but received Y`, with the parameter at fault. */
+export function invalid(param: string, expected: string, received: unknown): ApiError {
+  const message = `Expected ${expected} for ${param} but received ${show(received)}`;
+  return new ApiError(400, 'invalid_argument', message, { param });
+}
+
+/** Where this API's name of a field is not the contract's. */
+const publicNames: Record<string, string> = { seeds: 'seed', count: 'n', width: 'size', height: 'size' };
+
+/** Whatever was thrown, as the error to answer with. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof SidecarError) {
+    const { httpStatus, code, message, field, retryAfterMs } = error;
+    const param = field && (publicNames[field] ?? field);
+    return new ApiError(httpStatus, code, message, { param, retryAfterMs, cause: error });
+  }
+  if (error instanceof HTTPException && error.status < 500)
+    return new ApiError(error.status, 'invalid_request', error.message || 'The request is malformed', {
+      cause: error,
+    });
+  return new ApiError(500, 'internal', 'An internal error occurred', { cause: error });
+}
+
+export function errorResponse(c: Context, error: ApiError): Response {
+  // 499 is not in the registry, but what proxies log for a caller who left.
+  return c.json(error.body(), error.status as ContentfulStatusCode, error.headers());
+}
+
+/** The first of zod's findings, as one sentence. */
+export function fromZod(error: z.ZodError, input: unknown): ApiError {
+  const issue = error.issues[0]!;
+  const param = issue.path.join('.');
+  const received = issue.path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown> | null)?.[key],
+    input,
+  );
+  if (param === '')
+    return new ApiError(400, 'invalid_argument', `Expected a JSON object but received ${show(input)}`);
+  return invalid(param, expectation(issue), received);
+}
+
+function expectation(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.expected === 'int' ? 'a whole number' : `a ${issue.expected}`;
+    case 'too_small':
+      return issue.origin === 'string' ? 'some text' : `at least ${issue.minimum}`;
+    case 'too_big':
+      return issue.origin === 'string' ? `at most ${issue.maximum} characters` : `at most ${issue.maximum}`;
+    case 'invalid_value':
+      return `one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
+    default:
+      return issue.message;
+  }
+}
+
+function errorType(status: number): string {
+  if (status === 429) return 'rate_limit_error';
+  return status >= 500 ? 'server_error' : 'invalid_request_error';
+}
+
+function show(value: unknown): string {
+  const text = value === undefined ? 'nothing' : (JSON.stringify(value) ?? String(value));
+  return text.length > 80 ? `${text.slice(0, 77)}… (${text.length} characters)` : text;
+}

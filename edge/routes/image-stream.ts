@@ -1,0 +1,79 @@
+import type { Context } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import { toBase64 } from '../base64.ts';
+import { ApiError, toApiError } from '../errors.ts';
+import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
+import type { GenerateEvent, Image, Result } from '../sidecar/client.ts';
+
+const KEEP_ALIVE_MS = 15_000;
+
+export interface StreamOptions {
+  /** Send a progress event for each step. */
+  progress: boolean;
+  /** What the edge itself has set aside. */
+  ignored: string[];
+  /** Called when the client stops reading. */
+  onLeave: () => void;
+}
+
+/**
+ * The sidecar's events as server-sent events. What fails before the first of them fails as a plain reply with its
+ * own status; later, as `event: error`.
+ */
+export async function imageStream(
+  c: Context,
+  events: AsyncIterable<GenerateEvent>,
+  options: StreamOptions,
+): Promise<Response> {
+  const iterator = events[Symbol.asyncIterator]();
+  let next = await iterator.next();
+  return streamSSE(c, async (stream) => {
+    const send = (type: string, fields: object) =>
+      stream.writeSSE({ event: type, data: JSON.stringify({ type, ...fields }) });
+    const keepAlive = setInterval(() => void stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
+    stream.onAbort(options.onLeave);
+    let partials = 0;
+    try {
+      let result: Result | undefined;
+      for (; !next.done; next = await iterator.next()) {
+        const { progress } = next.value;
+        result = next.value.result ?? result;
+        if (!progress) continue;
+        if (options.progress) {
+          const { step, total, stepMs } = progress;
+          await send('image_generation.progress', { step, total, step_ms: stepMs });
+        }
+        for (const [i, image] of progress.previews.entries())
+          await send('image_generation.partial_image', {
+            ...picture(image, i),
+            partial_image_index: partials,
+          });
+        if (progress.previews.length > 0) partials++;
+      }
+      if (!result) throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
+      const usage = usageOf(result);
+      const effective = effectiveOf(result.effective!, options.ignored);
+      for (const [i, image] of result.images.entries())
+        await send('image_generation.completed', { ...picture(image, i), usage, effective });
+    } catch (error) {
+      if (!stream.aborted)
+        await stream.writeSSE({ event: 'error', data: JSON.stringify(toApiError(error).body()) });
+    } finally {
+      clearInterval(keepAlive);
+      await iterator.return?.();
+    }
+  });
+}
+
+function picture(image: Image, index: number) {
+  return {
+    b64_json: toBase64(image.data),
+    created_at: Math.floor(Date.now() / 1000),
+    size: `${image.width}x${image.height}`,
+    quality: 'auto',
+    background: 'opaque',
+    output_format: 'png',
+    seed: image.seed,
+    image_index: index,
+  };
+}

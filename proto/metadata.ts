@@ -1,0 +1,16 @@
+/**
+ * Metadata that travels beside the messages. A failed call carries, in its trailers, what an HTTP edge needs for
+ * its answer without knowing the sidecar's errors.
+ */
+export const metadataKeys = {
+  /** Request: the caller's id for it, repeated in the sidecar's log. */
+  requestId: 'x-request-id',
+  /** Trailer: the error's code, `queue_full`; sidecar/errors.ts lists them. */
+  errorCode: 'error-code',
+  /** Trailer: the HTTP status that says the same. */
+  httpStatus: 'http-status',
+  /** Trailer: the field at fault, as the .proto spells it: `guidance_scale`. */
+  errorField: 'error-field',
+  /** Trailer of RESOURCE_EXHAUSTED and UNAVAILABLE: milliseconds to wait before trying again. */
+  retryAfterMs: 'retry-after-ms',
+} as const;

@@ -1,0 +1,80 @@
+import { crc32 } from 'node:zlib';
+import sharp from 'sharp';
+
+/** Pixels of one image: RGB, row by row. */
+export interface Pixels {
+  data: Uint8Array;
+  width: number;
+  height: number;
+}
+
+/** What an image was made with, as far as other tools read it from the file. */
+export interface ImageParameters {
+  prompt: string;
+  negativePrompt: string;
+  steps: number;
+  sampler: string;
+  schedule: string;
+  guidanceScale: number;
+  guidanceRescale: number;
+  clipSkip: number;
+  eta: number;
+  seed: number;
+  width: number;
+  height: number;
+  model: string;
+  modelHash: string;
+}
+
+/** Encodes a PNG that carries `text` under the keyword `parameters`, where image browsers and other UIs look. */
+export async function encodePng({ data, width, height }: Pixels, text?: string): Promise<Buffer> {
+  const png = await sharp(data, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+  if (text === undefined) return png;
+  // IHDR comes first and is always 8 + 25 bytes; text may stand anywhere after it.
+  return Buffer.concat([png.subarray(0, 33), textChunk('parameters', text), png.subarray(33)]);
+}
+
+/** The parameters as Stable Diffusion web UI writes them: prompt, negative prompt, then one line of settings. */
+export function parametersText(p: ImageParameters): string {
+  const settings: [string, string | number, boolean][] = [
+    ['Steps', p.steps, true],
+    ['Sampler', p.sampler, true],
+    ['Schedule type', p.schedule, p.schedule !== 'default'],
+    ['CFG scale', p.guidanceScale, true],
+    ['CFG rescale', p.guidanceRescale, p.guidanceRescale > 0],
+    ['Seed', p.seed, true],
+    ['Size', `${p.width}x${p.height}`, true],
+    ['Model hash', p.modelHash.slice(0, 10), true],
+    ['Model', p.model, true],
+    // There, 1 is the last layer.
+    ['Clip skip', p.clipSkip + 1, p.clipSkip > 0],
+    ['Eta', p.eta, p.eta > 0],
+  ];
+  const line = settings.filter(([, , shown]) => shown).map(([key, value]) => `${key}: ${quoted(value)}`);
+  const negative = p.negativePrompt === '' ? [] : [`Negative prompt: ${p.negativePrompt}`];
+  return [p.prompt, ...negative, line.join(', ')].join('\n');
+}
+
+function quoted(value: string | number): string {
+  const text = String(value);
+  return /[,:\n]/.test(text) ? JSON.stringify(text) : text;
+}
+
+/** A text chunk: tEXt where Latin-1 has all its characters, else iTXt, in UTF-8 (PNG, 11.3.4). */
+function textChunk(keyword: string, text: string): Buffer {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: all of Latin-1 but NUL
+  return /^[\x01-\xff]*$/.test(text)
+    ? chunk('tEXt', Buffer.from(`${keyword}\0${text}`, 'latin1'))
+    : chunk('iTXt', Buffer.concat([Buffer.from(`${keyword}\0\0\0\0\0`), Buffer.from(text)]));
+}
+
+function chunk(type: string, data: Buffer): Buffer {
+  const out = Buffer.alloc(12 + data.length);
+  out.writeUInt32BE(data.length, 0);
+  out.write(type, 4, 'latin1');
+  data.copy(out, 8);
+  out.writeUInt32BE(crc32(out.subarray(4, 8 + data.length)), 8 + data.length);
+  return out;
+}

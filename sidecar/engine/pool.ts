@@ -1,0 +1,90 @@
+export interface PoolLimits {
+  /** Values kept, at most. */
+  count: number;
+  /** Sum of their costs, at most. */
+  cost: number;
+}
+
+export interface Pooled<T> {
+  value: T;
+  /** In the unit of the limit: bytes. */
+  cost: number;
+  dispose: () => Promise<void>;
+}
+
+interface Entry<T> {
+  made: Promise<Pooled<T>>;
+  ready?: Pooled<T>;
+  users: number;
+}
+
+/**
+ * Values that are costly to make, kept by key until others need their place: the least recently used go first, one
+ * in use never. So the limits can be passed while more is in use at once.
+ */
+export class Pool<T> {
+  readonly #limits: PoolLimits;
+  // In order of last use.
+  readonly #entries = new Map<string, Entry<T>>();
+
+  constructor(limits: PoolLimits) {
+    this.#limits = limits;
+  }
+
+  /** Runs `work` on the value of `key`, which `make` makes when it is not there; it is not let go meanwhile. */
+  async use<R>(key: string, make: () => Promise<Pooled<T>>, work: (value: T) => Promise<R>): Promise<R> {
+    const entry = this.#entries.get(key) ?? this.#add(key, make);
+    entry.users++;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    try {
+      const { value } = await entry.made;
+      return await work(value);
+    } finally {
+      entry.users--;
+      await this.#trim();
+    }
+  }
+
+  has(key: string): boolean {
+    return this.#entries.get(key)?.ready !== undefined;
+  }
+
+  values(): T[] {
+    return [...this.#entries.values()].flatMap(({ ready }) => (ready ? [ready.value] : []));
+  }
+
+  /** Lets everything go that is not in use. */
+  async clear(): Promise<void> {
+    await this.#trim({ count: 0, cost: 0 });
+  }
+
+  #add(key: string, make: () => Promise<Pooled<T>>): Entry<T> {
+    const entry: Entry<T> = { made: make(), users: 0 };
+    entry.made.then(
+      (ready) => {
+        entry.ready = ready;
+      },
+      // What failed is made anew the next time; each user gets the error from its own await.
+      () => this.#entries.delete(key),
+    );
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  async #trim(limits: PoolLimits = this.#limits): Promise<void> {
+    const ready = [...this.#entries].filter(([, entry]) => entry.ready);
+    let count = ready.length;
+    let cost = ready.reduce((sum, [, entry]) => sum + entry.ready!.cost, 0);
+    const gone: Pooled<T>[] = [];
+    for (const [key, entry] of ready) {
+      if (count <= limits.count && cost <= limits.cost) break;
+      if (entry.users > 0) continue;
+      this.#entries.delete(key);
+      gone.push(entry.ready!);
+      count--;
+      cost -= entry.ready!.cost;
+    }
+    await Promise.all(gone.map(({ dispose }) => dispose()));
+  }
+}

@@ -1,0 +1,123 @@
+import { CheckpointError } from './checkpoints/error.ts';
+
+/** Every error a caller can be answered with: its gRPC status, the HTTP status that says the same, when it occurs. */
+export const errorCodes = {
+  invalid_argument: {
+    grpc: 'INVALID_ARGUMENT',
+    http: 400,
+    when: 'A field is missing, of the wrong type or out of range.',
+  },
+  model_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No model of that name is here.' },
+  checkpoint_unusable: {
+    grpc: 'FAILED_PRECONDITION',
+    http: 422,
+    when: 'A file of the checkpoint is missing, damaged or of an unsupported kind.',
+  },
+  not_finite: {
+    grpc: 'FAILED_PRECONDITION',
+    http: 422,
+    when: 'The checkpoint computes NaN or infinity for this request.',
+  },
+  queue_full: { grpc: 'RESOURCE_EXHAUSTED', http: 429, when: 'As many requests wait as may wait.' },
+  cancelled: { grpc: 'CANCELLED', http: 499, when: 'The caller left.' },
+  deadline_exceeded: { grpc: 'DEADLINE_EXCEEDED', http: 504, when: "The request's deadline passed." },
+  shutting_down: { grpc: 'UNAVAILABLE', http: 503, when: 'The sidecar is being stopped.' },
+  out_of_memory: {
+    grpc: 'UNAVAILABLE',
+    http: 503,
+    when: 'The device or this machine has no memory left for the request.',
+  },
+  internal: { grpc: 'INTERNAL', http: 500, when: 'A fault of the sidecar itself; its log says more.' },
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+export interface ErrorDetails {
+  /** The field at fault, as the .proto spells it. */
+  field?: string;
+  /** Milliseconds after which trying again makes sense. */
+  retryAfterMs?: number;
+  cause?: unknown;
+}
+
+/** An error with a code of `errorCodes`; its message is meant for the caller. */
+export class ServiceError extends Error {
+  override name = 'ServiceError';
+  readonly code: ErrorCode;
+  readonly field: string | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: ErrorCode, message: string, { field, retryAfterMs, cause }: ErrorDetails = {}) {
+    super(message, { cause });
+    this.code = code;
+    this.field = field;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** The messages, in one place. */
+export const errors = {
+  invalidArgument: (field: string, expected: string, received: unknown) =>
+    new ServiceError('invalid_argument', `Expected ${expected} for ${field} but received ${show(received)}`, {
+      field,
+    }),
+  modelNotFound: (name: string, names: readonly string[]) =>
+    new ServiceError(
+      'model_not_found',
+      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a model'} for model but received ${show(name)}: there is no such model here`,
+      { field: 'model' },
+    ),
+  noModels: () =>
+    new ServiceError(
+      'model_not_found',
+      'There is no model here: name a folder with --model, or a folder of them in LATENT_EDGE_MODELS',
+    ),
+  checkpointUnusable: (message: string, cause?: unknown) =>
+    new ServiceError('checkpoint_unusable', message, { cause }),
+  notFinite: (what: string, model: string) =>
+    new ServiceError(
+      'not_finite',
+      `Expected finite numbers in ${what} but the weights of ${model} give NaN or infinity`,
+    ),
+  queueFull: (waiting: number, retryAfterMs: number) =>
+    new ServiceError(
+      'queue_full',
+      `The queue is full: ${waiting} requests are waiting; try again in ${Math.ceil(retryAfterMs / 1000)} s`,
+      { retryAfterMs },
+    ),
+  cancelled: (cause?: unknown) => new ServiceError('cancelled', 'The request was cancelled', { cause }),
+  deadlineExceeded: () =>
+    new ServiceError('deadline_exceeded', 'The deadline passed before the images were done'),
+  shuttingDown: () =>
+    new ServiceError('shutting_down', 'The sidecar is shutting down', { retryAfterMs: 1000 }),
+  outOfMemory: (cause: unknown) =>
+    new ServiceError(
+      'out_of_memory',
+      `There is not enough memory for this request: ${(cause as Error).message}`,
+      { retryAfterMs: 5000, cause },
+    ),
+  internal: (cause: unknown) =>
+    new ServiceError('internal', 'An internal error occurred; the log of the sidecar has details', { cause }),
+};
+
+/** Whatever was thrown, as the error to answer with. */
+export function toServiceError(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error;
+  if (error instanceof CheckpointError) return errors.checkpointUnusable(error.message, error);
+  if (error instanceof Error && error.name === 'AbortError') return errors.cancelled(error);
+  if (error instanceof RangeError && /allocation failed/i.test(error.message))
+    return errors.outOfMemory(error);
+  return errors.internal(error);
+}
+
+/** A value as an error message shows it: short, on one line, no control characters. */
+export function show(value: unknown): string {
+  if (value === undefined || value === '') return 'nothing';
+  const text =
+    typeof value === 'string'
+      ? JSON.stringify(value)
+      : typeof value === 'object'
+        ? JSON.stringify(value)
+        : String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}… (${text.length} characters)` : text;
+}

@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest';
+import { createApp } from '../../edge/app.ts';
+import type { AccessEntry } from '../../edge/log.ts';
+import { SidecarError } from '../../edge/sidecar/client.ts';
+import { fakeSidecar } from '../support/fake-sidecar.ts';
+
+const down = () => {
+  const error = new SidecarError('The sidecar cannot be reached', {
+    code: 'sidecar_unreachable',
+    httpStatus: 503,
+  });
+  return createApp({ sidecar: fakeSidecar({ fail: { error } }) });
+};
+const up = () => createApp({ sidecar: fakeSidecar() });
+
+describe('GET /v1/models', () => {
+  it('lists models as OpenAI does', async () => {
+    const reply = await (await up().request('/v1/models')).json();
+    expect(reply).toMatchObject({
+      object: 'list',
+      data: [{ id: 'tiny', object: 'model', default: true, size: '64x64' }],
+    });
+    expect(await (await up().request('/v1/models/tiny')).json()).toMatchObject({ id: 'tiny' });
+  });
+
+  it.each(['nope', '..%2f..%2fetc', '%00', 'x'.repeat(4096)])('has no model %s', async (id) => {
+    const response = await up().request(`/v1/models/${id}`);
+    expect(response.status).toBe(404);
+    expect(await response.json()).toHaveProperty('error.message');
+  });
+
+  it('says that the sidecar is gone', async () => {
+    const response = await down().request('/v1/models');
+    expect(response.status).toBe(503);
+    expect(await response.json()).toMatchObject({
+      error: { code: 'sidecar_unreachable', type: 'server_error' },
+    });
+  });
+});
+
+describe('GET /healthz', () => {
+  it('is ok with a sidecar, and unavailable without', async () => {
+    const ok = await up().request('/healthz');
+    expect([ok.status, (await ok.json()).status]).toEqual([200, 'ok']);
+    const bad = await down().request('/healthz');
+    expect([bad.status, await bad.json()]).toMatchObject([
+      503,
+      { status: 'unavailable', sidecar: { reachable: false } },
+    ]);
+  });
+});
+
+describe('GET /openapi.json', () => {
+  it('declares every route, in 3.1', async () => {
+    const document = await (await up().request('/openapi.json')).json();
+    expect(document.openapi).toMatch(/^3\.1/);
+    expect(Object.keys(document.paths).sort()).toEqual([
+      '/healthz',
+      '/v1/images/generations',
+      '/v1/models',
+      '/v1/models/{id}',
+    ]);
+    const body = document.components.schemas.ImageGenerationRequest;
+    expect(body.required).toEqual(['prompt']);
+    expect(body.properties).toHaveProperty('guidance_rescale');
+    expect(Object.keys(document.paths['/v1/images/generations'].post.responses)).toContain('429');
+  });
+});
+
+describe('every reply', () => {
+  it('has a request id, and unknown routes an error in shape', async () => {
+    const response = await up().request('/v2/nothing', { method: 'DELETE' });
+    expect(response.status).toBe(404);
+    expect(response.headers.get('x-request-id')).toBeTruthy();
+    expect(await response.json()).toMatchObject({ error: { code: 'route_not_found', param: null } });
+  });
+
+  it('is logged, without what was asked', async () => {
+    const entries: AccessEntry[] = [];
+    const app = createApp({ sidecar: fakeSidecar(), log: (entry) => entries.push(entry) });
+    await app.request('/healthz?secret=1');
+    expect(entries).toMatchObject([{ method: 'GET', path: '/healthz', status: 200 }]);
+  });
+});

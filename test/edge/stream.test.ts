@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import { createApp } from '../../edge/app.ts';
+import { SidecarError } from '../../edge/sidecar/client.ts';
+import { type FakeSidecar, fakeSidecar, PIXEL } from '../support/fake-sidecar.ts';
+
+function stream(body: object, sidecar: FakeSidecar, signal?: AbortSignal) {
+  return createApp({ sidecar }).request('/v1/images/generations', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json' },
+    body: JSON.stringify({ prompt: 'x', stream: true, ...body }),
+    signal,
+  });
+}
+
+/** Each event with its name held against its type. */
+async function events(response: Response) {
+  const blocks = (await response.text()).split('\n\n').filter((block) => block && !block.startsWith(':'));
+  return blocks.map((block) => {
+    const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(block)!;
+    const json = JSON.parse(data!);
+    if (name !== 'error') expect(json.type).toBe(name);
+    return { name, ...json };
+  });
+}
+
+describe('streaming', () => {
+  it('sends progress, previews and the picture', async () => {
+    const response = await stream({ partial_images: 2, seed: 5 }, fakeSidecar({ steps: 4 }));
+    expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
+    const all = await events(response);
+    expect(all.map(({ name }) => name.replace('image_generation.', ''))).toEqual([
+      'progress',
+      'partial_image',
+      'progress',
+      'partial_image',
+      'progress',
+      'progress',
+      'completed',
+    ]);
+    expect(all[0]).toMatchObject({ step: 1, total: 4 });
+    expect(all[1]).toMatchObject({
+      partial_image_index: 0,
+      b64_json: PIXEL.toString('base64'),
+      output_format: 'png',
+    });
+    expect(all[3].partial_image_index).toBe(1);
+    expect(all.at(-1)).toMatchObject({
+      seed: 5,
+      size: '64x64',
+      usage: { total_tokens: 5 },
+      effective: { steps_run: 4 },
+    });
+  });
+
+  it('leaves progress out when told so', async () => {
+    const all = await events(await stream({ progress: false }, fakeSidecar()));
+    expect(all.map(({ name }) => name)).toEqual(['image_generation.completed']);
+  });
+
+  it('completes each of n pictures', async () => {
+    const all = await events(await stream({ progress: false, n: 3, seed: 1 }, fakeSidecar()));
+    expect(all.map(({ seed, image_index }) => [seed, image_index])).toEqual([
+      [1, 0],
+      [2, 1],
+      [3, 2],
+    ]);
+  });
+
+  it('tells of a failure in the middle as an event', async () => {
+    const error = new SidecarError('Out of memory', { code: 'out_of_memory', httpStatus: 503 });
+    const all = await events(await stream({}, fakeSidecar({ fail: { error, afterSteps: 2 } })));
+    expect(all.at(-1)).toEqual({
+      name: 'error',
+      error: { message: 'Out of memory', type: 'server_error', param: null, code: 'out_of_memory' },
+    });
+  });
+});
+
+describe('a client who leaves', () => {
+  it('stops the work when its request is aborted', async () => {
+    const sidecar = fakeSidecar({ steps: 1000, stepMs: 2 });
+    const controller = new AbortController();
+    const response = await stream({}, sidecar, controller.signal);
+    const reader = response.body!.getReader();
+    await reader.read();
+    controller.abort();
+    const steps = sidecar.steps;
+    await expect.poll(() => sidecar.cancelled).toBe(1);
+    expect(sidecar.steps).toBeLessThanOrEqual(steps + 1);
+  });
+
+  it('stops the work when it no longer reads', async () => {
+    const sidecar = fakeSidecar({ steps: 1000, stepMs: 2 });
+    const response = await stream({}, sidecar);
+    const reader = response.body!.getReader();
+    await reader.read();
+    await reader.cancel();
+    await expect.poll(() => sidecar.cancelled).toBe(1);
+    expect(sidecar.steps).toBeLessThan(50);
+  });
+
+  it('stops the work of a plain reply', async () => {
+    const sidecar = fakeSidecar({ steps: 1000, stepMs: 2 });
+    const controller = new AbortController();
+    const response = stream({ stream: false }, sidecar, controller.signal);
+    await expect.poll(() => sidecar.steps).toBeGreaterThan(2);
+    controller.abort();
+    await expect.poll(() => sidecar.cancelled).toBe(1);
+    expect((await response).status).toBe(499);
+  });
+});

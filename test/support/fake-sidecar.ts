@@ -1,0 +1,134 @@
+import type {
+  CallOptions,
+  GenerateEvent,
+  GenerateRequest,
+  Result,
+  SidecarClient,
+} from '../../edge/sidecar/client.ts';
+import { SidecarError } from '../../edge/sidecar/client.ts';
+
+/** The bytes of a 1×1 PNG. */
+export const PIXEL = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC',
+  'base64',
+);
+
+export interface FakeSidecar extends SidecarClient {
+  /** What was asked of it, in order. */
+  requests: GenerateRequest[];
+  options: CallOptions[];
+  /** Denoising steps of all calls. */
+  steps: number;
+  /** Calls that ended before their result was taken. */
+  cancelled: number;
+}
+
+/** A sidecar without a model: it counts its steps, waits `stepMs` for each, and gives 1×1 pictures. */
+export function fakeSidecar({
+  stepMs = 0,
+  steps = 4,
+  fail,
+}: {
+  stepMs?: number;
+  steps?: number;
+  fail?: FakeFailure;
+} = {}): FakeSidecar {
+  const image = (seed: number) => ({
+    data: PIXEL,
+    format: 'IMAGE_FORMAT_PNG' as const,
+    width: 64,
+    height: 64,
+    seed,
+    index: 0,
+    latents: null,
+  });
+  const fake: FakeSidecar = {
+    requests: [],
+    options: [],
+    steps: 0,
+    cancelled: 0,
+    async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
+      fake.requests.push(request);
+      fake.options.push(options);
+      if (fail && !fail.afterSteps) throw fail.error;
+      const total = request.steps || steps;
+      const seeds = request.seeds as number[];
+      let done = false;
+      try {
+        yield { queued: { position: 0 }, event: 'queued' };
+        for (let step = 1; step <= total; step++) {
+          await new Promise((resolve) => setTimeout(resolve, stepMs));
+          if (options.signal?.aborted)
+            throw new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499 });
+          fake.steps++;
+          const previews =
+            request.previewCount && step < total && step <= request.previewCount ? seeds.map(image) : [];
+          yield { progress: { step, total, stepMs, previews }, event: 'progress' };
+          if (fail?.afterSteps === step) throw fail.error;
+        }
+        done = true;
+        yield { result: resultOf(request, seeds.map(image), total), event: 'result' };
+      } finally {
+        if (!done) fake.cancelled++;
+      }
+    },
+    async listModels() {
+      if (fail) throw fail.error;
+      return [
+        {
+          name: 'tiny',
+          kind: 'latent-diffusion',
+          family: 'sd1',
+          width: 64,
+          height: 64,
+          steps: 4,
+          guidanceScale: 3,
+          sampler: 'ddim',
+          bytes: 1000,
+          loaded: true,
+          isDefault: true,
+          created: 1_700_000_000,
+        },
+      ];
+    },
+    async deviceInfo() {
+      if (fail) throw fail.error;
+      return { devices: [], running: 0, queued: 0, queueLimit: 8, stepsRun: fake.steps };
+    },
+    close() {},
+  };
+  return fake;
+}
+
+export interface FakeFailure {
+  error: SidecarError;
+  /** Fail after that many steps; default: at once. */
+  afterSteps?: number;
+}
+
+function resultOf(request: GenerateRequest, images: Result['images'], steps: number): Result {
+  return {
+    images,
+    effective: {
+      model: request.model || 'tiny',
+      modelHash: 'ab'.repeat(32),
+      prompt: request.prompt ?? '',
+      negativePrompt: request.negativePrompt ?? '',
+      width: request.width || 64,
+      height: request.height || 64,
+      count: images.length,
+      seeds: request.seeds as number[],
+      steps,
+      stepsRun: steps,
+      guidanceScale: Number(request.guidanceScale ?? 3),
+      guidanceRescale: 0,
+      sampler: request.sampler || 'ddim',
+      schedule: 'default',
+      eta: 0,
+      clipSkip: 0,
+      ignored: [],
+    },
+    timings: null,
+    textTokens: 5,
+  };
+}
