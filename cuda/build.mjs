@@ -85,7 +85,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     const built = await buildAddon({ asan });
     console.log(`${built ? 'built' : 'up to date:'} cuda/build/${asan ? 'asan/' : ''}latent_edge.node`);
-    if (asan && process.argv.includes('--test')) process.exitCode = testSanitized();
+    if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized();
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -1,16 +1,19 @@
 // Runs the addon's tests with the sanitized build: node cuda/build.mjs --asan --test
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** @returns {number} exit status: 0 where the tests pass and no sanitizer reports */
-export function testSanitized() {
+/** @returns {Promise<number>} exit status: 0 where the tests pass and no sanitizer reports */
+export async function testSanitized() {
   const cxx = process.env.CXX || 'g++';
   const runtime = spawnSync(cxx, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim();
+  if (!isAbsolute(runtime))
+    throw new Error(`Expected a compiler with libasan.so for CXX but received ${cxx}`);
   const logs = mkdtempSync(join(tmpdir(), 'latent-edge-asan-'));
   const options = [
     `log_path=${join(logs, 'report')}`,
@@ -21,7 +24,7 @@ export function testSanitized() {
     'detect_stack_use_after_return=1',
   ];
   try {
-    const { status } = spawnSync(
+    const tests = spawn(
       process.execPath,
       [
         join(root, 'node_modules/vitest/vitest.mjs'),
@@ -30,20 +33,32 @@ export function testSanitized() {
       ],
       {
         cwd: root,
-        stdio: 'inherit',
+        stdio: ['ignore', 'pipe', 'pipe'],
         env: {
           ...process.env,
           LD_PRELOAD: runtime,
           ASAN_OPTIONS: options.join(':'),
-          UBSAN_OPTIONS: `print_stacktrace=1:log_path=${join(logs, 'report')}`,
+          UBSAN_OPTIONS: 'print_stacktrace=1',
           LATENT_EDGE_ADDON: join(root, 'cuda/build/asan/latent_edge.node'),
         },
       },
     );
+    // Undefined behaviour is told on standard error, whatever the options say.
+    let undefinedBehaviour = 0;
+    for (const [from, to] of [
+      [tests.stdout, process.stdout],
+      [tests.stderr, process.stderr],
+    ])
+      from.setEncoding('utf8').on('data', (text) => {
+        undefinedBehaviour += text.split('runtime error:').length - 1;
+        to.write(text);
+      });
+    const [status] = await once(tests, 'close');
     const reports = readdirSync(logs).flatMap((name) => reportsOf(readFileSync(join(logs, name), 'utf8')));
     for (const report of reports) console.error(report);
-    if (reports.length > 0) console.error(`${reports.length} sanitizer report(s)`);
-    return reports.length > 0 ? 1 : (status ?? 1);
+    const count = reports.length + undefinedBehaviour;
+    if (count > 0) console.error(`${count} sanitizer report(s)`);
+    return count > 0 ? 1 : (status ?? 1);
   } finally {
     rmSync(logs, { recursive: true, force: true });
   }
@@ -52,7 +67,7 @@ export function testSanitized() {
 /** What a log says about the addon: every error, and the leaks of memory that the addon's own code allocated. */
 function reportsOf(log) {
   const [errors, leaks] = log.split(/^.*ERROR: LeakSanitizer.*$/m);
-  const found = /ERROR: AddressSanitizer|runtime error:/.test(errors) ? [errors] : [];
+  const found = /ERROR: AddressSanitizer/.test(errors) ? [errors] : [];
   for (const leak of (leaks ?? '').split('\n\n')) {
     const owner = leak
       .split('\n')
