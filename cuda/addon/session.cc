@@ -1,9 +1,24 @@
 #include "session.h"
 
+#include <algorithm>
+
 namespace latent_edge {
 
 struct Session::Call final : Job {
-  Call(Napi::Env env, std::shared_ptr<Session> session) : session(std::move(session)), deferred(env) {}
+  Call(Napi::Env env, std::shared_ptr<Session> session)
+      : session(std::move(session)),
+        deferred(env),
+        origin(Napi::ObjectReference::New(Napi::Error::New(env, "").Value(), 1)) {}
+
+  // The error with the JavaScript stack of the call that asked for the work.
+  Napi::Value failure(Napi::Env env) const {
+    Napi::Object value = origin.Value();
+    const std::string stack = value.Get("stack").ToString();
+    const size_t frames = std::min(stack.find('\n'), stack.size());
+    value.Set("message", error);
+    value.Set("stack", Napi::String::New(env, "Error: " + error + stack.substr(frames)));
+    return value;
+  }
 
   void run() override {
     try {
@@ -20,6 +35,7 @@ struct Session::Call final : Job {
   // First, so that it goes last: what the functions hold belongs to the session's device.
   const std::shared_ptr<Session> session;
   const Napi::Promise::Deferred deferred;
+  const Napi::ObjectReference origin;
   std::function<void()> work;
   std::function<Napi::Value(Napi::Env)> result;
   std::string error;
@@ -31,11 +47,11 @@ std::shared_ptr<Session> Session::open(Napi::Env env, DeviceInfo info, CompileOp
   session->env_ = env;
   session->channel_ = Channel::New(env, "latent-edge device", 0, 1, session.get());
   session->channel_.Unref(env);
-  session->device_ = std::make_unique<Device>(std::move(info), options,
-                                              [channel = session->channel_](std::unique_ptr<Job> job) {
-                                                auto* call = static_cast<Call*>(job.release());
-                                                if (channel.BlockingCall(call) != napi_ok) delete call;
-                                              });
+  session->device_ = std::make_unique<Device>(
+      std::move(info), options, [channel = session->channel_](std::unique_ptr<Job> job) {
+        auto* call = static_cast<Call*>(job.release());
+        channel.BlockingCall(call);  // open for as long as this thread runs
+      });
   // Hooks run last in, first out: the device's thread has ended before its channel is torn down.
   napi_add_env_cleanup_hook(env, &Session::at_exit, session.get());
   return session;
@@ -78,7 +94,7 @@ void Session::settle(Napi::Env env, Napi::Function, Session*, Call* delivered) {
   Session& session = *call->session;
   if (--session.in_flight_ == 0) session.channel_.Unref(env);
   if (call->failed) {
-    call->deferred.Reject(Napi::Error::New(env, call->error).Value());
+    call->deferred.Reject(call->failure(env));
   } else {
     try {
       call->deferred.Resolve(call->result(env));

@@ -118,10 +118,22 @@ std::shared_ptr<const PackedWeight> Weights::get(const WeightRef& ref, const std
   auto& cached = packed_[key];
   if (!cached) {
     Packing packing(account_, floats);
+    touch(packing.weight->data, floats);
     fill(joined(entries, static_cast<size_t>(elements(ref.shape))), packing.weight->data);
     cached = packing.finish();
   }
   return cached;
+}
+
+// Has the system hand out a large weight's pages on all threads: clearing them takes longer than filling
+// them.
+void Weights::touch(float* data, size_t floats) {
+  constexpr size_t kPage = 4096 / sizeof(float), kChunk = size_t{1} << 20;
+  if (floats < kChunk) return;
+  pool_.parallel_for(static_cast<int64_t>((floats + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
+    const size_t begin = static_cast<size_t>(chunk) * kChunk, end = std::min(floats, begin + kChunk);
+    for (size_t i = begin; i < end; i += kPage) data[i] = 0;
+  });
 }
 
 const float* Weights::joined(const std::vector<const Entry*>& entries, size_t floats) {

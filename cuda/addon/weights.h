@@ -51,6 +51,7 @@ class Weights final : public WeightStore, public Resource {
   };
 
   std::vector<const Entry*> find(const WeightRef& ref) const;
+  void touch(float* data, size_t floats);
   void convert(const Entry& entry, float* to);
   const float* joined(const std::vector<const Entry*>& entries, size_t floats);
 

@@ -160,6 +160,13 @@ test.each<[string, Plan]>([
   await expect(device.compile(plan, weights)).rejects.toThrow(message);
 });
 
+test('errors of the device tell which call they belong to', async () => {
+  const error = await device.compile(linearChain(2, 8, 3), weights).catch((e) => e);
+  expect(error.stack).toMatch(
+    /^Error: linear at layer\.2 \(op 2\): expected weight "layer\.2\.weight".*\n {4}at .*addon-plan/,
+  );
+});
+
 test('an arena beyond memory is refused, and the device goes on', async () => {
   const plan = broken((p) => {
     p.arenaBytes = 2 ** 50;
