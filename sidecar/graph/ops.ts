@@ -72,6 +72,7 @@ const table = {
   embedding: {
     inputs: { ids: 'i32[B,T]' },
     weights: { weight: '[V,C]', position: '[P,C]' },
+    derive: ({ T, P }): Sizes => (T! > P! ? mismatch(`at most ${P} tokens`, T) : {}),
     output: '[B,T,C]',
     cases: [
       { tensors: { ids: [2, 77], weight: [500, 768], position: [77, 768] } },

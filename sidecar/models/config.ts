@@ -42,18 +42,15 @@ export function parseConfig<T extends z.ZodType>(schema: T, json: unknown, file:
   try {
     const result = schema.safeParse(json, { reportInput: true });
     if (result.success) return result.data;
-    throw new Error(describe(result.error.issues[0]!, json));
+    throw new Error(describe(result.error.issues[0]!));
   } catch (error) {
     throw new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
   }
 }
 
-function describe(issue: z.core.$ZodIssue, json: unknown): string {
+function describe(issue: z.core.$ZodIssue): string {
   const field = issue.path.join('.') || 'the config';
-  const value = issue.path.reduce<unknown>(
-    (at, key) => (at as Record<PropertyKey, unknown> | null)?.[key],
-    json,
-  );
+  const value = issue.input;
   const received = value === undefined ? 'nothing' : (JSON.stringify(value) ?? String(value)).slice(0, 200);
   switch (issue.code) {
     case 'unrecognized_keys': {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Plan } from '../../sidecar/graph/plan.ts';
 import { type NativeDevice, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
 import { opCases, type RunnableCase } from '../support/op-cases.ts';
@@ -17,7 +18,9 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([reference, ...devices].map((device) => device.dispose())));
 
-async function run(device: NativeDevice, { plan, weights, inputs }: RunnableCase): Promise<Float32Array> {
+type Values = ReturnType<RunnableCase['draw']>;
+
+async function run(device: NativeDevice, plan: Plan, { weights, inputs }: Values): Promise<Float32Array> {
   const loaded = await device.loadWeights(weights);
   const program = await device.compile(plan, loaded);
   const { y } = await program.run(inputs);
@@ -27,11 +30,12 @@ async function run(device: NativeDevice, { plan, weights, inputs }: RunnableCase
 }
 
 describe.each(opCases())('$op', ({ cases }) => {
-  test.each(cases)('$title', async (opCase) => {
-    const expected = await run(reference, opCase);
+  test.each(cases)('$title', async ({ plan, draw }) => {
+    const values = draw();
+    const expected = await run(reference, plan, values);
     expect(expected.every(Number.isFinite)).toBe(true);
     for (const [i, device] of devices.entries()) {
-      const actual = await run(device, opCase);
+      const actual = await run(device, plan, values);
       expect(relativeL2(actual, expected), `${THREADS[i]} threads`).toBeLessThanOrEqual(TOLERANCE);
     }
   });

@@ -5,12 +5,12 @@ import { plan } from '../../sidecar/graph/planner.ts';
 import { elements } from '../../sidecar/graph/signature.ts';
 import type { WeightSource } from '../../sidecar/native.ts';
 
-/** A case of the op table as a plan of one op, with values to run it on. Same case, same values. */
+/** A case of the op table as a plan of one op. */
 export interface RunnableCase {
   title: string;
   plan: Plan;
-  weights: WeightSource[];
-  inputs: Record<string, Float32Array | Int32Array>;
+  /** Values to run it on: the same at every call. */
+  draw: () => { weights: WeightSource[]; inputs: Record<string, Float32Array | Int32Array> };
 }
 
 /** All cases of the op table. */
@@ -21,44 +21,54 @@ export function opCases(): { op: OpName; cases: RunnableCase[] }[] {
   }));
 }
 
+type Shapes = Record<string, number[]>;
+
 function runnable(op: OpName, opCase: OpCase): RunnableCase {
-  const { inputs: shapes, weights: weightShapes, attrs } = expandCase(op, opCase);
-  const random = generator(JSON.stringify([op, opCase]));
+  const { inputs, weights, attrs } = expandCase(op, opCase);
   const g = new Graph(op);
-  const tensors: Record<string, Tensor> = {};
-  const inputs: RunnableCase['inputs'] = {};
-  for (const [name, shape] of Object.entries(shapes)) {
-    const ids = name === 'ids';
-    tensors[name] = g.input(name, shape, ids ? 'i32' : 'f32');
-    inputs[name] = ids
-      ? Int32Array.from({ length: elements(shape) }, () => Math.floor(random() * weightShapes.weight![0]!))
-      : Float32Array.from({ length: elements(shape) }, () =>
-          name === 't' ? 999 * random() : normal(random),
-        );
-  }
-  const weights: WeightSource[] = [];
-  const refs: Record<string, WeightRef> = {};
-  for (const [name, shape] of Object.entries(weightShapes)) {
-    // A fan-in scaled matrix keeps outputs near 1; a norm's weight is near 1 itself.
-    const fan = shape.length > 1 && op !== 'embedding' ? elements(shape) / shape[0]! : 1;
-    const shift = op.endsWith('norm') && name === 'weight' ? 1 : 0;
-    // Weights come in three where their rows allow it, as packed q, k and v do.
-    const rows = shape[0]! % 3 === 0 ? [shape[0]! / 3, shape[0]! / 3, shape[0]! / 3] : [shape[0]!];
-    const parts = rows.map((n, i) => {
-      const part = [n, ...shape.slice(1)];
-      const data = Float32Array.from(
-        { length: elements(part) },
-        () => shift + normal(random) / Math.sqrt(fan),
-      );
-      weights.push({ name: `${name}.${i}`, dtype: 'F32', shape: part, data });
-      return g.param(`${name}.${i}`, part);
-    });
-    refs[name] = joined(parts);
-  }
-  g.output('y', g.op(op, `test.${op}`, tensors, refs, attrs));
-  const sizes = Object.entries({ ...shapes, ...weightShapes }).map(([name, shape]) => `${name} [${shape}]`);
+  const tensors = Object.entries(inputs).map(([name, shape]): [string, Tensor] => [
+    name,
+    g.input(name, shape, name === 'ids' ? 'i32' : 'f32'),
+  ]);
+  const refs = Object.entries(weights).map(([name, shape]): [string, WeightRef] => [
+    name,
+    joined(partsOf(shape).map((part, i) => g.param(`${name}.${i}`, part))),
+  ]);
+  g.output('y', g.op(op, `test.${op}`, Object.fromEntries(tensors), Object.fromEntries(refs), attrs));
+  const sizes = Object.entries({ ...inputs, ...weights }).map(([name, shape]) => `${name} [${shape}]`);
   const how = Object.entries(attrs).map(([name, value]) => `${name}=${value}`);
-  return { title: [...sizes, ...how].join(' '), plan: plan(g), weights, inputs };
+  const seed = JSON.stringify([op, opCase]);
+  return { title: [...sizes, ...how].join(' '), plan: plan(g), draw: () => draw(op, inputs, weights, seed) };
+}
+
+/** Weights come in three where their rows allow it, as packed q, k and v do. */
+function partsOf([rows, ...rest]: number[]): number[][] {
+  return rows! % 3 === 0 ? Array.from({ length: 3 }, () => [rows! / 3, ...rest]) : [[rows!, ...rest]];
+}
+
+function draw(op: OpName, inputShapes: Shapes, weightShapes: Shapes, seed: string) {
+  const random = generator(seed);
+  const inputs: Record<string, Float32Array | Int32Array> = {};
+  for (const [name, shape] of Object.entries(inputShapes)) {
+    const [length, vocabulary] = [elements(shape), weightShapes.weight?.[0] ?? 0];
+    if (name === 'ids') inputs[name] = Int32Array.from({ length }, () => Math.floor(random() * vocabulary));
+    else inputs[name] = Float32Array.from({ length }, () => (name === 't' ? 999 * random() : normal(random)));
+  }
+  const weights = Object.entries(weightShapes).flatMap(([name, whole]) =>
+    partsOf(whole).map((shape, i): WeightSource => {
+      // A fan-in scaled matrix keeps outputs near 1; a norm's weight is near 1 itself.
+      const fan = shape.length > 1 && op !== 'embedding' ? elements(shape) / shape[0]! : 1;
+      const shift = op.endsWith('norm') && name === 'weight' ? 1 : 0;
+      const value = () => shift + normal(random) / Math.sqrt(fan);
+      return {
+        name: `${name}.${i}`,
+        dtype: 'F32',
+        shape,
+        data: Float32Array.from({ length: elements(shape) }, value),
+      };
+    }),
+  );
+  return { inputs, weights };
 }
 
 /** Uniform in 0…1; the same for the same seed (mulberry32). */
