@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { broadcast, cosmetic, count, diffusersFields, only, perBlock } from './config.ts';
 
-const layers = count(64);
+const layers = count(32);
 
 /** config.json of a UNet2DConditionModel, with the defaults of the versions that wrote less. */
 export const unetConfig = z

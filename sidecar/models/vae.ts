@@ -16,7 +16,7 @@ export const vaeConfig = z
     block_out_channels: z.array(count()).min(1).max(16).default([64]),
     down_block_types: z.array(z.literal('DownEncoderBlock2D')).default(['DownEncoderBlock2D']),
     up_block_types: z.array(z.literal('UpDecoderBlock2D')).default(['UpDecoderBlock2D']),
-    layers_per_block: count(64).default(1),
+    layers_per_block: count(32).default(1),
     norm_num_groups: count().default(32),
     mid_block_add_attention: z.boolean().default(true),
     use_quant_conv: z.boolean().default(true),

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { CheckpointError } from '../../sidecar/checkpoints/error.ts';
@@ -173,4 +174,21 @@ describe('a field that would change the result is an error naming field, value a
         /^Expected object for the config but received .*, in config\.json$/,
       );
   });
+});
+
+test('any value in any field is understood or refused by name', () => {
+  for (const name of ['unet-sd15', 'vae-sd', 'clip-vit-l', 'clip-vit-l-legacy']) {
+    const json = configJson(name);
+    const field = fc.oneof(fc.constantFrom(...Object.keys(json)), fc.string());
+    fc.assert(
+      fc.property(fc.dictionary(field, fc.jsonValue(), { maxKeys: 3 }), (changes) => {
+        try {
+          parseConfig(schemas[name.split('-')[0]!]!, { ...json, ...changes }, 'config.json');
+        } catch (error) {
+          expect(error).toBeInstanceOf(CheckpointError);
+          expect((error as Error).message).toMatch(/^Expected .*, in config\.json$/s);
+        }
+      }),
+    );
+  }
 });
