@@ -2,7 +2,7 @@
 // Installs and builds what is missing or out of date: packages, types of the contract, the native addon, dist/.
 // Says nothing when there is nothing to do. Plain JavaScript without dependencies, as it runs before any is there.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, realpathSync, statSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -35,11 +35,12 @@ export async function setup(say = console.log) {
     'tsconfig.build.json',
     'package-lock.json',
   ];
-  if (Math.max(...sources.map((path) => newest(at(path)))) > newest(at('dist/.tsbuildinfo'))) {
+  // The compiler's own record is no sign of success: it is written beside errors too.
+  const compiled = at('dist/.compiled');
+  if (Math.max(...sources.map((path) => newest(at(path)))) > newest(compiled)) {
     say('Compiling TypeScript');
     npm('run', '--silent', 'build:ts');
-    // The compiler leaves the file alone where a source was touched but not changed.
-    utimesSync(at('dist/.tsbuildinfo'), new Date(), new Date());
+    writeFileSync(compiled, '');
   }
 }
 
