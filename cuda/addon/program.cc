@@ -39,7 +39,7 @@ Program::Program(PlanDesc plan, Weights& weights, ThreadPool& pool, Scratch& scr
       account_(std::move(account)),
       options_(options) {
   check_plan(plan_);
-  BindContext context{weights, pool.threads()};
+  BindContext context{weights, pool};
   size_t scratch_bytes = 0;
   for (size_t i = 0; i < plan_.ops.size(); i++) {
     steps_.push_back(at(plan_, i, [&] { return bind(plan_.ops[i], context, options_.reference); }));

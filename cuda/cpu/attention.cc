@@ -60,7 +60,7 @@ struct Attention {
 
 class Fast : public Step {
  public:
-  Fast(const OpDesc& op, BindContext& context) : p_(op), threads_(context.threads) {
+  Fast(const OpDesc& op, BindContext& context) : p_(op), threads_(context.pool.threads()) {
     rows_ = isa().mr * std::max(1, 56 / isa().mr);
     depth_blocks_ = ceil_div(p_.size, kMaxDepth);
     depth_ = ceil_div(p_.size, depth_blocks_);
@@ -97,10 +97,14 @@ class Fast : public Step {
   // kᵀ as panels of keys [size][nr], then v as panels of channels [keys][nr].
   void pack(char* arena, int64_t image, int64_t head, float* to) const {
     const float *k = p_.key(arena, image, head), *v = p_.value(arena, image, head);
-    const int64_t ld = p_.ld_kv;
-    pack_panels(p_.keys, p_.size, to, [=](int64_t key, int64_t d) { return k[key * ld + d]; });
-    pack_panels(p_.size, p_.keys, to + lines(padded_keys_ * p_.size),
-                [=](int64_t d, int64_t key) { return v[key * ld + d]; });
+    const int64_t ld = p_.ld_kv, nr = isa().nr;
+    float* values = to + lines(padded_keys_ * p_.size);
+    for (int64_t j = 0; j < p_.keys; j += nr)
+      pack_panel(j, p_.keys, p_.size, 1, to + j * p_.size,
+                 [=](int64_t key, int64_t d, int64_t) { return k[key * ld + d]; });
+    for (int64_t j = 0; j < p_.size; j += nr)
+      pack_panel(j, p_.size, p_.keys, 1, values + j * p_.keys,
+                 [=](int64_t d, int64_t key, int64_t) { return v[key * ld + d]; });
   }
 
   void attend(char* arena, int64_t image, int64_t head, int64_t first, const float* packed,

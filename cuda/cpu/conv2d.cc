@@ -62,16 +62,17 @@ class Fast : public Step {
   Fast(const OpDesc& op, BindContext& context)
       : p_(op),
         tiling_(p_.images * p_.pixels(), packed_columns(p_.out_channels), p_.kh * p_.kw * p_.channels,
-                context.threads),
-        threads_(context.threads) {
+                context.pool.threads()),
+        threads_(context.pool.threads()) {
     const int64_t taps = p_.kh * p_.kw, channels = p_.channels, n = p_.out_channels;
     // Depth runs over taps, then channels: consecutive depths are consecutive in NHWC memory.
-    weight_ = context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
-                                  [=](const float* w, float* packed) {
-                                    pack_panels(n, taps * channels, packed, [=](int64_t column, int64_t d) {
-                                      return w[(column * channels + d % channels) * taps + d / channels];
-                                    });
-                                  });
+    weight_ =
+        context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
+                            [=, &pool = context.pool](const float* w, float* packed) {
+                              pack_panels(n, taps * channels, packed, pool, [=](int64_t column, int64_t d) {
+                                return w[(column * channels + d % channels) * taps + d / channels];
+                              });
+                            });
     if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
   }
 

@@ -44,13 +44,25 @@ struct GemmTiling {
   int64_t scratch_floats() const { return lines(mc * kRowStride) + lines(mc * nc); }  // of one thread
 };
 
-// Packs w [n][k] (or any layout, through `at`) into panels. at(n, k) is the weight of column n at depth k.
+// Packs n columns into panels, their depth taps × channels. at(column, channel, tap) is the weight there.
+// Sixteen channels at a time: in a checkpoint's row the taps of a channel lie side by side, and stay in L1
+// meanwhile.
 template <class At>
-void pack_panels(int64_t n, int64_t k, float* packed, At at) {
-  const int64_t nr = isa().nr;
-  for (int64_t n0 = 0; n0 < n; n0 += nr)
-    for (int64_t d = 0; d < k; d++)
-      for (int64_t j = 0; j < nr; j++) *packed++ = n0 + j < n ? at(n0 + j, d) : 0.0f;
+void pack_panel(int64_t first, int64_t n, int64_t channels, int64_t taps, float* packed, At at) {
+  const int64_t nr = isa().nr, last = std::min(n, first + nr);
+  for (int64_t c0 = 0; c0 < channels; c0 += 16)
+    for (int64_t t = 0; t < taps; t++)
+      for (int64_t c = c0; c < std::min(channels, c0 + 16); c++) {
+        float* to = packed + (t * channels + c) * nr;
+        for (int64_t j = first; j < last; j++) to[j - first] = at(j, c, t);
+        for (int64_t j = last; j < first + nr; j++) to[j - first] = 0;
+      }
+}
+template <class At>
+void pack_panels(int64_t n, int64_t channels, int64_t taps, float* packed, ThreadPool& pool, At at) {
+  const int64_t nr = isa().nr, panel = taps * channels * nr;
+  pool.parallel_for(ceil_div(n, nr),
+                    [&](int64_t p, int) { pack_panel(p * nr, n, channels, taps, packed + p * panel, at); });
 }
 inline int64_t packed_columns(int64_t n) {
   return round_up(n, isa().nr);

@@ -101,7 +101,7 @@ class Step {
 
 struct BindContext {
   WeightStore& weights;
-  int threads;
+  ThreadPool& pool;  // to pack on, and the one that run() will get
 };
 
 // Checks shapes and attributes, packs weights. Throws std::runtime_error; the caller adds the op's name and

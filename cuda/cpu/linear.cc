@@ -37,8 +37,8 @@ class Fast : public Step {
  public:
   Fast(const OpDesc& op, BindContext& context)
       : p_(op),
-        tiling_(p_.m, packed_columns(order_size()), p_.k, context.threads),
-        threads_(context.threads) {
+        tiling_(p_.m, packed_columns(order_size()), p_.k, context.pool.threads()),
+        threads_(context.pool.threads()) {
     const bool gated = p_.activation == Activation::geglu;
     const int64_t n = p_.n, k = p_.k, half = n / 2, nr = isa().nr, columns = order_size();
     // With geglu a panel holds nr/2 values and then their gates, so that one tile has both.
@@ -49,11 +49,12 @@ class Fast : public Step {
     };
     const std::string form = gated ? "panels.geglu" : "panels";
     weight_ = context.weights.get(op.weight("weight"), form, packed_columns(columns) * k,
-                                  [=](const float* w, float* packed) {
-                                    pack_panels(columns, k, packed, [=](int64_t column, int64_t d) {
-                                      const int64_t row = source(column);
-                                      return row < 0 ? 0.0f : w[row * k + d];
-                                    });
+                                  [=, &pool = context.pool](const float* w, float* packed) {
+                                    pack_panels(columns, k, 1, packed, pool,
+                                                [=](int64_t column, int64_t d, int64_t) {
+                                                  const int64_t row = source(column);
+                                                  return row < 0 ? 0.0f : w[row * k + d];
+                                                });
                                   });
     if (const WeightRef* bias = op.find_weight("bias"))
       bias_ = context.weights.get(*bias, gated ? "columns.geglu" : "raw", columns,
