@@ -4,7 +4,7 @@
 //   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
 // CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out).
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
@@ -56,12 +56,20 @@ function packagePath(name, path) {
 /** Waits for another build of the same variant; a lock whose process is gone does not count. */
 async function lock(file) {
   mkdirSync(dirname(file), { recursive: true });
+  const mine = `${file}.${process.pid}`;
+  writeFileSync(mine, String(process.pid));
+  try {
+    return await acquire(mine, file);
+  } finally {
+    rmSync(mine);
+  }
+}
+
+async function acquire(mine, file) {
   for (;;) {
     try {
-      const handle = openSync(file, 'wx');
-      writeSync(handle, String(process.pid));
-      closeSync(handle);
-      return () => rmSync(file, { force: true });
+      linkSync(mine, file);
+      return () => rmSync(file);
     } catch (error) {
       if (error.code !== 'EEXIST') throw error;
     }
@@ -72,9 +80,7 @@ async function lock(file) {
 
 function isRunning(file) {
   try {
-    const pid = Number(readFileSync(file, 'utf8'));
-    if (pid > 0) process.kill(pid, 0);
-    return true;
+    return process.kill(Number(readFileSync(file, 'utf8')), 0);
   } catch (error) {
     return error.code === 'EPERM';
   }

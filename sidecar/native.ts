@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plan } from './graph/plan.ts';
 
@@ -105,7 +106,7 @@ function load(): NativeAddon {
     fileURLToPath(new URL(`${up}/cuda/build/latent_edge.node`, import.meta.url)),
   );
   const named = process.env.LATENT_EDGE_ADDON;
-  const tried = named ? [named] : built;
+  const tried = named ? [resolve(named)] : built;
   const file = tried.find((path) => existsSync(path));
   if (file) return require(file) as NativeAddon;
   throw new Error(
