@@ -66,13 +66,13 @@ class Fast : public Step {
         threads_(context.pool.threads()) {
     const int64_t taps = p_.kh * p_.kw, channels = p_.channels, n = p_.out_channels;
     // Depth runs over taps, then channels: consecutive depths are consecutive in NHWC memory.
-    weight_ =
-        context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
-                            [=, &pool = context.pool](const float* w, float* packed) {
-                              pack_panels(n, taps * channels, packed, pool, [=](int64_t column, int64_t d) {
-                                return w[(column * channels + d % channels) * taps + d / channels];
-                              });
-                            });
+    weight_ = context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
+                                  [=, &pool = context.pool](const float* w, float* packed) {
+                                    pack_panels(n, channels, taps, packed, pool,
+                                                [=](int64_t column, int64_t c, int64_t tap) {
+                                                  return w[(column * channels + c) * taps + tap];
+                                                });
+                                  });
     if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
   }
 
