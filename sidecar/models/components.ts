@@ -9,6 +9,7 @@ import {
   readJson,
 } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
+import { partFolder } from '../checkpoints/links.ts';
 import { checkWeights, weightSources } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { Plan } from '../graph/plan.ts';
@@ -88,7 +89,7 @@ export async function openComponent<P extends Part>(
   options: FolderOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
   const { classes, schema, graphs } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
-  const dir = join(folder.dir, part);
+  const dir = await partFolder(folder.dir, part);
   const className = folder.components.get(part);
   if (!className || !classes.includes(className)) {
     const file = join(folder.dir, 'model_index.json');
