@@ -10,8 +10,10 @@ export async function partFolder(model: string, part: string): Promise<string> {
   const path = join(model, part);
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile() || info.size > 1024) return path;
-  const target = resolve(model, await readFile(path, 'utf8'));
+  const link = await readFile(path, 'utf8');
+  const target = resolve(model, link);
   const beside = dirname(resolve(model)) + sep;
-  const folder = target.startsWith(beside) && (await stat(target).catch(() => undefined))?.isDirectory();
+  const folder =
+    link !== '' && target.startsWith(beside) && (await stat(target).catch(() => undefined))?.isDirectory();
   return folder ? target : path;
 }
