@@ -28,8 +28,9 @@ server.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 let stopping = false;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
+// `disconnect`: the process that started this one has ended.
+for (const event of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
+  process.on(event, () => {
     if (stopping) process.exit(1);
     stopping = true;
     // Requests in flight may finish.

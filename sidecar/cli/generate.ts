@@ -1,0 +1,152 @@
+import { writeFile } from 'node:fs/promises';
+import { parse } from 'node:path';
+import { SingleBar } from 'cli-progress';
+import { Command, InvalidArgumentError } from 'commander';
+import { writeSafetensors } from '../checkpoints/write.ts';
+import { Engine, type GenerateResult } from '../engine/engine.ts';
+import type { ImageRequestInput } from '../engine/request.ts';
+import { modelFolders } from '../engine/roots.ts';
+import { type DeviceOptions, deviceOptions, number, seeds, size, wholeNumber } from './options.ts';
+
+interface GenerateFlags extends DeviceOptions {
+  prompt: string;
+  negative: string;
+  model?: string;
+  seed?: number[];
+  steps?: number;
+  guidance?: number;
+  guidanceRescale?: number;
+  sampler?: string;
+  schedule?: string;
+  eta?: number;
+  clipSkip?: number;
+  size?: { width: number; height: number };
+  count?: number;
+  output?: string;
+  saveLatents?: string;
+  quiet?: boolean;
+}
+
+export function generateCommand(): Command {
+  const command = new Command('generate')
+    .description('make images from text, without a server')
+    .requiredOption('--prompt <text>', 'what to show')
+    .option('--negative <text>', 'what to keep away from', '')
+    .option('--model <dir|name>', 'a folder in diffusers layout, or a name that `latent-edge models` lists')
+    .option(
+      '--seed <n>',
+      'one for all images, as in diffusers, or one for each: 1,2,3 (default: drawn)',
+      seeds,
+    )
+    .option('--steps <n>', "denoising steps (default: the model's)", wholeNumber(1, 1000))
+    .option('--guidance <x>', "classifier-free guidance; 1: off (default: the model's)", number(0, 100))
+    .option('--guidance-rescale <x>', 'share of the standard deviation to draw back, 0 to 1', number(0, 1))
+    .option('--sampler <name>', "ddim, euler-ancestral, … (default: the model's)")
+    .option('--schedule <name>', 'spacing of the noise levels: default, karras, exponential')
+    .option('--eta <x>', "DDIM's share of fresh noise, 0 to 1", number(0, 1))
+    .option('--clip-skip <n>', 'last layers of the text encoder to leave out', wholeNumber(0, 11))
+    .option('--size <WxH>', "pixels (default: the model's)", size)
+    .option('--count <n>', 'images', wholeNumber(1, 64))
+    .option(
+      '--output <file.png>',
+      'with several images %d stands for their number (default: latent-edge-SEED.png)',
+    )
+    .option('--save-latents <file.safetensors>', 'the final latents, before the autoencoder')
+    .option('--quiet', 'no progress, no report');
+  return deviceOptions(command).action(run);
+}
+
+async function run(flags: GenerateFlags): Promise<void> {
+  if (flags.output && !/\.png$/i.test(flags.output))
+    throw new InvalidArgumentError(
+      `Expected a file name ending in .png for --output but received ${flags.output}`,
+    );
+  const folders = await modelFolders(flags.model === undefined ? [] : [flags.model]);
+  const engine = await Engine.open({ folders, device: flags.device, threads: flags.threads });
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  const bar = progressBar(flags.quiet ?? false);
+  try {
+    const result = await engine.generate(requestOf(flags), {
+      signal: stop.signal,
+      onProgress: ({ step, total, stepMs }) => bar.step(step, total, stepMs),
+    });
+    bar.stop();
+    await save(result, flags);
+  } finally {
+    bar.stop();
+    await engine.dispose();
+  }
+}
+
+function requestOf(flags: GenerateFlags): ImageRequestInput {
+  return {
+    prompt: flags.prompt,
+    negativePrompt: flags.negative,
+    width: flags.size?.width,
+    height: flags.size?.height,
+    count: flags.count,
+    seeds: flags.seed,
+    steps: flags.steps,
+    guidanceScale: flags.guidance,
+    guidanceRescale: flags.guidanceRescale,
+    sampler: flags.sampler,
+    schedule: flags.schedule,
+    eta: flags.eta,
+    clipSkip: flags.clipSkip,
+    returnLatents: flags.saveLatents !== undefined,
+  };
+}
+
+async function save(
+  { images, effective: p }: GenerateResult,
+  { output, saveLatents, quiet }: GenerateFlags,
+): Promise<void> {
+  const say = (line: string) => quiet || console.error(line);
+  for (const [i, { png, seed }] of images.entries()) {
+    const file = fileName(output ?? `latent-edge-${seed}.png`, i, images.length);
+    await writeFile(file, png);
+    if (!quiet) console.log(file);
+  }
+  if (saveLatents) {
+    const [, C, h, w] = [0, ...images[0]!.latents!.shape];
+    const data = new Float32Array(images.length * C! * h! * w!);
+    for (const [i, { latents }] of images.entries()) data.set(latents!.data, i * latents!.data.length);
+    await writeSafetensors(saveLatents, { latents: { shape: [images.length, C!, h!, w!], data } });
+  }
+  const guidance = `guidance ${p.guidanceScale}`;
+  const schedule = p.schedule === 'default' ? '' : ` ${p.schedule}`;
+  say(
+    `${p.model}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
+  );
+  for (const line of p.ignored) say(`ignored: ${line}`);
+}
+
+/** `a.png` → `a-2.png` for the second of several; `%d` in the name stands for the number. */
+export function fileName(pattern: string, index: number, count: number): string {
+  if (pattern.includes('%d')) return pattern.replaceAll('%d', String(index + 1));
+  if (count === 1) return pattern;
+  return `${pattern.slice(0, -parse(pattern).ext.length)}-${index + 1}${parse(pattern).ext}`;
+}
+
+/** On standard error, where that is a terminal. */
+function progressBar(quiet: boolean) {
+  if (quiet || !process.stderr.isTTY) return { step: () => {}, stop: () => {} };
+  const format = '{bar} {value}/{total} steps | {rate} steps/s | {eta_formatted} left';
+  const bar = new SingleBar({
+    format,
+    stream: process.stderr,
+    barsize: 30,
+    clearOnComplete: true,
+    hideCursor: true,
+  });
+  let meanMs = 0;
+  return {
+    step(step: number, total: number, stepMs: number) {
+      meanMs = step === 1 ? stepMs : 0.7 * meanMs + 0.3 * stepMs;
+      if (step === 1) bar.start(total, 0, { rate: '–' });
+      bar.update(step, { rate: (1000 / meanMs).toFixed(2) });
+    },
+    stop: () => bar.stop(),
+  };
+}

@@ -1,0 +1,38 @@
+import { Command } from 'commander';
+import { toServiceError } from '../errors.ts';
+import { devicesCommand } from './devices.ts';
+import { generateCommand } from './generate.ts';
+import { modelsCommand } from './models.ts';
+import { moduleCommand } from './module.ts';
+import { serveCommand } from './serve.ts';
+
+/**
+ * Runs the command line.
+ * @param args what comes after the program's name.
+ * @returns the exit status.
+ */
+export async function main(args: string[]): Promise<number> {
+  const program = new Command('latent-edge')
+    .description('Text in, image out, on your own devices')
+    .showHelpAfterError('(--help says more)')
+    .configureHelp({ showGlobalOptions: true });
+  for (const command of [
+    serveCommand(),
+    generateCommand(),
+    modelsCommand(),
+    devicesCommand(),
+    moduleCommand(),
+  ])
+    program.addCommand(command);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+  } catch (thrown) {
+    const error = toServiceError(thrown);
+    // Here the operator reads, and is told what was hidden from a remote caller.
+    const shown = error.code === 'internal' && thrown instanceof Error ? thrown : error;
+    console.error(`latent-edge: ${shown.message}`);
+    if (process.env.LATENT_EDGE_DEBUG) console.error(shown);
+    return 1;
+  }
+}

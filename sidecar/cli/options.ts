@@ -1,0 +1,61 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+/** A whole number from `min` to `max`, written in digits. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(
+      `Expected a whole number from ${min} to ${max} but received ${JSON.stringify(text)}.`,
+    );
+  };
+}
+
+/** A number from `min` to `max`. */
+export function number(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(
+      `Expected a number from ${min} to ${max} but received ${JSON.stringify(text)}.`,
+    );
+  };
+}
+
+/** `512x768` */
+export function size(text: string): { width: number; height: number } {
+  const match = /^(\d{1,5})x(\d{1,5})$/.exec(text);
+  const [width, height] = [Number(match?.[1]), Number(match?.[2])];
+  const fits = (n: number) => n >= 8 && n <= 4096 && n % 8 === 0;
+  if (fits(width) && fits(height)) return { width, height };
+  throw new InvalidArgumentError(
+    `Expected WIDTHxHEIGHT, both multiples of 8 from 8 to 4096, but received ${JSON.stringify(text)}.`,
+  );
+}
+
+/** `42`, or one for each image: `1,2,3`. */
+export function seeds(text: string): number[] {
+  return text.split(',').map(wholeNumber(0, Number.MAX_SAFE_INTEGER));
+}
+
+export interface DeviceOptions {
+  device: string;
+  threads?: number;
+}
+
+/** The options that every command has which computes. */
+export function deviceOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--device <id>', 'where to compute; `latent-edge devices` lists them')
+        .default('cpu')
+        .env('LATENT_EDGE_DEVICE'),
+    )
+    .addOption(
+      new Option('--threads <n>', 'CPU threads (default: one for each core)')
+        .argParser(wholeNumber(1, 256))
+        .env('LATENT_EDGE_THREADS'),
+    );
+}
+
+export const collect = (value: string, previous: string[] = []): string[] => [...previous, value];

@@ -1,0 +1,105 @@
+import { Command, Option } from 'commander';
+import { Engine } from '../engine/engine.ts';
+import { modelFolders } from '../engine/roots.ts';
+import { serve } from '../main.ts';
+import type { CallLog } from '../service.ts';
+import { collect, type DeviceOptions, deviceOptions, wholeNumber } from './options.ts';
+
+interface ServeFlags extends DeviceOptions {
+  host: string;
+  port: number;
+  model?: string[];
+  concurrency: number;
+  queueLimit: number;
+  grace: number;
+}
+
+export function serveCommand(): Command {
+  const command = new Command('serve')
+    .description('serve images over gRPC')
+    .addOption(new Option('--host <address>', 'address to listen on').default('127.0.0.1').env('GRPC_HOST'))
+    .addOption(
+      new Option('--port <n>', 'port to listen on')
+        .default(50051)
+        .env('GRPC_PORT')
+        .argParser(wholeNumber(0, 65_535)),
+    )
+    .option('--model <dir|name>', 'default model; may be repeated, the first is the default', collect)
+    .addOption(
+      limit(
+        '--concurrency <n>',
+        'requests that run at once, taking turns',
+        2,
+        1,
+        64,
+        'LATENT_EDGE_CONCURRENCY',
+      ),
+    )
+    .addOption(limit('--queue-limit <n>', 'requests that may wait', 32, 0, 10_000, 'LATENT_EDGE_QUEUE_LIMIT'))
+    .addOption(
+      limit(
+        '--grace <s>',
+        'seconds for requests in flight when it is stopped',
+        10,
+        0,
+        3600,
+        'LATENT_EDGE_GRACE',
+      ),
+    );
+  return deviceOptions(command).action(run);
+}
+
+function limit(flags: string, text: string, value: number, min: number, max: number, env: string): Option {
+  return new Option(flags, text).default(value).env(env).argParser(wholeNumber(min, max));
+}
+
+async function run({
+  host,
+  port,
+  model,
+  concurrency,
+  queueLimit,
+  grace,
+  device,
+  threads,
+}: ServeFlags): Promise<void> {
+  const folders = await modelFolders(model);
+  const engine = await Engine.open({ folders, device, threads, concurrency, queueLimit });
+  const server = await serve(engine, { host, port, log: logCall });
+  const [opened] = engine.info().devices;
+  console.error(
+    `sidecar: grpc://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
+  );
+  const reason = await stopSignal();
+  console.error(`sidecar: ${reason}, finishing what is in flight`);
+  await server.stop(grace * 1000);
+  if (process.connected) process.disconnect();
+}
+
+/** The first SIGINT or SIGTERM, or the end of the process that started this one; a second one ends it at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once('disconnect', () => resolve('disconnected'));
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      let seen = false;
+      process.on(signal, () => {
+        if (seen) process.exit(1);
+        seen = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function logCall({ requestId, method, code, ms, what, error }: CallLog): void {
+  const parts = [
+    new Date().toISOString(),
+    method,
+    code,
+    `${ms.toFixed(0)} ms`,
+    requestId,
+    what ?? error?.message ?? '',
+  ];
+  console.error(parts.join(' '));
+  if (error?.code === 'internal') console.error(error.cause);
+}

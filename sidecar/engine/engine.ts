@@ -1,0 +1,158 @@
+import { type NativeDevice, native } from '../native.ts';
+import { describeAll, type ModelDescription } from './catalog.ts';
+import { type Effective, effectiveOf, planRequest } from './effective.ts';
+import { Evaluator } from './evaluator.ts';
+import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
+import type { Model } from './model.ts';
+import type { ModelFolders } from './model-folders.ts';
+import { RequestQueue } from './queue.ts';
+import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
+import { ModelStore } from './store.ts';
+import { textToImage } from './text-to-image.ts';
+
+export type { GeneratedImage } from './images.ts';
+
+export interface EngineOptions {
+  folders: ModelFolders;
+  /** `cpu`, `cuda:0`, …; default `cpu`. */
+  device?: string;
+  threads?: number;
+  /** Requests that run at once, taking turns step by step. */
+  concurrency?: number;
+  /** Requests that may wait. */
+  queueLimit?: number;
+}
+
+export interface GenerateResult {
+  images: GeneratedImage[];
+  effective: Effective;
+  timings: Timings;
+  textTokens: number;
+}
+
+/** Milliseconds. */
+export interface Timings {
+  queueMs: number;
+  loadMs: number;
+  encodeTextMs: number;
+  denoiseMs: number;
+  decodeMs: number;
+}
+
+export interface Progress {
+  step: number;
+  total: number;
+  stepMs: number;
+  previews: GeneratedImage[];
+}
+
+export interface GenerateOptions {
+  /** Stops the work within one step; what is thrown then is its reason. */
+  signal?: AbortSignal;
+  onQueued?: (position: number) => void;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** A device, its models and the queue before it: all of the sidecar but the wire. */
+export class Engine {
+  readonly #device: NativeDevice;
+  readonly #folders: ModelFolders;
+  readonly #store: ModelStore;
+  readonly #queue: RequestQueue;
+  readonly #evaluator = new Evaluator();
+  #stepsRun = 0;
+
+  private constructor(device: NativeDevice, { folders, concurrency = 1, queueLimit = 32 }: EngineOptions) {
+    this.#device = device;
+    this.#folders = folders;
+    this.#store = new ModelStore(device, { models: 4, bytes: device.info.memoryBytes / 2 });
+    this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
+  }
+
+  /** @throws Error when there is no such device, or the addon is not built. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const { device = 'cpu', threads } = options;
+    return new Engine(await native().open({ device, threads }), options);
+  }
+
+  /**
+   * Makes the images of a request, when its turn comes.
+   * @throws ServiceError, CheckpointError, or the signal's reason.
+   */
+  async generate(input: ImageRequestInput, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const { signal, onQueued } = options;
+    const request = parseRequest(input);
+    const folder = await this.#folders.find(request.model);
+    const admitted = performance.now();
+    return this.#queue.run(
+      () => {
+        const began = performance.now();
+        return this.#store.use(folder, (model) => {
+          signal?.throwIfAborted();
+          const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
+          return this.#run(model, request, timings, options);
+        });
+      },
+      { signal, onQueued },
+    );
+  }
+
+  models(): Promise<ModelDescription[]> {
+    return describeAll(this.#folders, (folder) => this.#store.isLoaded(folder));
+  }
+
+  info() {
+    const { id, name, arch, threads, memoryBytes } = this.#device.info;
+    const memory = this.#device.memory();
+    const device = {
+      id,
+      name,
+      arch,
+      threads,
+      memoryTotal: memoryBytes,
+      weightsBytes: memory.weights,
+      arenaBytes: memory.arenas + memory.tensors + memory.scratch,
+    };
+    const { running, queued, limit: queueLimit } = this.#queue;
+    return { devices: [device], running, queued, queueLimit, stepsRun: this.#stepsRun };
+  }
+
+  /** Takes no more requests. */
+  close(): void {
+    this.#queue.close();
+  }
+
+  /** Waits for requests in flight and frees everything. */
+  async dispose(): Promise<void> {
+    this.close();
+    await this.#queue.idle();
+    await this.#store.dispose();
+    await this.#device.dispose();
+  }
+
+  async #run(
+    model: Model,
+    request: ImageRequest,
+    { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
+    { signal, onProgress }: GenerateOptions,
+  ): Promise<GenerateResult> {
+    const planned = planRequest(request, model);
+    const { seeds } = planned.work;
+    const outcome = await textToImage(model, planned.work, {
+      evaluator: this.#evaluator,
+      signal,
+      onStep: async ({ previews, ...step }) => {
+        this.#stepsRun++;
+        onProgress?.({ ...step, previews: await encodeImages(previews, seeds) });
+      },
+    });
+    const effective = effectiveOf(planned, outcome, await model.hash);
+    const images = await encodeImages(outcome.images, seeds, effective);
+    return {
+      images: request.returnLatents ? withLatents(images, outcome) : images,
+      effective,
+      timings: { queueMs, loadMs, ...outcome.timings },
+      textTokens: outcome.textTokens,
+    };
+  }
+}

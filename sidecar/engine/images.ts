@@ -1,0 +1,40 @@
+import { type Effective, parametersOf } from './effective.ts';
+import { encodePng, type Pixels, parametersText } from './png.ts';
+import type { Outcome } from './text-to-image.ts';
+
+export interface GeneratedImage {
+  png: Buffer;
+  width: number;
+  height: number;
+  seed: number;
+  /** Its place among the images that its generator drew. */
+  index: number;
+  /** float32 [C,h,w] */
+  latents?: { shape: number[]; data: Float32Array };
+}
+
+/** Pictures of one run as files. Image i has the i-th seed, or shares the only one. */
+export function encodeImages(
+  images: Pixels[],
+  seeds: number[],
+  effective?: Effective,
+): Promise<GeneratedImage[]> {
+  const shared = seeds.length === 1;
+  return Promise.all(
+    images.map(async (pixels, i) => {
+      const seed = shared ? seeds[0]! : seeds[i]!;
+      const text = effective && parametersText(parametersOf(effective, seed));
+      const { width, height } = pixels;
+      return { png: await encodePng(pixels, text), width, height, seed, index: shared ? i : 0 };
+    }),
+  );
+}
+
+/** The images, each with its part of latents [n,C,h,w]. */
+export function withLatents(images: GeneratedImage[], { latents, shape }: Outcome): GeneratedImage[] {
+  const size = latents.length / images.length;
+  return images.map((image, i) => ({
+    ...image,
+    latents: { shape, data: latents.slice(i * size, (i + 1) * size) },
+  }));
+}

@@ -1,0 +1,102 @@
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, join, resolve, sep } from 'node:path';
+import { errors } from '../errors.ts';
+import { readSettings } from './settings.ts';
+
+/** A model as it is named in requests, and where it lies. */
+export interface NamedFolder {
+  name: string;
+  dir: string;
+}
+
+/**
+ * The models of this server by name. A name is looked up among the folders that are there, never joined to a path, so
+ * none leads elsewhere.
+ */
+export class ModelFolders {
+  readonly #roots: string[];
+  readonly #preferred: string | undefined;
+
+  /**
+   * @param roots model folders, and folders of model folders; of two models of one name the first counts.
+   * @param preferred name or folder of the default model; else the one whose settings say so, else the first.
+   */
+  constructor(roots: readonly string[], preferred?: string) {
+    this.#roots = roots.map((root) => resolve(root));
+    this.#preferred = preferred;
+  }
+
+  async list(): Promise<NamedFolder[]> {
+    const found = await Promise.all(this.#roots.map(modelsIn));
+    const byName = new Map<string, NamedFolder>();
+    for (const folder of found.flat()) if (!byName.has(folder.name)) byName.set(folder.name, folder);
+    return [...byName.values()];
+  }
+
+  /**
+   * @param name of a model; empty: the default.
+   * @throws ServiceError model_not_found
+   */
+  async find(name: string): Promise<NamedFolder> {
+    const folders = await this.list();
+    if (name === '') return this.#defaultOf(folders);
+    const folder = folders.find((candidate) => candidate.name === name);
+    if (!folder)
+      throw errors.modelNotFound(
+        name,
+        folders.map((candidate) => candidate.name),
+      );
+    return folder;
+  }
+
+  async default(): Promise<NamedFolder | undefined> {
+    const folders = await this.list();
+    return folders.length > 0 ? this.#defaultOf(folders) : undefined;
+  }
+
+  async #defaultOf(folders: NamedFolder[]): Promise<NamedFolder> {
+    const wanted = this.#preferred;
+    if (wanted !== undefined) {
+      const path = resolve(wanted);
+      const match =
+        folders.find(({ dir }) => dir === path || dir.startsWith(path + sep)) ??
+        folders.find(({ name }) => name === wanted);
+      if (!match)
+        throw errors.modelNotFound(
+          wanted,
+          folders.map(({ name }) => name),
+        );
+      return match;
+    }
+    for (const folder of folders) {
+      const settings = await readSettings(folder.dir).catch(() => undefined);
+      if (settings?.default) return folder;
+    }
+    const [first] = folders;
+    if (!first) throw errors.noModels();
+    return first;
+  }
+}
+
+/** `root` itself, or the model folders in it. Links out of it are left out: only what lies there is served. */
+async function modelsIn(root: string): Promise<NamedFolder[]> {
+  if (await isModel(root)) return [{ name: basename(root), dir: root }];
+  const home = await realpath(root).catch(() => undefined);
+  if (home === undefined) return [];
+  const names = (await readdir(root)).sort();
+  const folders = await Promise.all(
+    names.map(async (name) => {
+      const dir = join(root, name);
+      const real = await realpath(dir).catch(() => undefined);
+      const inside = real?.startsWith(home.endsWith(sep) ? home : home + sep);
+      return inside && (await isModel(dir)) ? [{ name, dir }] : [];
+    }),
+  );
+  return folders.flat();
+}
+
+/** Whether a folder is a model in diffusers layout. */
+export async function isModel(dir: string): Promise<boolean> {
+  const info = await stat(join(dir, 'model_index.json')).catch(() => undefined);
+  return info?.isFile() ?? false;
+}

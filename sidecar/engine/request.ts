@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { errors } from '../errors.ts';
+
+/** What a request asks for, every field within its limits; what was left out is undefined. */
+export interface ImageRequest {
+  model: string;
+  prompt: string;
+  negativePrompt: string;
+  width?: number;
+  height?: number;
+  count: number;
+  seeds: number[];
+  steps?: number;
+  guidanceScale?: number;
+  guidanceRescale?: number;
+  sampler: string;
+  schedule: string;
+  eta?: number;
+  clipSkip?: number;
+  previewInterval: number;
+  previewCount: number;
+  returnLatents: boolean;
+}
+
+/** The same as it comes: from the wire, where 0 and "" stand for nothing, or from the command line. */
+export type ImageRequestInput = { [Field in keyof ImageRequest]?: unknown };
+
+const MAX_PROMPT = 65_536;
+const MAX_SEED = Number.MAX_SAFE_INTEGER;
+
+interface Rule {
+  /** As the .proto spells it. */
+  field: string;
+  expected: string;
+  schema: z.ZodType;
+}
+
+const rule = (field: string, expected: string, schema: z.ZodType): Rule => ({ field, expected, schema });
+
+const text = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((value) => !/[\0\p{Surrogate}]/u.test(value));
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they have no place in a name
+const name = text(256).refine((value) => !/[\x01-\x1f\x7f]/.test(value));
+const side = z.literal(0).or(z.int().min(8).max(4096).multipleOf(8));
+
+/** The limits of every field: those of the contract's comments. */
+const rules: Record<keyof ImageRequest, Rule> = {
+  model: rule('model', 'a name of at most 256 characters', name),
+  prompt: rule('prompt', `text of at most ${MAX_PROMPT} characters without NUL`, text(MAX_PROMPT)),
+  negativePrompt: rule(
+    'negative_prompt',
+    `text of at most ${MAX_PROMPT} characters without NUL`,
+    text(MAX_PROMPT),
+  ),
+  width: rule('width', 'a multiple of 8 from 8 to 4096', side),
+  height: rule('height', 'a multiple of 8 from 8 to 4096', side),
+  count: rule('count', 'a whole number from 1 to 64', z.int().min(0).max(64)),
+  seeds: rule('seeds', 'whole numbers from 0 to 2^53-1', z.array(z.int().min(0).max(MAX_SEED))),
+  steps: rule('steps', 'a whole number from 1 to 1000', z.int().min(0).max(1000)),
+  guidanceScale: rule('guidance_scale', 'a number from 0 to 100', z.number().min(0).max(100)),
+  guidanceRescale: rule('guidance_rescale', 'a number from 0 to 1', z.number().min(0).max(1)),
+  sampler: rule('sampler', 'a name', name),
+  schedule: rule('schedule', 'a name', name),
+  eta: rule('eta', 'a number from 0 to 1', z.number().min(0).max(1)),
+  clipSkip: rule('clip_skip', 'a whole number from 0 to 11', z.int().min(0).max(11)),
+  previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
+  previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
+  returnLatents: rule('return_latents', 'true or false', z.boolean()),
+};
+
+const nothing = { model: '', prompt: '', negativePrompt: '', count: 0, seeds: [], sampler: '', schedule: '' };
+const noPreviews = { previewInterval: 0, previewCount: 0, returnLatents: false };
+
+/**
+ * Checks every field of a request.
+ * @throws ServiceError invalid_argument, naming the field, what was expected and what came.
+ */
+export function parseRequest(input: ImageRequestInput): ImageRequest {
+  const given = Object.fromEntries(
+    Object.entries(rules).flatMap(([key, { field, expected, schema }]) => {
+      const value = input[key as keyof ImageRequest];
+      if (value === undefined || value === null) return [];
+      if (!schema.safeParse(value).success) throw errors.invalidArgument(field, expected, value);
+      return [[key, value]];
+    }),
+  );
+  const request = { ...nothing, ...noPreviews, ...given } as ImageRequest;
+  const count = request.count || Math.max(1, request.seeds.length);
+  if (count > 64 || (request.seeds.length > 1 && request.seeds.length !== count))
+    throw errors.invalidArgument(
+      'seeds',
+      `one seed or ${Math.min(count, 64)}`,
+      `${request.seeds.length} of them`,
+    );
+  // On the wire, 0 is what a number is that was not set.
+  const set = (n: number | undefined) => n || undefined;
+  return {
+    ...request,
+    count,
+    width: set(request.width),
+    height: set(request.height),
+    steps: set(request.steps),
+  };
+}

@@ -1,0 +1,31 @@
+import { existsSync } from 'node:fs';
+import { delimiter } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { errors } from '../errors.ts';
+import { ModelFolders } from './model-folders.ts';
+
+/**
+ * Where models are looked for: what was named, then LATENT_EDGE_MODELS (folders, separated as in PATH), then the
+ * embedded ones.
+ * @param named model folders, folders of model folders, or names; the first is the default.
+ */
+export async function modelFolders(named: readonly string[] = []): Promise<ModelFolders> {
+  const all = named.length > 0 ? named : [process.env.LATENT_EDGE_MODEL ?? ''].filter(Boolean);
+  const folders = all.filter((path) => existsSync(path));
+  const others = (process.env.LATENT_EDGE_MODELS ?? '').split(delimiter).filter(Boolean);
+  for (const dir of folders) {
+    if ((await new ModelFolders([dir]).list()).length === 0)
+      throw errors.checkpointUnusable(
+        `Expected model_index.json in ${dir}, or in folders there, but found none`,
+      );
+  }
+  return new ModelFolders([...folders, ...others, ...embedded()], all[0]);
+}
+
+// From sources (sidecar/engine) and from the build (dist/sidecar/engine).
+function embedded(): string[] {
+  const paths = ['../../models', '../../../models'].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
+  return paths.filter((path) => existsSync(path)).slice(0, 1);
+}

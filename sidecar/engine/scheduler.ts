@@ -1,0 +1,40 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CheckpointError } from '../checkpoints/error.ts';
+import { openFolder } from '../checkpoints/folder.ts';
+import { parsePythonJson, type ResolvedSampler, resolveSampler } from '../samplers/index.ts';
+
+/** Finds the sampler of a request by name and schedule; both may be empty: the checkpoint's own. */
+export type SamplerChoice = (name: string, schedule: string) => ResolvedSampler;
+
+/**
+ * Reads scheduler_config.json of a model's folder.
+ * @throws CheckpointError naming the file.
+ */
+export async function readSampler(dir: string): Promise<SamplerChoice> {
+  const { pipeline } = await openFolder(dir);
+  const file = join(dir, 'scheduler', 'scheduler_config.json');
+  const checkpointConfig = parse(await read(file), file);
+  return (name, schedule) => resolveSampler({ name, schedule, checkpointConfig, pipeline, file });
+}
+
+async function read(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new CheckpointError(`Expected a scheduler's config: ${(error as Error).message}`, {
+      file,
+      cause: error,
+    });
+  }
+}
+
+function parse(text: string, file: string): Record<string, unknown> {
+  try {
+    const json = parsePythonJson(text);
+    if (typeof json === 'object' && json !== null) return json as Record<string, unknown>;
+  } catch (error) {
+    throw new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
+  }
+  throw new CheckpointError(`Expected a JSON object in ${file}`, { file });
+}

@@ -1,0 +1,116 @@
+import {
+  type handleServerStreamingCall,
+  Metadata,
+  type ServerWritableStream,
+  type StatusObject,
+  status,
+} from '@grpc/grpc-js';
+import type { GenerateEvent } from '../proto/gen/latentedge/v1/GenerateEvent.ts';
+import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/GenerateRequest.ts';
+import { type DiffusionHandlers, metadataKeys } from '../proto/index.ts';
+import type { Engine, GeneratedImage } from './engine/engine.ts';
+import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
+
+export interface CallLog {
+  requestId: string;
+  method: string;
+  /** `ok`, or an error's code. */
+  code: string;
+  ms: number;
+  /** Of a request that was run: model, size, steps. Never a prompt. */
+  what?: string;
+  error?: ServiceError;
+}
+
+type GenerateCall = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
+
+/**
+ * The RPC handlers. `stopping` ends the requests in flight, when they have had their time.
+ */
+export function diffusionService(
+  engine: Engine,
+  { log = () => {}, stopping }: { log?: (entry: CallLog) => void; stopping?: AbortSignal } = {},
+): DiffusionHandlers {
+  return {
+    Generate: ((call: GenerateCall) =>
+      void generate(engine, call, log, stopping)) as handleServerStreamingCall<
+      GenerateRequest__Output,
+      GenerateEvent
+    >,
+    ListModels: (_, reply) => {
+      engine.models().then(
+        (models) => reply(null, { models }),
+        (error) => reply(statusOf(toServiceError(error))),
+      );
+    },
+    DeviceInfo: (_, reply) => {
+      try {
+        reply(null, engine.info());
+      } catch (error) {
+        reply(statusOf(toServiceError(error)));
+      }
+    },
+  };
+}
+
+async function generate(
+  engine: Engine,
+  call: GenerateCall,
+  log: (entry: CallLog) => void,
+  stopping: AbortSignal | undefined,
+): Promise<void> {
+  const began = performance.now();
+  const requestId = call.metadata.get(metadataKeys.requestId)[0]?.toString().slice(0, 128) ?? '-';
+  const done = (code: string, rest: Partial<CallLog> = {}) =>
+    log({ requestId, method: 'Generate', code, ms: performance.now() - began, ...rest });
+  const left = new AbortController();
+  call.on('cancelled', () =>
+    left.abort(deadlinePassed(call) ? errors.deadlineExceeded() : errors.cancelled()),
+  );
+  try {
+    const result = await engine.generate(call.request, {
+      signal: stopping ? AbortSignal.any([left.signal, stopping]) : left.signal,
+      onQueued: (position) => call.write({ queued: { position } }),
+      onProgress: ({ step, total, stepMs, previews }) => {
+        // A caller who reads slowly gets fewer previews, rather than a pile of them.
+        const shown = call.writableNeedDrain ? [] : previews;
+        call.write({ progress: { step, total, stepMs, previews: shown.map(imageMessage) } });
+      },
+    });
+    const { images, effective, timings, textTokens } = result;
+    call.write({ result: { images: images.map(imageMessage), effective, timings, textTokens } });
+    call.end();
+    done('ok', {
+      what: `${effective.model} ${effective.width}x${effective.height} ${images.length}×${effective.stepsRun}`,
+    });
+  } catch (thrown) {
+    const error = toServiceError(thrown);
+    done(error.code, { error });
+    call.emit('error', statusOf(error));
+  }
+}
+
+function imageMessage({ png, width, height, seed, index, latents }: GeneratedImage) {
+  const tensor = latents && {
+    name: 'latents',
+    dtype: 'F32',
+    shape: latents.shape,
+    data: Buffer.from(latents.data.buffer, latents.data.byteOffset, latents.data.byteLength),
+  };
+  return { data: png, format: 'IMAGE_FORMAT_PNG' as const, width, height, seed, index, latents: tensor };
+}
+
+/** An error as a call's status, with what an HTTP edge needs of it in the trailers. */
+function statusOf({ code, message, field, retryAfterMs }: ServiceError): StatusObject {
+  const { grpc, http } = errorCodes[code];
+  const metadata = new Metadata();
+  metadata.set(metadataKeys.errorCode, code);
+  metadata.set(metadataKeys.httpStatus, String(http));
+  if (field) metadata.set(metadataKeys.errorField, field);
+  if (retryAfterMs) metadata.set(metadataKeys.retryAfterMs, String(retryAfterMs));
+  return { code: status[grpc], details: message, metadata };
+}
+
+function deadlinePassed(call: GenerateCall): boolean {
+  return Number(call.getDeadline()) <= Date.now();
+}

@@ -1,0 +1,84 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
+import { readSettings } from '../../sidecar/engine/settings.ts';
+
+let home: string;
+let root: string;
+
+async function model(dir: string, settings?: object): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  await writeFile(join(dir, 'model_index.json'), '{}');
+  if (settings) await writeFile(join(dir, 'latent-edge.json'), JSON.stringify(settings));
+}
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'latent-edge-'));
+  root = join(home, 'models');
+  await model(join(root, 'b'));
+  await model(join(root, 'a'));
+  await mkdir(join(root, 'no-model'));
+  await model(join(home, 'outside'));
+  await symlink(join(home, 'outside'), join(root, 'link'));
+  await symlink(join(root, 'a'), join(root, 'alias'));
+});
+afterAll(() => rm(home, { recursive: true }));
+
+describe('ModelFolders', () => {
+  it('names the models of a folder, but not what its links lead out to', async () => {
+    const names = (await new ModelFolders([root]).list()).map(({ name }) => name);
+    expect(names).toEqual(['a', 'alias', 'b']);
+  });
+
+  it('takes a model folder itself, also through a link', async () => {
+    const folders = new ModelFolders([join(root, 'link'), root]);
+    expect(await folders.find('link')).toEqual({ name: 'link', dir: join(root, 'link') });
+    expect(await folders.find('a')).toEqual({ name: 'a', dir: join(root, 'a') });
+  });
+
+  it('has a default: what was named, what says so itself, or the first', async () => {
+    expect((await new ModelFolders([root]).find('')).name).toBe('a');
+    expect((await new ModelFolders([root], 'b').find('')).name).toBe('b');
+    expect((await new ModelFolders([root], join(root, 'b')).find('')).name).toBe('b');
+    const other = join(home, 'other');
+    await model(join(other, 'x'));
+    await model(join(other, 'y'), { default: true });
+    expect((await new ModelFolders([other]).find('')).name).toBe('y');
+    expect((await new ModelFolders([root, other], other).find('')).name).toBe('x');
+  });
+
+  it.each(['../outside', '/etc', 'a/../../outside', '..', '.', 'a\0', '%2e%2e', 'link', 'x'.repeat(4096)])(
+    'has no %j',
+    async (name) => {
+      await expect(new ModelFolders([root]).find(name)).rejects.toMatchObject({
+        code: 'model_not_found',
+        field: 'model',
+      });
+    },
+  );
+
+  it('says so when there is none', async () => {
+    await expect(new ModelFolders([join(home, 'nothing')]).find('')).rejects.toMatchObject({
+      code: 'model_not_found',
+    });
+  });
+});
+
+describe('readSettings', () => {
+  it('has defaults, and names what is wrong', async () => {
+    expect(await readSettings(join(root, 'a'))).toMatchObject({
+      steps: 50,
+      guidance_scale: 7.5,
+      sampler: '',
+    });
+    const dir = join(home, 'settings');
+    await model(dir, { steps: 4, guidance_scale: 0, sampler: 'euler' });
+    expect(await readSettings(dir)).toMatchObject({ steps: 4, guidance_scale: 0, sampler: 'euler' });
+    await model(dir, { steps: 0 });
+    await expect(readSettings(dir)).rejects.toThrow(/steps.+latent-edge\.json/);
+    await model(dir, { stepz: 1 });
+    await expect(readSettings(dir)).rejects.toThrow(/stepz/);
+  });
+});

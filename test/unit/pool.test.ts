@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest';
+import { Pool } from '../../sidecar/engine/pool.ts';
+
+function pool(count: number, cost = Number.POSITIVE_INFINITY) {
+  const events: string[] = [];
+  const values = new Pool<string>({ count, cost });
+  const use = (key: string, work: () => Promise<unknown> = async () => {}, costOf = 1) =>
+    values.use(
+      key,
+      async () => {
+        events.push(`+${key}`);
+        return { value: key, cost: costOf, dispose: async () => void events.push(`-${key}`) };
+      },
+      work,
+    );
+  return { values, use, events };
+}
+
+describe('Pool', () => {
+  it('makes a value once, for users at the same time too', async () => {
+    const { use, events } = pool(2);
+    await Promise.all([use('a'), use('a'), use('a')]);
+    await use('a');
+    expect(events).toEqual(['+a']);
+  });
+
+  it('lets the least recently used go', async () => {
+    const { use, events, values } = pool(2);
+    for (const key of ['a', 'b', 'a', 'c']) await use(key);
+    expect(events).toEqual(['+a', '+b', '+c', '-b']);
+    expect(values.has('b')).toBe(false);
+    expect(values.values()).toEqual(['a', 'c']);
+  });
+
+  it('counts costs, and keeps what is in use', async () => {
+    const { use, events } = pool(10, 5);
+    await use('a', () => use('b', undefined, 3), 4);
+    expect(events).toEqual(['+a', '+b', '-b']);
+  });
+
+  it('forgets what could not be made', async () => {
+    const values = new Pool<number>({ count: 1, cost: 1 });
+    const fail = () =>
+      values.use(
+        'a',
+        () => Promise.reject(new Error('no')),
+        async () => {},
+      );
+    await expect(fail()).rejects.toThrow('no');
+    const make = async () => ({ value: 7, cost: 0, dispose: async () => {} });
+    expect(await values.use('a', make, async (value) => value)).toBe(7);
+  });
+
+  it('clears', async () => {
+    const { use, events, values } = pool(4);
+    for (const key of ['a', 'b']) await use(key);
+    await values.clear();
+    expect(events).toEqual(['+a', '+b', '-a', '-b']);
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import { RequestQueue } from '../../sidecar/engine/queue.ts';
+
+/** Work that ends when it is told to. */
+function work() {
+  let finish!: () => void;
+  let started = false;
+  const until = new Promise<void>((resolve) => {
+    finish = resolve;
+  });
+  const run = async () => {
+    started = true;
+    await until;
+  };
+  return { run, finish, started: () => started };
+}
+
+const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+describe('RequestQueue', () => {
+  it('runs as many as it may, keeps the rest in order, and refuses what is more', async () => {
+    const queue = new RequestQueue({ concurrency: 2, limit: 2 });
+    const jobs = Array.from({ length: 4 }, work);
+    const positions: number[] = [];
+    const runs = jobs.map(({ run }) => queue.run(run, { onQueued: (position) => positions.push(position) }));
+    await expect(queue.run(async () => {})).rejects.toMatchObject({
+      code: 'queue_full',
+      retryAfterMs: expect.any(Number),
+    });
+    expect(positions).toEqual([0, 1, 2, 3]);
+    expect([queue.running, queue.queued]).toEqual([2, 2]);
+    jobs[1]!.finish();
+    await settled();
+    expect(jobs.map(({ started }) => started())).toEqual([true, true, true, false]);
+    for (const { finish } of jobs) finish();
+    await Promise.all(runs);
+    await queue.idle();
+    expect([queue.running, queue.queued]).toEqual([0, 0]);
+  });
+
+  it('goes on after work that fails', async () => {
+    const queue = new RequestQueue({ concurrency: 1, limit: 1 });
+    const failing = queue.run(async () => {
+      throw new Error('no');
+    });
+    const next = queue.run(async () => 'done');
+    await expect(failing).rejects.toThrow('no');
+    expect(await next).toBe('done');
+  });
+
+  it('lets go of who leaves while waiting, with the reason', async () => {
+    const queue = new RequestQueue({ concurrency: 1, limit: 1 });
+    const first = work();
+    const running = queue.run(first.run);
+    const controller = new AbortController();
+    const never = work();
+    const waiting = queue.run(never.run, { signal: controller.signal });
+    controller.abort(new Error('left'));
+    await expect(waiting).rejects.toThrow('left');
+    expect(queue.queued).toBe(0);
+    const other = queue.run(async () => 'in its place');
+    first.finish();
+    await running;
+    expect(await other).toBe('in its place');
+    expect(never.started()).toBe(false);
+  });
+
+  it('takes no request when closed or aborted, and no place for it', async () => {
+    const queue = new RequestQueue({ concurrency: 1, limit: 0 });
+    await expect(queue.run(async () => {}, { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow(
+      'gone',
+    );
+    expect(await queue.run(async () => 1)).toBe(1);
+    queue.close();
+    await expect(queue.run(async () => {})).rejects.toMatchObject({ code: 'shutting_down' });
+  });
+});
