@@ -1,6 +1,6 @@
-import { join } from 'node:path';
 import { CheckpointError } from '../checkpoints/error.ts';
 import { modelHash } from '../checkpoints/hash.ts';
+import { partFolder } from '../checkpoints/links.ts';
 import {
   type Checkpoint,
   openCheckpoint,
@@ -74,7 +74,7 @@ export class Model {
     const checkpoint = await openCheckpoint(dir);
     const [settings, tokenizer, sampler] = await Promise.all([
       readSettings(dir),
-      ClipTokenizer.load(join(dir, 'tokenizer')),
+      partFolder(dir, 'tokenizer').then(ClipTokenizer.load),
       readSampler(dir),
     ]);
     const { vocab_size } = checkpoint.text_encoder.config;
