@@ -1,0 +1,126 @@
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { afterAll, describe, expect, test } from 'vitest';
+import { Engine } from '../../sidecar/engine/engine.ts';
+import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
+import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
+import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
+
+// Whole runs against the reference's: what a user types, and what comes out.
+
+const LATENTS = 1e-4;
+const PIXELS_BEYOND_ONE_LEVEL = 1e-3;
+
+const engines = new Map<string, Promise<Engine>>();
+const engineOf = (dir: string) => {
+  const engine = engines.get(dir) ?? Engine.open({ folders: new ModelFolders([dir]) });
+  engines.set(dir, engine);
+  return engine;
+};
+afterAll(async () => {
+  for (const engine of engines.values()) await (await engine).dispose();
+});
+
+interface PipelineCase {
+  prompt: string;
+  negative_prompt?: string;
+  num_inference_steps: number;
+  guidance_scale: number;
+  guidance_rescale?: number;
+  num_images_per_prompt?: number;
+  width: number;
+  height: number;
+}
+
+const request = (p: PipelineCase) => ({
+  prompt: p.prompt,
+  negativePrompt: p.negative_prompt,
+  steps: p.num_inference_steps,
+  guidanceScale: p.guidance_scale,
+  guidanceRescale: p.guidance_rescale,
+  count: p.num_images_per_prompt,
+  width: p.width,
+  height: p.height,
+  returnLatents: true,
+});
+
+async function rgb(images: { png: Buffer }[]): Promise<Uint8Array> {
+  return Buffer.concat(await Promise.all(images.map(({ png }) => sharp(png).raw().toBuffer())));
+}
+
+describe.each([
+  ['pipeline-sd15-default', 'tiny-sd15', {}],
+  ['pipeline-sd15-euler-batch', 'tiny-sd15', { sampler: 'euler' }],
+  ['pipeline-sd15-euler-a', 'tiny-sd15', { sampler: 'Euler a' }],
+  ['pipeline-sd15-dpmpp-2m-karras', 'tiny-sd15', { sampler: 'dpmpp-2m', schedule: 'karras' }],
+  ['pipeline-sd15-nocfg', 'tiny-sd15', { sampler: 'ddim' }],
+  ['pipeline-sd15-rescale', 'tiny-sd15', { sampler: 'ddim' }],
+  ['pipeline-sd21-v', 'tiny-sd21-v', {}],
+  ['pipeline-sd-turbo-1step', 'tiny-sd-turbo', {}],
+  ['pipeline-sd-turbo-4step', 'tiny-sd-turbo', {}],
+])('%s', (name, model, sampler) => {
+  test('latents and pixels', async () => {
+    const { params, tensors } = fixtureCase(name);
+    const engine = await engineOf(await fixtureModel(model));
+    const asked = { ...request(params as PipelineCase), ...sampler, seeds: [params.seed] };
+    const { images, effective } = await engine.generate(asked);
+    const latents = images.flatMap((image) => [...image.latents!.data]);
+    expect([images.length, ...images[0]!.latents!.shape]).toEqual(tensors['out.latents']!.shape);
+    expect(relativeL2(latents, tensors['out.latents']!.data)).toBeLessThanOrEqual(LATENTS);
+    expect(shareBeyondOneLevel(await rgb(images), tensors['out.images']!.data)).toBeLessThanOrEqual(
+      PIXELS_BEYOND_ONE_LEVEL,
+    );
+    expect(effective).toMatchObject({ steps: params.num_inference_steps, seeds: [params.seed] });
+    expect(effective.modelHash).toMatch(/^[0-9a-f]{64}$/);
+  });
+});
+
+test('pipeline-emoji-5: the embedded model, by its own defaults', async () => {
+  const { params, tensors } = fixtureCase('pipeline-emoji-5');
+  const dir = fileURLToPath(new URL(`../../models/${params.model}`, import.meta.url));
+  const engine = await engineOf(dir);
+  const images = [];
+  for (const [i, prompt] of (params.prompts as string[]).entries()) {
+    const result = await engine.generate({ prompt, seeds: [params.seeds[i]], returnLatents: true });
+    images.push(...result.images);
+  }
+  const latents = images.flatMap((image) => [...image.latents!.data]);
+  expect(relativeL2(latents, tensors['out.latents']!.data)).toBeLessThanOrEqual(LATENTS);
+  expect(shareBeyondOneLevel(await rgb(images), tensors['out.images']!.data)).toBeLessThanOrEqual(
+    PIXELS_BEYOND_ONE_LEVEL,
+  );
+});
+
+test('images with seeds of their own come out the same alone', async () => {
+  const engine = await engineOf(await fixtureModel('tiny-sd15'));
+  const asked = {
+    prompt: 'a boat',
+    steps: 3,
+    sampler: 'euler-ancestral',
+    width: 64,
+    height: 72,
+    returnLatents: true,
+  };
+  const together = await engine.generate({ ...asked, seeds: [5, 6, 7] });
+  for (const { seed, index, png, latents } of together.images) {
+    const [alone] = (await engine.generate({ ...asked, seeds: [seed] })).images;
+    expect(index).toBe(0);
+    expect([...alone!.latents!.data]).toEqual([...latents!.data]);
+    expect((await rgb([alone!])).equals(await rgb([{ png }]))).toBe(true);
+  }
+});
+
+test('images come out the same however many runs a step is split into', async () => {
+  const engine = await engineOf(await fixtureModel('tiny-sd15'));
+  const asked = { prompt: 'a boat', steps: 1, sampler: 'euler', width: 512, height: 512, returnLatents: true };
+  const { images } = await engine.generate({ ...asked, seeds: [9], count: 3 });
+  expect(images.map(({ seed, index }) => [seed, index])).toEqual([
+    [9, 0],
+    [9, 1],
+    [9, 2],
+  ]);
+  // The generator begins with the first image.
+  const [alone] = (await engine.generate({ ...asked, seeds: [9] })).images;
+  expect(alone!.latents!.data).toEqual(images[0]!.latents!.data);
+  expect(new Set(images.map(({ png }) => png.toString('base64'))).size).toBe(3);
+});
