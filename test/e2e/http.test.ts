@@ -1,0 +1,158 @@
+import { connect } from 'node:net';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Servers, startServers } from '../support/servers.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers({ concurrency: 2, queueLimit: 16 });
+});
+afterAll(() => servers.stop());
+
+const post = (body: unknown, init: RequestInit = {}) =>
+  fetch(`${servers.url}/v1/images/generations`, {
+    method: 'POST',
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    ...init,
+    headers: { 'content-type': 'application/json', ...init.headers },
+  });
+
+const idle = () => expect.poll(() => servers.engine.info().running, { timeout: 10_000 }).toBe(0);
+
+describe('a prompt', () => {
+  it('comes back as a picture', async () => {
+    const response = await post({ prompt: 'red apple', seed: 3, steps: 4, n: 2 });
+    expect(response.status).toBe(200);
+    const { data, size, effective, usage } = await response.json();
+    expect(data.map(({ seed }: { seed: number }) => seed)).toEqual([3, 4]);
+    const pngs = data.map(({ b64_json }: { b64_json: string }) => Buffer.from(b64_json, 'base64'));
+    for (const png of pngs) {
+      const { format, width, height } = await sharp(png).metadata();
+      expect([format, `${width}x${height}`]).toEqual(['png', size]);
+    }
+    expect(pngs[0].equals(pngs[1])).toBe(false);
+    expect(effective).toMatchObject({
+      seeds: [3, 4],
+      steps: 4,
+      steps_run: 4,
+      model_hash: expect.stringMatching(/^\w{64}$/),
+    });
+    expect(usage.input_tokens).toBeGreaterThan(0);
+
+    const alone = await (await post({ prompt: 'red apple', seed: 4, steps: 4 })).json();
+    const pixels = (png: Buffer) => sharp(png).raw().toBuffer();
+    expect(await pixels(Buffer.from(alone.data[0].b64_json, 'base64'))).toEqual(await pixels(pngs[1]));
+  });
+
+  it('streams', async () => {
+    const response = await post({ prompt: 'red apple', stream: true, partial_images: 2, steps: 6 });
+    const names = [...(await response.text()).matchAll(/^event: (.+)$/gm)].map(
+      ([, name]) => name!.split('.')[1],
+    );
+    const count = (name: string) => names.filter((other) => other === name).length;
+    expect([count('progress'), count('partial_image'), count('completed')]).toEqual([6, 2, 1]);
+  });
+
+  it('lists the model that made it', async () => {
+    const { data } = await (await fetch(`${servers.url}/v1/models`)).json();
+    const { effective } = await (await post({ prompt: 'x', steps: 1, model: data[0].id })).json();
+    expect(effective.model).toBe(data[0].id);
+    expect((await post({ prompt: 'x', model: 'dall-e-3' })).status).toBe(404);
+  });
+});
+
+describe('fifty at once', () => {
+  it('are all answered or refused, and their memory returns', async () => {
+    const memory = () => {
+      global.gc?.();
+      return process.memoryUsage().rss;
+    };
+    const burst = async () => {
+      const replies = await Promise.all(
+        Array.from({ length: 50 }, async (_, seed) => {
+          const response = await post({ prompt: 'pizza', seed, steps: 5 });
+          return { status: response.status, headers: response.headers, body: await response.json(), seed };
+        }),
+      );
+      const answered = replies.filter(({ status }) => status === 200);
+      const refused = replies.filter(({ status }) => status === 429);
+      expect(answered.length + refused.length).toBe(50);
+      expect(answered.length).toBeGreaterThanOrEqual(18);
+      for (const { body, seed } of answered) expect(body.data[0].seed).toBe(seed);
+      for (const { headers, body } of refused) {
+        expect(Number(headers.get('retry-after-ms'))).toBeGreaterThan(0);
+        expect(body.error).toMatchObject({ type: 'rate_limit_error', code: 'queue_full' });
+      }
+    };
+    await burst();
+    await idle();
+    const [level, device] = [memory(), servers.engine.info().devices[0]!];
+    for (let i = 0; i < 3; i++) await burst();
+    await idle();
+    const after = servers.engine.info().devices[0]!;
+    expect([after.weightsBytes, after.arenaBytes]).toEqual([device.weightsBytes, device.arenaBytes]);
+    expect(memory() - level).toBeLessThan(64 * 2 ** 20);
+  });
+});
+
+describe('a client who leaves', () => {
+  const stopsWithinOneStep = async (leave: () => Promise<void> | void) => {
+    const before = await servers.stepsRun();
+    await expect.poll(servers.stepsRun).toBeGreaterThan(before + 2);
+    await leave();
+    const at = await servers.stepsRun();
+    await idle();
+    // The one under way; and one more that may have ended while the connection's end was on its way.
+    expect((await servers.stepsRun()) - at).toBeLessThanOrEqual(2);
+  };
+
+  it('stops a plain request', async () => {
+    const controller = new AbortController();
+    const response = post({ prompt: 'x', steps: 1000 }, { signal: controller.signal }).catch(
+      (error) => error.name,
+    );
+    await stopsWithinOneStep(() => controller.abort());
+    expect(await response).toBe('AbortError');
+  });
+
+  it('stops a stream it no longer reads', async () => {
+    const response = await post({ prompt: 'x', steps: 1000, stream: true });
+    const reader = response.body!.getReader();
+    await reader.read();
+    await stopsWithinOneStep(() => reader.cancel());
+  });
+
+  it('stops when its socket breaks', async () => {
+    const { hostname, port } = new URL(servers.url);
+    const socket = connect(Number(port), hostname);
+    const body = JSON.stringify({ prompt: 'x', steps: 1000 });
+    socket.on('error', () => {});
+    socket.write(
+      `POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await stopsWithinOneStep(() => void socket.resetAndDestroy());
+  });
+});
+
+describe('bad input', () => {
+  it('gets its error, and the next request its picture', async () => {
+    const bad: [unknown, number][] = [
+      ['{"prompt":', 400],
+      [{ prompt: 'x', steps: 0 }, 400],
+      [{ prompt: 'x', seed: 2 ** 53 }, 400],
+      [{ prompt: 'x', size: '513x513' }, 400],
+      [{ prompt: 'x', sampler: 'nope' }, 400],
+      [{ prompt: 'x', sampler: 'ddim', schedule: 'karras' }, 400],
+      [{ prompt: 'x', clip_skip: 11 }, 400],
+      [{ prompt: 'x', model: '../../etc/passwd' }, 404],
+      [{ prompt: 'x', model: '%2e%2e' }, 404],
+      [{ prompt: 'x'.repeat(1024 * 1024) }, 413],
+    ];
+    for (const [body, status] of bad) {
+      const response = await post(body);
+      expect([status, response.status]).toEqual([status, status]);
+      expect((await response.json()).error.message.length).toBeGreaterThan(10);
+      expect((await post({ prompt: 'x', steps: 1 })).status).toBe(200);
+    }
+  });
+});
