@@ -20,6 +20,7 @@ export interface TokenizerFiles {
 
 const CLIP_LENGTH = 77;
 const END = '<|endoftext|>';
+const DEFAULTS = { bos: '<|startoftext|>', eos: END, unk: END, pad: END };
 
 const vocabSchema = z.record(z.string(), z.int().min(0).max(0x7fffffff));
 const tokenSchema = z.union([
@@ -46,10 +47,10 @@ export async function loadTokenizerFiles(folder: string): Promise<TokenizerFiles
   const map = await readJson(join(folder, 'special_tokens_map.json'), settingsSchema, {});
 
   const mentions = (['bos', 'eos', 'unk', 'pad'] as const).map((role) => {
-    const token = map[`${role}_token`] ?? config[`${role}_token`];
-    return { role, ...(typeof token === 'object' && token ? token : { content: token, normalized: false }) };
+    const token = map[`${role}_token`] ?? config[`${role}_token`] ?? DEFAULTS[role];
+    return typeof token === 'string' ? { role, content: token, normalized: false } : { ...token, role };
   });
-  const special = mentions.map(({ role, content = role === 'bos' ? '<|startoftext|>' : END }) => {
+  const special = mentions.map(({ role, content }) => {
     const id = vocab.get(content);
     if (id === undefined) {
       const file = join(folder, 'vocab.json');
@@ -58,7 +59,7 @@ export async function loadTokenizerFiles(folder: string): Promise<TokenizerFiles
       });
     }
     // One plain mention is enough to look for it in the text as it came.
-    const normalized = mentions.every((other) => other.normalized || (other.content ?? END) !== content);
+    const normalized = mentions.every((other) => other.content !== content || other.normalized);
     return [role, { id, content, normalized }] as const;
   });
 

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parsePythonJson } from '../../sidecar/samplers/config.ts';
 import { drawWeights, type ModelRecipe } from './recipe.ts';
 import { type FixtureTensor, readTensors, writeTensors } from './safetensors.ts';
 
@@ -23,7 +24,8 @@ export function fixtureCase(name: string): FixtureCase {
   const file = join(FIXTURES, 'cases', name);
   return {
     name,
-    params: JSON.parse(readFileSync(`${file}.json`, 'utf8')),
+    // biome-ignore lint/suspicious/noExplicitAny: as above
+    params: parsePythonJson(readFileSync(`${file}.json`, 'utf8')) as any,
     tensors: readTensors(`${file}.safetensors`),
   };
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { shareGenerator } from '../../sidecar/random/batch.ts';
 import { TorchGenerator } from '../../sidecar/random/torch.ts';
 import { fixtureCase } from '../support/fixtures.ts';
 
@@ -21,6 +22,14 @@ describe('TorchGenerator is torch.randn', () => {
       expect(generator.randn(256)).toEqual(tensors[`out.seed${seed}.second4x8x8`]!.data);
     }
   });
+
+  test('short and long draws in turn: the second normal of a pair waits for the next short one', () => {
+    const { params, tensors } = fixtureCase('torch-randn-mixed');
+    const generator = new TorchGenerator(params.seed);
+    for (const [i, n] of params.sizes.entries()) {
+      expect([n, generator.randn(n)]).toEqual([n, tensors[`out.${i}`]!.data]);
+    }
+  });
 });
 
 test('the low 32 bits of a seed count', () => {
@@ -37,4 +46,16 @@ test.each([1.5, Number.NaN, 2 ** 53, 2n ** 64n, -(2n ** 63n) - 1n])('a seed of %
 
 test('no draws at all are an empty array', () => {
   expect(new TorchGenerator(1).randn(0)).toEqual(new Float32Array(0));
+});
+
+test('images that share a generator get their parts of the batch, in whatever order they ask', () => {
+  const alone = new TorchGenerator(2);
+  // 468 = 4·9·13 is no multiple of 16, so drawing image by image would give other numbers.
+  const batches = [alone.randn(2 * 468), alone.randn(2 * 468)];
+  const [first, second] = shareGenerator(new TorchGenerator(2), 2, 468);
+  const part = (round: number, image: number) => batches[round]!.subarray(image * 468, (image + 1) * 468);
+  expect(second!()).toEqual(part(0, 1));
+  expect(second!()).toEqual(part(1, 1));
+  expect(first!()).toEqual(part(0, 0));
+  expect(first!()).toEqual(part(1, 0));
 });

@@ -1,0 +1,136 @@
+import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ClipTokenizer } from '../../sidecar/text/tokenizer.ts';
+import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
+
+const [START, END] = [49406, 49407];
+
+let folder: string;
+let tokenizer: ClipTokenizer;
+let temporary: string;
+
+beforeAll(async () => {
+  folder = await fixtureModel('clip-tokenizer');
+  tokenizer = await ClipTokenizer.load(folder);
+  temporary = await mkdtemp(join(tmpdir(), 'tokenizer-'));
+});
+afterAll(() => rm(temporary, { recursive: true }));
+
+/** A folder with the same vocabulary and other settings; `undefined` leaves a file out. */
+async function variant(name: string, files: Record<string, unknown>): Promise<string> {
+  const to = join(temporary, name);
+  await cp(folder, to, { recursive: true, filter: (path) => !/\.(json|txt)$/.test(path) });
+  for (const file of ['vocab.json', 'merges.txt']) {
+    if (!(file in files)) await symlink(join(folder, file), join(to, file));
+  }
+  for (const [file, contents] of Object.entries(files)) {
+    if (contents !== undefined) {
+      await writeFile(join(to, file), typeof contents === 'string' ? contents : JSON.stringify(contents));
+    }
+  }
+  return to;
+}
+
+describe('ids of the reference', () => {
+  test.each(['tokenizer', 'tokenizer-hostile'])('%s', (name) => {
+    const { params, tensors } = fixtureCase(name);
+    const ids = tensors['out.input_ids']!.data;
+    for (const [i, text] of (params.texts as string[]).entries()) {
+      expect([text, [...tokenizer.encode(text).ids]]).toEqual([text, [...ids.slice(i * 77, (i + 1) * 77)]]);
+    }
+  });
+
+  const spelled = 'a <|StartOfText|> X<|endoftext|>y';
+  const exclamations = 'wow!!! really! <|endoftext|>  !a';
+
+  test('plain special tokens are found in the text as it came', () => {
+    expect(tokenizer.tokenize(spelled)).toEqual([320, 27, 347, 993, 6659, 4160, 91, 285, 343, END, 344]);
+    expect(tokenizer.tokenize(exclamations)).toEqual([2781, 995, 1414, 256, END, 256, 320]);
+  });
+
+  test('those of the published folders after lower-casing', async () => {
+    const token = (content: string) => ({ __type: 'AddedToken', content, normalized: true, lstrip: false });
+    const config = {
+      bos_token: token('<|startoftext|>'),
+      eos_token: token('<|endoftext|>'),
+      model_max_length: 77,
+    };
+    const published = await ClipTokenizer.load(
+      await variant('published', { 'tokenizer_config.json': config }),
+    );
+    expect(published.tokenize(spelled)).toEqual([320, START, 343, END, 344]);
+  });
+
+  test('a padding token of its own is one wherever it stands, as in SD 2.x and SDXL', async () => {
+    const map = { 'special_tokens_map.json': { pad_token: '!' } };
+    const padded = await ClipTokenizer.load(await variant('pad', map));
+    expect(padded.padId).toBe(0);
+    expect(padded.tokenize(exclamations)).toEqual([2781, 0, 0, 0, 1414, 0, END, 0, 320]);
+    expect([...padded.encode('', { maxLength: 4 }).ids]).toEqual([START, END, 0, 0]);
+  });
+});
+
+test('says what it did not use', () => {
+  expect(tokenizer.encode('')).toMatchObject({ used: 2, cut: 0 });
+  expect(tokenizer.encode('word '.repeat(75))).toMatchObject({ used: 77, cut: 0 });
+  expect(tokenizer.encode('word '.repeat(80))).toMatchObject({ used: 77, cut: 5 });
+  expect(tokenizer.encode('one two three', { maxLength: 4 })).toMatchObject({ used: 4, cut: 1 });
+});
+
+const million = 2 ** 20;
+test.each([
+  ['one letter', 'a'.repeat(million)],
+  ['words', 'word '.repeat(million / 5)],
+  ['parentheses', '('.repeat(million)],
+  ['white space and a word', `${' \u0085'.repeat(million / 2)}x`],
+  ['combining marks out of order', `a${'\u0345\u0301\u0323\u0334'.repeat(million / 4)}`],
+  ['lone surrogates', '\ud800'.repeat(million)],
+  ['NUL', '\0'.repeat(million)],
+  ['special tokens', '<|endoftext|>'.repeat(million / 13)],
+  ['emoji', '🐙'.repeat(million / 2)],
+])('a megabyte of %s takes no time', (_, text) => {
+  const start = performance.now();
+  const { ids, used } = tokenizer.encode(text);
+  expect(performance.now() - start).toBeLessThan(1000);
+  expect(ids.length).toBe(77);
+  expect(ids[used - 1]).toBe(END);
+});
+
+test('a long text begins like a short one', () => {
+  const words = Array.from({ length: 60_000 }, (_, i) => `w${i}`).join(' ');
+  expect(tokenizer.encode(words).ids).toEqual(tokenizer.encode(words.slice(0, 2000)).ids);
+  const letters = words.replaceAll(/\d/g, (d) => 'qwertyuiop'[Number(d)]!).replaceAll(' ', '');
+  expect(tokenizer.encode(letters).ids).toEqual(tokenizer.encode(letters.slice(0, 12_000)).ids);
+});
+
+test('any text gives ids of the vocabulary', () => {
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary', maxLength: 200 }),
+      fc.integer({ min: 2, max: 100 }),
+      (text, maxLength) => {
+        const { ids, used, cut } = tokenizer.encode(text, { maxLength });
+        expect(ids.length).toBe(maxLength);
+        expect(ids.every((id) => id >= 0 && id < tokenizer.vocabSize)).toBe(true);
+        expect(tokenizer.tokenize(text).length).toBe(used - 2 + cut);
+      },
+    ),
+  );
+});
+
+describe('files that cannot be used', () => {
+  test.each([
+    ['no-vocab', { 'vocab.json': undefined }, /vocab\.json.*ENOENT/],
+    ['no-merges', { 'merges.txt': undefined }, /merges\.txt.*ENOENT/],
+    ['not-json', { 'vocab.json': '{"a": 1' }, /Expected a tokenizer's JSON in .*vocab\.json/],
+    ['not-ids', { 'vocab.json': { a: -1 } }, /vocab\.json but it cannot be used: a:/],
+    ['no-special', { 'vocab.json': { a: 1 }, 'merges.txt': '' }, /bos_token "<\|startoftext\|>"/],
+    ['bad-merge', { 'merges.txt': '#version: 0.2\ni n\nqq zz\n' }, /received "qq zz", in .*merges\.txt:3/],
+    ['other-special', { 'special_tokens_map.json': { eos_token: '</s>' } }, /eos_token "<\/s>"/],
+  ])('%s', async (name, files, message) => {
+    await expect(ClipTokenizer.load(await variant(name, files))).rejects.toThrow(message);
+  });
+});
