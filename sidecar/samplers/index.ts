@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { errors } from '../errors.ts';
+import { CheckpointError } from '../checkpoints/error.ts';
+import { errors, show } from '../errors.ts';
 import { parseConfig } from '../models/config.ts';
 import { type RawSchedulerConfig, relevantFields } from './config.ts';
 import * as ddim from './ddim.ts';
@@ -94,10 +95,10 @@ export function resolveSampler(request: SamplerRequest): ResolvedSampler {
   const named = request.name ? findByName(request.name) : undefined;
   const row = named?.row ?? own;
   if (!row) {
-    // Reported by the schema of any row, which names the field and where.
     const known = samplers.map((row) => row.className).join(', ');
-    throw errors.checkpointUnusable(
-      `Expected one of ${known} for _class_name but received ${JSON.stringify(checkpointConfig._class_name)}, in ${file}`,
+    throw new CheckpointError(
+      `Expected one of ${known} for _class_name but received ${show(checkpointConfig._class_name)}, in ${file}`,
+      { file },
     );
   }
 
@@ -113,7 +114,9 @@ export function resolveSampler(request: SamplerRequest): ResolvedSampler {
     );
   }
   if (schedule && hasSchedules(row)) {
-    for (const name of Object.keys(sigmaSchedules)) fields[`use_${name}_sigmas`] = name === schedule;
+    for (const name of ['beta', ...Object.keys(sigmaSchedules)]) {
+      fields[`use_${name}_sigmas`] = name === schedule;
+    }
   }
 
   const { schema } = row.family;

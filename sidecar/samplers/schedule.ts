@@ -103,8 +103,10 @@ export function spaceTimesteps(
     case 'trailing': {
       // numpy's arange yields one more, −1, for 62 of the first 1000 step counts (61, 103, …) by rounding of `ratio`.
       const ratio = num_train_timesteps / n;
+      // The stride as numpy rounds it, which decides ties.
+      const stride = last - ratio - last;
       const count = Math.min(n, Math.ceil(last / ratio));
-      return Array.from({ length: count }, (_, i) => roundHalfToEven(last - i * ratio) - 1);
+      return Array.from({ length: count }, (_, i) => roundHalfToEven(last + i * stride) - 1);
     }
   }
 }

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { shareGenerator } from '../../sidecar/random/batch.ts';
 import { TorchGenerator } from '../../sidecar/random/torch.ts';
 import { fixtureCase } from '../support/fixtures.ts';
 
@@ -46,16 +45,4 @@ test.each([1.5, Number.NaN, 2 ** 53, 2n ** 64n, -(2n ** 63n) - 1n])('a seed of %
 
 test('no draws at all are an empty array', () => {
   expect(new TorchGenerator(1).randn(0)).toEqual(new Float32Array(0));
-});
-
-test('images that share a generator get their parts of the batch, in whatever order they ask', () => {
-  const alone = new TorchGenerator(2);
-  // 468 = 4·9·13 is no multiple of 16, so drawing image by image would give other numbers.
-  const batches = [alone.randn(2 * 468), alone.randn(2 * 468)];
-  const [first, second] = shareGenerator(new TorchGenerator(2), 2, 468);
-  const part = (round: number, image: number) => batches[round]!.subarray(image * 468, (image + 1) * 468);
-  expect(second!()).toEqual(part(0, 1));
-  expect(second!()).toEqual(part(1, 1));
-  expect(first!()).toEqual(part(0, 0));
-  expect(first!()).toEqual(part(1, 0));
 });

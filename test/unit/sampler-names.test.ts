@@ -64,6 +64,8 @@ describe('schedules', () => {
     expect(resolve({ name: 'dpmpp-2m', schedule: 'karras' }).config.use_karras_sigmas).toBe(true);
     expect(resolve({ checkpointConfig: karras }).schedule).toBe('karras');
     expect(resolve({ checkpointConfig: karras, schedule: 'default' }).schedule).toBe('default');
+    const beta = { ...PNDM, _class_name: 'EulerDiscreteScheduler', use_beta_sigmas: true };
+    expect(resolve({ checkpointConfig: beta, schedule: 'karras' }).schedule).toBe('karras');
     expect(resolve({ checkpointConfig: karras, schedule: 'Exponential' }).config).toMatchObject({
       use_karras_sigmas: false,
       use_exponential_sigmas: true,
@@ -203,6 +205,13 @@ describe('runs', () => {
     expect(() => resolve({}).create({ steps: 1000 })).toThrow('for steps but received 1000');
     const checkpointConfig = { ...PNDM, skip_prk_steps: false };
     expect(() => resolve({ checkpointConfig }).create({ steps: 3 })).toThrow('Expected 4 or more steps');
+  });
+
+  test('trailing timesteps halfway between two whole numbers go the way of numpy', () => {
+    const checkpointConfig = { ...PNDM, timestep_spacing: 'trailing' };
+    const { timesteps } = resolve({ name: 'ddim', checkpointConfig }).create({ steps: 48 });
+    // 937.5, 812.5, 687.5, … less one, with the error of 1000/48 added up
+    expect([3, 9, 15, 21, 27, 33].map((i) => timesteps[i])).toEqual([936, 811, 686, 561, 436, 311]);
   });
 
   test('eta is for DDIM, from 0 to 1', () => {
