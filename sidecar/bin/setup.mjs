@@ -27,14 +27,7 @@ export async function setup(say = console.log) {
   }
   const { buildAddon } = await import('../../cuda/build.mjs');
   await buildAddon({ starting: () => say('Building the native addon (a minute or two)') });
-  const sources = [
-    'edge',
-    'sidecar',
-    'proto/gen',
-    'tsconfig.json',
-    'tsconfig.build.json',
-    'package-lock.json',
-  ];
+  const sources = ['edge', 'sidecar', 'proto', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
   // The compiler's own record is no sign of success: it is written beside errors too.
   const compiled = at('dist/.compiled');
   if (Math.max(...sources.map((path) => newest(at(path)))) > newest(compiled)) {

@@ -73,7 +73,9 @@ async function requireFree(host, port, variable) {
     const server = createServer();
     server.once('error', (error) => {
       const taken = error.code === 'EADDRINUSE';
-      const why = taken ? `port ${port} is taken; choose another: ${variable}=${port + 1} npm start` : error.message;
+      const why = taken
+        ? `port ${port} is taken; choose another: ${variable}=${port + 1} npm start`
+        : error.message;
       reject(new Error(`Cannot listen on ${host}:${port}: ${why}`));
     });
     server.listen(port, host, () => server.close(resolve));

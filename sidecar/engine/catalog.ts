@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJson } from '../checkpoints/folder.ts';
+import { partFolder } from '../checkpoints/links.ts';
 import { familyOf } from '../models/components.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { readSampler } from './scheduler.ts';
@@ -43,8 +44,8 @@ export async function describeAll(
 
 async function describe({ name, dir }: NamedFolder) {
   const [unet, vae, settings, files] = await Promise.all([
-    readJson(join(dir, 'unet', 'config.json')) as Promise<UNetFields>,
-    readJson(join(dir, 'vae', 'config.json')) as Promise<{ block_out_channels: number[] }>,
+    readConfig(dir, 'unet') as Promise<UNetFields>,
+    readConfig(dir, 'vae') as Promise<{ block_out_channels: number[] }>,
     readSettings(dir),
     weightFiles(dir),
   ]);
@@ -65,6 +66,10 @@ async function describe({ name, dir }: NamedFolder) {
   };
 }
 
+async function readConfig(dir: string, part: string): Promise<unknown> {
+  return readJson(join(await partFolder(dir, part), 'config.json'));
+}
+
 interface UNetFields {
   sample_size?: number | [number, number];
   addition_embed_type?: unknown;
@@ -74,8 +79,9 @@ interface UNetFields {
 async function weightFiles(dir: string) {
   const lists = await Promise.all(
     ['text_encoder', 'unet', 'vae'].map(async (part) => {
-      const names = await readdir(join(dir, part));
-      return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(dir, part, name));
+      const folder = await partFolder(dir, part);
+      const names = await readdir(folder);
+      return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(folder, name));
     }),
   );
   return Promise.all(lists.flat().map((file) => stat(file)));

@@ -3,6 +3,7 @@ import { errors } from '../errors.ts';
 import { defaultSize } from '../models/components.ts';
 import type { Model } from './model.ts';
 import type { ImageParameters } from './png.ts';
+import { estimator } from './preview.ts';
 import type { ImageRequest } from './request.ts';
 import type { Outcome, TextToImage } from './text-to-image.ts';
 
@@ -65,6 +66,7 @@ export function planRequest(request: ImageRequest, model: Model): Planned {
       size: { width: width / model.scale, height: height / model.scale },
       sampler: resolved.create({ steps, eta }),
       previewAt: previewSteps(request),
+      estimate: estimator(resolved.config),
     },
     effective: { ...shared, ...names, width, height, steps, eta, ignored },
   };

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../checkpoints/error.ts';
 import { openFolder } from '../checkpoints/folder.ts';
+import { partFolder } from '../checkpoints/links.ts';
 import { parsePythonJson, type ResolvedSampler, resolveSampler } from '../samplers/index.ts';
 
 /** Finds the sampler of a request by name and schedule; both may be empty: the checkpoint's own. */
@@ -13,7 +14,7 @@ export type SamplerChoice = (name: string, schedule: string) => ResolvedSampler;
  */
 export async function readSampler(dir: string): Promise<SamplerChoice> {
   const { pipeline } = await openFolder(dir);
-  const file = join(dir, 'scheduler', 'scheduler_config.json');
+  const file = join(await partFolder(dir, 'scheduler'), 'scheduler_config.json');
   const checkpointConfig = parse(await read(file), file);
   return (name, schedule) => resolveSampler({ name, schedule, checkpointConfig, pipeline, file });
 }

@@ -6,6 +6,7 @@ import type { Evaluator } from './evaluator.ts';
 import type { LatentSize, Model } from './model.ts';
 import { Noise } from './noise.ts';
 import type { Pixels } from './png.ts';
+import type { Estimate } from './preview.ts';
 
 /** What to make, with every default filled in. */
 export interface TextToImage {
@@ -21,6 +22,7 @@ export interface TextToImage {
   clipSkip: number;
   /** Whether to show what a step has come to: steps count from 1. */
   previewAt: (step: number, total: number) => boolean;
+  estimate: Estimate;
 }
 
 export interface Step {
@@ -81,7 +83,9 @@ export async function textToImage(model: Model, p: TextToImage, run: Run): Promi
       const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${i + 1}`, model);
       latents = sampler.step(prediction, i, latents, () => noise.draw(elements));
       const stepMs = lap();
-      const previews = p.previewAt(i + 1, total) ? await decodeImages(model, latents, p, run) : [];
+      const previews = p.previewAt(i + 1, total)
+        ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run)
+        : [];
       await run.onStep?.({ step: i + 1, total, stepMs, previews });
     }
     const denoiseMs = watch();

@@ -44,7 +44,7 @@ const request = (p: PipelineCase) => ({
   returnLatents: true,
 });
 
-async function rgb(images: { png: Buffer }[]): Promise<Uint8Array> {
+async function rgb(images: { png: Buffer }[]): Promise<Buffer> {
   return Buffer.concat(await Promise.all(images.map(({ png }) => sharp(png).raw().toBuffer())));
 }
 

@@ -1,0 +1,179 @@
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
+import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
+import { readTensors, writeTensors } from '../support/safetensors.ts';
+
+// The command line as it is built, each command a process of its own.
+
+const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'latent-edge-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+function run(...args: string[]): Promise<{ status: number | null; out: string; err: string }> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [BIN, ...args], { cwd: folder });
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    child.stdout.on('data', (chunk) => out.push(chunk));
+    child.stderr.on('data', (chunk) => err.push(chunk));
+    child.on('close', (status) =>
+      resolve({ status, out: `${Buffer.concat(out)}`, err: `${Buffer.concat(err)}` }),
+    );
+  });
+}
+
+describe('generate', () => {
+  it('gives the reference’s latents and pixels', async () => {
+    const { params, tensors } = fixtureCase('pipeline-sd15-euler-batch');
+    const { status, out, err } = await run(
+      ...['generate', '--model', await fixtureModel('tiny-sd15'), '--prompt', params.prompt],
+      ...['--seed', `${params.seed}`, '--steps', `${params.num_inference_steps}`, '--sampler', 'euler'],
+      ...['--guidance', `${params.guidance_scale}`, '--size', `${params.width}x${params.height}`],
+      ...[
+        '--count',
+        `${params.num_images_per_prompt}`,
+        '--output',
+        'a.png',
+        '--save-latents',
+        'a.safetensors',
+      ],
+    );
+    expect([status, out]).toEqual([0, 'a-1.png\na-2.png\n']);
+    expect(err).toMatch(/^tiny-sd15, 128x128, euler, 4 steps, guidance 5, seed 2\n$/);
+    const { latents } = readTensors(join(folder, 'a.safetensors'));
+    expect(latents!.shape).toEqual(tensors['out.latents']!.shape);
+    expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
+    const files = ['a-1.png', 'a-2.png'].map((name) => sharp(join(folder, name)).raw().toBuffer());
+    const pixels = Buffer.concat(await Promise.all(files));
+    expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+  });
+
+  it('needs nothing but a prompt', async () => {
+    const { status, out } = await run('generate', '--prompt', 'red apple', '--seed', '5', '--count', '2');
+    expect([status, out]).toEqual([0, 'latent-edge-5-1.png\nlatent-edge-5-2.png\n']);
+  });
+
+  it('numbers files where %d says, and is quiet when told to', async () => {
+    const { status, out, err } = await run(
+      ...['generate', '--prompt', 'x', '--seed', '1,2', '--steps', '1', '--output', 'n%d.png', '--quiet'],
+    );
+    expect([status, out, err]).toEqual([0, '', '']);
+    expect(await readdir(folder)).toEqual(expect.arrayContaining(['n1.png', 'n2.png']));
+  });
+
+  it.each([
+    [['--steps', '0'], 'steps'],
+    [['--steps', '1e6'], 'steps'],
+    [['--steps', 'NaN'], 'steps'],
+    [['--guidance', 'NaN'], 'guidance'],
+    [['--guidance', 'Infinity'], 'guidance'],
+    [['--guidance-rescale', '2'], 'guidance-rescale'],
+    [['--size', '512x'], 'size'],
+    [['--size', '513x513'], 'size'],
+    [['--size', '1e9x1e9'], 'size'],
+    [['--count', '-1'], 'count'],
+    [['--seed', '9007199254740993'], 'seed'],
+    [['--seed', '-1'], 'seed'],
+    [['--seed', 'abc'], 'seed'],
+    [['--sampler', 'nope'], 'sampler'],
+    [['--schedule', 'nope'], 'schedule'],
+    [['--model', 'nope'], 'model'],
+    [['--model', '..'], 'model'],
+    [['--output', 'a.jpg'], 'output'],
+    [['--threads', '0'], 'threads'],
+    [['--device', 'cuda:99'], 'cuda:99'],
+  ])('%s', async (args, name) => {
+    const { status, out, err } = await run('generate', '--prompt', 'x', '--steps', '1', ...args);
+    expect([status, out]).toEqual([1, '']);
+    expect(err).toMatch(/Expected .+ but (received|found)|Cannot open/);
+    expect(err).toContain(name);
+    expect(err).not.toMatch(/^\s+at /m);
+  });
+});
+
+describe('module', () => {
+  const cases: [string, string, string, string[]][] = [
+    ['text_encoder', 'text-clip-l', 'tiny-sd15', ['last_hidden_state', 'penultimate', 'pooler_output']],
+    ['unet', 'unet-sd15', 'tiny-sd15', ['sample']],
+    ['vae.encode', 'vae', 'tiny-sd15', ['mean', 'logvar']],
+    ['vae.decode', 'vae', 'tiny-sd15', ['image']],
+  ];
+  it.each(cases)('%s', async (component, name, model, outputs) => {
+    const { tensors } = fixtureCase(name);
+    await writeTensors(join(folder, 'in.safetensors'), inputsOf(tensors));
+    const dir = await fixtureModel(model);
+    const { status, err } = await run('module', dir, component, 'in.safetensors', 'out.safetensors');
+    expect([status, err]).toEqual([0, '']);
+    const out = readTensors(join(folder, 'out.safetensors'));
+    expect(Object.keys(out).sort()).toEqual(outputs.sort());
+    for (const output of outputs) {
+      const expected = tensors[`out.${output}`]!;
+      expect(out[output]!.shape).toEqual(expected.shape);
+      expect(relativeL2(out[output]!.data, expected.data)).toBeLessThanOrEqual(1e-5);
+    }
+  });
+
+  it('says what is wrong', async () => {
+    const dir = await fixtureModel('tiny-sd15');
+    writeTensors(join(folder, 'none.safetensors'), {});
+    await writeFile(join(folder, 'bad.safetensors'), 'PK\x03\x04 not this');
+    const messages = await Promise.all([
+      run('module', dir, 'nope', 'none.safetensors', 'o.safetensors'),
+      run('module', dir, 'unet', 'none.safetensors', 'o.safetensors'),
+      run('module', dir, 'unet', 'bad.safetensors', 'o.safetensors'),
+      run('module', dir, 'unet', 'missing.safetensors', 'o.safetensors'),
+      run('module', folder, 'unet', 'none.safetensors', 'o.safetensors'),
+    ]);
+    expect(messages.map(({ status }) => status)).toEqual([1, 1, 1, 1, 1]);
+    expect(messages[0]!.err).toMatch(/Expected text_encoder, unet, .+ but received "nope"/);
+    expect(messages[1]!.err).toMatch(/Expected a tensor sample but received none/);
+    expect(messages[2]!.err).toMatch(/bad\.safetensors/);
+    expect(messages[3]!.err).toMatch(/missing\.safetensors/);
+    expect(messages[4]!.err).toMatch(/model_index\.json/);
+  });
+});
+
+describe('a damaged model', () => {
+  it('is named, file and field', async () => {
+    await mkdir(join(folder, 'broken'), { recursive: true });
+    await writeFile(join(folder, 'broken', 'model_index.json'), '{"_class_name": "StableDiffusionPipeline"}');
+    const { status, err } = await run('generate', '--prompt', 'x', '--model', 'broken');
+    expect(status).toBe(1);
+    expect(err).toMatch(/^latent-edge: Expected .+model_index\.json/);
+  });
+});
+
+it('lists models and devices', async () => {
+  const [models, devices] = await Promise.all([run('models'), run('devices')]);
+  expect(models.out).toMatch(/\(default\)/);
+  expect(devices.out).toMatch(/^cpu +.+threads/m);
+});
+
+it('helps', async () => {
+  const { status, out } = await run('--help');
+  expect(status).toBe(0);
+  for (const command of ['serve', 'generate', 'module', 'devices', 'models']) expect(out).toContain(command);
+  expect((await run()).status).toBe(1);
+});
+
+/** The inputs of a case under their own names, as a caller writes them: token ids and timesteps as int64. */
+function inputsOf(tensors: ReturnType<typeof fixtureCase>['tensors']): Parameters<typeof writeTensors>[1] {
+  const inputs = Object.entries(tensors).filter(([name]) => name.startsWith('in.'));
+  return Object.fromEntries(
+    inputs.map(([name, { dtype, shape, data }]) => {
+      const values = dtype === 'I64' ? BigInt64Array.from(data, BigInt) : data;
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      return [name.slice(3), { dtype, shape, data: bytes }];
+    }),
+  );
+}
