@@ -8,6 +8,11 @@ const project = (name: string, timeout: number) => ({
 export default defineConfig({
   test: {
     maxWorkers: 2,
-    projects: [project('unit', 30_000), project('cpu', 120_000), project('edge', 30_000), project('e2e', 180_000)],
+    projects: [
+      project('unit', 30_000),
+      project('cpu', 120_000),
+      project('edge', 30_000),
+      project('e2e', 180_000),
+    ],
   },
 });

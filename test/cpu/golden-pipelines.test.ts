@@ -112,7 +112,14 @@ test('images with seeds of their own come out the same alone', async () => {
 
 test('images come out the same however many runs a step is split into', async () => {
   const engine = await engineOf(await fixtureModel('tiny-sd15'));
-  const asked = { prompt: 'a boat', steps: 1, sampler: 'euler', width: 512, height: 512, returnLatents: true };
+  const asked = {
+    prompt: 'a boat',
+    steps: 1,
+    sampler: 'euler',
+    width: 512,
+    height: 512,
+    returnLatents: true,
+  };
   const { images } = await engine.generate({ ...asked, seeds: [9], count: 3 });
   expect(images.map(({ seed, index }) => [seed, index])).toEqual([
     [9, 0],
