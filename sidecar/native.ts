@@ -26,7 +26,15 @@ export interface OpenOptions {
 
 /** A tensor in a file, by bytes, or in memory (tests, adapters). */
 export type WeightSource =
-  | { name: string; dtype: 'F32' | 'F16' | 'BF16'; shape: number[]; file: string; offset: number }
+  | {
+      name: string;
+      dtype: 'F32' | 'F16' | 'BF16';
+      shape: number[];
+      file: string;
+      offset: number;
+      /** The file has a matrix [K, N] where `shape` is [N, K]. */
+      transposed?: boolean;
+    }
   | { name: string; dtype: 'F32'; shape: number[]; data: Float32Array };
 
 /** Bytes, by what they are for. */

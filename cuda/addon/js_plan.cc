@@ -79,6 +79,9 @@ std::vector<WeightSource> sources_from_js(Napi::Value value) {
       source.file = item["file"].text();
       if (source.file.empty()) item["file"].wrong("a path");
       source.offset = item["offset"].bytes();
+      const Field transposed = item["transposed"];
+      source.transposed = !transposed.absent() && transposed.boolean();
+      if (source.transposed && source.shape.size() != 2) transposed.wrong("false, as it is no matrix,");
     } else {
       if (source.element != Element::f32) item["dtype"].wrong("F32 (with data)");
       if (!data.value().IsTypedArray() ||

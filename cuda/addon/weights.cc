@@ -1,6 +1,7 @@
 #include "weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 namespace latent_edge {
@@ -168,6 +169,19 @@ void Weights::convert(const Entry& entry, float* to) {
   if (bad < n)
     throw std::runtime_error("weight \"" + source.name + "\" is NaN or infinite at element " +
                              std::to_string(bad));
+  if (source.transposed) transpose(source, to);
+}
+
+// From [K, N], as its file has it, to [N, K].
+void Weights::transpose(const WeightSource& source, float* matrix) {
+  const int64_t N = source.shape[0], K = source.shape[1];
+  const size_t bytes = static_cast<size_t>(N * K) * sizeof(float);
+  const Buffer copy(bytes, "transposing a weight", &account_->weights);
+  float* from = reinterpret_cast<float*>(copy.data());
+  std::memcpy(from, matrix, bytes);
+  pool_.parallel_for(N, [&](int64_t n, int) {
+    for (int64_t k = 0; k < K; k++) matrix[n * K + k] = from[k * N + n];
+  });
 }
 
 }  // namespace latent_edge

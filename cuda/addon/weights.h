@@ -21,6 +21,7 @@ struct WeightSource {
   Shape shape;
   std::string file;  // empty: in `data`
   size_t offset = 0;
+  bool transposed = false;  // the file has [K, N] where `shape` is [N, K]
   std::vector<float> data;
 };
 
@@ -53,6 +54,7 @@ class Weights final : public WeightStore, public Resource {
   std::vector<const Entry*> find(const WeightRef& ref) const;
   void touch(float* data, size_t floats);
   void convert(const Entry& entry, float* to);
+  void transpose(const WeightSource& source, float* matrix);
   const float* joined(const std::vector<const Entry*>& entries, size_t floats);
 
   std::shared_ptr<Account> account_;

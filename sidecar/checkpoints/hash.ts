@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -7,6 +7,8 @@ import type { WeightSource } from '../native.ts';
 import { dtypeBytes } from './header.ts';
 
 const CHUNK = 2 ** 20;
+
+type FileSource = Extract<WeightSource, { file: string }>;
 
 /** Where hashes are kept between runs, by the files' paths, sizes and times. */
 export function hashCacheFile(): string {
@@ -35,8 +37,11 @@ export async function modelHash(
     hash.update(`${key}\0${source.dtype}\0${source.shape.join(',')}\0`);
     if ('data' in source)
       hash.update(new Uint8Array(source.data.buffer, source.data.byteOffset, source.data.byteLength));
-    else
-      await hashRange(hash, source.file, source.offset, dtypeBytes[source.dtype]! * elements(source.shape));
+    else if (source.transposed) hash.update(await untransposed(source));
+    else {
+      const bytes = dtypeBytes[source.dtype]! * elements(source.shape);
+      for await (const piece of pieces(source.file, source.offset, bytes)) hash.update(piece);
+    }
   }
   const digest = hash.digest('hex');
   if (stamp) await writeCache(cacheFile, { ...(await readCache(cacheFile)), [stamp]: digest });
@@ -53,7 +58,8 @@ async function stampOf(sources: readonly WeightSource[]): Promise<string | undef
   return hash.digest('hex');
 }
 
-async function hashRange(hash: Hash, file: string, offset: number, bytes: number): Promise<void> {
+/** The bytes of a range of a file, a piece at a time; a piece is good until the next one is asked for. */
+async function* pieces(file: string, offset: number, bytes: number): AsyncGenerator<Buffer> {
   const handle = await open(file, 'r');
   try {
     const buffer = Buffer.allocUnsafe(Math.min(CHUNK, bytes));
@@ -61,12 +67,26 @@ async function hashRange(hash: Hash, file: string, offset: number, bytes: number
       const { bytesRead } = await handle.read(buffer, 0, Math.min(CHUNK, bytes - done), offset + done);
       if (bytesRead === 0)
         throw new Error(`Expected ${bytes} bytes at ${offset} but the file ends, in ${file}`);
-      hash.update(buffer.subarray(0, bytesRead));
+      yield buffer.subarray(0, bytesRead);
       done += bytesRead;
     }
   } finally {
     await handle.close();
   }
+}
+
+/** The bytes of a matrix [N, K] that its file has as [K, N]. */
+async function untransposed({ file, offset, shape, dtype }: FileSource): Promise<Buffer> {
+  const [N, K] = shape as [number, number];
+  const size = dtypeBytes[dtype]!;
+  const stored = Buffer.alloc(N * K * size);
+  let done = 0;
+  for await (const piece of pieces(file, offset, stored.length)) done += piece.copy(stored, done);
+  const matrix = Buffer.alloc(stored.length);
+  for (let n = 0; n < N; n++)
+    for (let k = 0; k < K; k++)
+      stored.copy(matrix, (n * K + k) * size, (k * N + n) * size, (k * N + n + 1) * size);
+  return matrix;
 }
 
 async function readCache(file: string): Promise<Record<string, string>> {

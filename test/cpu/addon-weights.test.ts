@@ -117,6 +117,17 @@ describe('element types', () => {
   });
 });
 
+test('a matrix that its file has transposed', async () => {
+  const values = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i));
+  const at = await fileOf('transposed', values);
+  const source = { name: 'layer.0.weight', dtype: 'F32' as const, transposed: true, ...at };
+  const expected = values.map((_, i) => values[(i % 8) * 8 + Math.floor(i / 8)]!);
+  expect(await readBack({ ...source, shape: [8, 8] })).toEqual(expected);
+  await expect(device.loadWeights([{ ...source, shape: [64] }])).rejects.toThrow(
+    'Expected false, as it is no matrix, for sources[0].transposed but received true',
+  );
+});
+
 describe('files', () => {
   test('a missing file, a folder, a tensor outside its file', async () => {
     const at = await fileOf('short', new Float32Array(64));

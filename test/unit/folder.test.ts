@@ -327,6 +327,16 @@ describe('hash', () => {
     expect(await hash('cache.json')).not.toBe(first);
   });
 
+  test('of a matrix that its file has transposed', async () => {
+    const source = { name: 'a', dtype: 'F32' as const, shape: [2, 3], offset: 0, transposed: true };
+    await writeFile(join(dir, 'matrix'), new Uint8Array(Float32Array.of(1, 4, 2, 5, 3, 6).buffer));
+    const straight = { ...source, data: Float32Array.of(1, 2, 3, 4, 5, 6) };
+    const at = { cacheFile: join(dir, 'cache.json') };
+    expect(await modelHash({ x: [{ ...source, file: join(dir, 'matrix') }] }, at)).toBe(
+      await modelHash({ x: [straight] }, at),
+    );
+  });
+
   test('of tensors in memory', async () => {
     const source = { name: 'a', dtype: 'F32' as const, shape: [2], data: Float32Array.of(1, 2) };
     const other = { ...source, data: Float32Array.of(1, 3) };
