@@ -7,6 +7,7 @@ import { parseConfig } from '../sidecar/models/config.ts';
 import { traceContext, traceUNet } from '../sidecar/models/unet.ts';
 import { unetConfig } from '../sidecar/models/unet-config.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig } from '../sidecar/models/vae.ts';
+import { standardVocabulary } from '../sidecar/text/standard-vocabulary.ts';
 import { floatToHalf } from '../test/support/safetensors.ts';
 import { ROOT } from './root.ts';
 
@@ -61,11 +62,13 @@ export async function randomCheckpoint(folder: string, say: (line: string) => vo
     [traceTextEncoder(t, { batch: 1, tokens: 77 })],
     3,
   );
-  await cp(join(ROOT, 'test/fixtures/models/clip-tokenizer'), join(folder, 'tokenizer'), { recursive: true });
+  await cp(join(ROOT, 'models/clip-vocabulary/merges.txt'), join(folder, 'tokenizer/merges.txt'));
+  const { vocab } = await standardVocabulary();
   const files = {
     'unet/config.json': unet!,
     'vae/config.json': vae!,
     'text_encoder/config.json': text!,
+    'tokenizer/vocab.json': JSON.stringify(Object.fromEntries(vocab)),
     'scheduler/scheduler_config.json': JSON.stringify(scheduler),
     // Last: its presence says that the folder is whole.
     'model_index.json': JSON.stringify(index),

@@ -9,6 +9,7 @@ import { type FixtureTensor, readTensors, writeTensors } from './safetensors.ts'
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const RECIPES = join(FIXTURES, 'models');
+const MERGES = fileURLToPath(new URL('../../models/clip-vocabulary/merges.txt', import.meta.url));
 const CACHE = fileURLToPath(new URL('../.cache/', import.meta.url));
 
 /** What the reference computed: `tensors` are named `in.*` and `out.*`. */
@@ -32,12 +33,10 @@ export function fixtureCase(name: string): FixtureCase {
 
 /**
  * The path of a fixture checkpoint: a folder in diffusers layout (`tiny-sd15`, `tiny-sd21-v`, `tiny-sd-turbo`), or
- * `clip-tokenizer`. Folders are built from their recipe on first use and kept in test/.cache, under a name that
+ * `clip-tokenizer`. They are built from their recipe on first use and kept in test/.cache, under a name that
  * changes with the recipes; several test workers may ask at once.
  */
 export async function fixtureModel(name: string): Promise<string> {
-  const committed = join(RECIPES, name);
-  if (existsSync(committed)) return committed;
   const home = join(CACHE, `models-${await recipesDigest()}`);
   const folder = join(home, name);
   if (!existsSync(folder)) await build(name, home, folder);
@@ -53,16 +52,55 @@ async function recipesDigest(): Promise<string> {
 }
 
 async function build(name: string, home: string, folder: string): Promise<void> {
+  const temporary = join(home, `.${name}-${randomUUID()}`);
+  await mkdir(temporary, { recursive: true });
+  try {
+    if (name === 'clip-tokenizer') await writeTokenizer(temporary);
+    else await followRecipe(name, home, temporary);
+    await rename(temporary, folder);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    // Another worker was first: its folder has the same bytes.
+    if (!existsSync(folder)) throw error;
+  }
+}
+
+/** The published files: vocab.json follows from merges.txt, which the project carries for single-file checkpoints. */
+async function writeTokenizer(folder: string): Promise<void> {
+  await cp(join(RECIPES, 'clip-tokenizer'), folder, { recursive: true });
+  const merges = await readFile(MERGES, 'utf8');
+  await writeFile(join(folder, 'merges.txt'), merges);
+  const printable = Array.from({ length: 256 }, (_, i) => i).filter((i) =>
+    /[!-~¡-¬®-ÿ]/.test(String.fromCharCode(i)),
+  );
+  const others = Array.from({ length: 256 - printable.length }, (_, i) => 256 + i);
+  const bytes = [...printable, ...others].map((code) => String.fromCharCode(code));
+  const joined = merges
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.replace(' ', ''));
+  const tokens = [
+    ...bytes,
+    ...bytes.map((byte) => `${byte}</w>`),
+    ...joined,
+    '<|startoftext|>',
+    '<|endoftext|>',
+  ];
+  const entries = tokens.map((token, id) => `${JSON.stringify(token)}: ${id}`);
+  await writeFile(join(folder, 'vocab.json'), `{${entries.join(', ')}}`);
+}
+
+async function followRecipe(name: string, home: string, temporary: string): Promise<void> {
   const file = join(RECIPES, `${name}.json`);
   if (!existsSync(file))
     throw new Error(`Expected a fixture checkpoint for name but received ${name}: no ${file}`);
   const recipe = JSON.parse(await readFile(file, 'utf8')) as ModelRecipe;
-  for (const target of Object.values(recipe.links)) await buildTwin(target.split('/')[0]!, home);
+  const others = [...Object.values(recipe.links), ...Object.values(recipe.copies)];
+  for (const target of others) await buildOther(target.split('/')[0]!, home);
 
-  const temporary = join(home, `.${name}-${randomUUID()}`);
-  await mkdir(temporary, { recursive: true });
   for (const [to, from] of Object.entries(recipe.copies)) {
-    await cp(join(RECIPES, from), join(temporary, to), { recursive: true });
+    await cp(join(home, from), join(temporary, to), { recursive: true });
   }
   for (const [path, contents] of Object.entries(recipe.files)) {
     await mkdir(dirname(join(temporary, path)), { recursive: true });
@@ -73,16 +111,8 @@ async function build(name: string, home: string, folder: string): Promise<void> 
   }
   for (const [path, target] of Object.entries(recipe.links))
     await symlink(`../${target}`, join(temporary, path));
-
-  try {
-    await rename(temporary, folder);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    // Another worker was first: its folder has the same bytes.
-    if (!existsSync(folder)) throw error;
-  }
 }
 
-async function buildTwin(name: string, home: string): Promise<void> {
+async function buildOther(name: string, home: string): Promise<void> {
   if (!existsSync(join(home, name))) await build(name, home, join(home, name));
 }

@@ -1,8 +1,10 @@
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { standardTokenizer, standardVocabulary } from '../../sidecar/text/standard-vocabulary.ts';
 import { ClipTokenizer } from '../../sidecar/text/tokenizer.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
 
@@ -70,6 +72,28 @@ describe('ids of the reference', () => {
     expect(padded.padId).toBe(0);
     expect(padded.tokenize(exclamations)).toEqual([2781, 0, 0, 0, 1414, 0, END, 0, 320]);
     expect([...padded.encode('', { maxLength: 4 }).ids]).toEqual([START, END, 0, 0]);
+  });
+});
+
+describe('the standard vocabulary', () => {
+  test('is the published one', async () => {
+    const { vocab, ranks } = await standardVocabulary();
+    // Python's json.dumps of it is the published vocab.json, byte for byte.
+    const text = `{${[...vocab].map(([token, id]) => `${JSON.stringify(token)}: ${id}`).join(', ')}}`;
+    expect(createHash('sha256').update(text).digest('hex')).toBe(
+      '3f0c4f7d2086b61b38487075278ea9ed04edb53a03cbb045b86c27190fa8fb69',
+    );
+    expect(text).toBe(await readFile(join(folder, 'vocab.json'), 'utf8'));
+    expect([vocab.size, ranks.size]).toEqual([49408, 48894]);
+  });
+
+  test('makes the tokenizers of Stable Diffusion 1.x, and of 2.x and XL', async () => {
+    const [clip, openClip] = [await standardTokenizer('clip'), await standardTokenizer('open-clip')];
+    const text = 'A photo of an Octopus, 8k! 🐙';
+    expect(clip.encode(text)).toEqual(tokenizer.encode(text));
+    expect([...clip.encode('', { maxLength: 4 }).ids]).toEqual([START, END, END, END]);
+    expect([...openClip.encode('', { maxLength: 4 }).ids]).toEqual([START, END, 0, 0]);
+    expect(openClip.tokenize('wow!!!')).toEqual([2781, 0, 0, 0]);
   });
 });
 
