@@ -12,6 +12,8 @@ export interface ModelFolder {
   pipeline: string;
   /** Class by component; those that the index gives as null are left out. */
   components: Map<string, string>;
+  /** What else the index says: `force_zeros_for_empty_prompt`. */
+  settings: Map<string, unknown>;
 }
 
 export interface FolderOptions {
@@ -45,11 +47,14 @@ export async function openFolder(dir: string): Promise<ModelFolder> {
   if (!result.success)
     throw new CheckpointError(`Expected _class_name in ${file} but received none`, { file });
   const { _class_name: pipeline, ...fields } = result.data;
-  const components = Object.entries(fields).flatMap(([name, value]): [string, string][] => {
+  const components = new Map<string, string>();
+  const settings = new Map<string, unknown>();
+  for (const [name, value] of Object.entries(fields)) {
     const entry = component.safeParse(value);
-    return entry.success && entry.data[1] !== null ? [[name, entry.data[1]]] : [];
-  });
-  return { dir, pipeline, components: new Map(components) };
+    if (!entry.success) settings.set(name, value);
+    else if (entry.data[1] !== null) components.set(name, entry.data[1]);
+  }
+  return { dir, pipeline, components, settings };
 }
 
 /**

@@ -76,7 +76,16 @@ export const clipTextConfig = z.preprocess(
   }),
 );
 
-export type ClipTextConfig = z.output<typeof clipTextConfig>;
+/** config.json of a CLIPTextModelWithProjection. */
+export const clipProjectionConfig = clipTextConfig.transform((config) => ({
+  ...config,
+  projection: config.projection_dim ?? 512,
+}));
+
+export type ClipTextConfig = z.output<typeof clipTextConfig> & {
+  /** Features P of the projection that the model ends in, where it has one. */
+  projection?: number;
+};
 
 export interface TextShape {
   batch: number;
@@ -88,7 +97,8 @@ export interface TextShape {
 
 /**
  * input_ids i32 [B,T] → last_hidden_state [B,T,C], after the final norm, and penultimate [B,T,C], what the last
- * layer is given. With clipSkip the last layers are left out, and last_hidden_state is the only output.
+ * layer is given; with a projection also text_embeds [B,T,P], of which the rows at `pooledPositions` count. With
+ * clipSkip the last layers are left out, and last_hidden_state is the only output.
  */
 export function traceTextEncoder(config: ClipTextConfig, { batch, tokens, clipSkip = 0 }: TextShape): Graph {
   const layers = config.num_hidden_layers - clipSkip;
@@ -96,12 +106,36 @@ export function traceTextEncoder(config: ClipTextConfig, { batch, tokens, clipSk
     throw new Error(`Expected clip_skip from 0 to ${config.num_hidden_layers - 1} but received ${clipSkip}`);
   const g = new Graph('text_encoder');
   const w = new Weights(g);
-  let x = embeddings(g, w.at('embeddings'), config, g.input('input_ids', [batch, tokens], 'i32'));
-  for (let i = 0; i < layers; i++) {
-    if (i === config.num_hidden_layers - 1) g.output('penultimate', x);
-    x = encoderLayer(g, w.at('encoder', 'layers', i), config, x);
+  const states = hiddenStates(g, w, config, g.input('input_ids', [batch, tokens], 'i32'), layers);
+  if (clipSkip === 0) g.output('penultimate', states.at(-2)!);
+  const last = layerNorm(g, w.at('final_layer_norm'), states.at(-1)!, config.layer_norm_eps);
+  g.output('last_hidden_state', last);
+  if (clipSkip === 0 && config.projection) g.output('text_embeds', project(g, w, last, config.projection));
+  return g;
+}
+
+/**
+ * As Stable Diffusion XL reads it: input_ids i32 [B,T] → hidden_states [B,T,C], what the last layer is given, or with
+ * clipSkip the one that many before it, without a norm. With a projection also text_embeds [B,T,P], of all layers,
+ * of which the rows at `pooledPositions` count.
+ */
+export function traceTextEncoderXL(
+  config: ClipTextConfig,
+  { batch, tokens, clipSkip = 0 }: TextShape,
+): Graph {
+  const { num_hidden_layers: layers, projection } = config;
+  const layer = layers - 1 - clipSkip;
+  if (!Number.isInteger(clipSkip) || clipSkip < 0 || layer < 0)
+    throw new Error(`Expected clip_skip from 0 to ${layers - 1} but received ${clipSkip}`);
+  const g = new Graph('text_encoder');
+  const w = new Weights(g);
+  const ids = g.input('input_ids', [batch, tokens], 'i32');
+  const states = hiddenStates(g, w, config, ids, projection ? layers : layer);
+  g.output('hidden_states', states[layer]!);
+  if (projection) {
+    const last = layerNorm(g, w.at('final_layer_norm'), states.at(-1)!, config.layer_norm_eps);
+    g.output('text_embeds', project(g, w, last, projection));
   }
-  g.output('last_hidden_state', layerNorm(g, w.at('final_layer_norm'), x, config.layer_norm_eps));
   return g;
 }
 
@@ -117,6 +151,33 @@ export function pooledPositions(config: ClipTextConfig, ids: Int32Array, tokens:
     const row = ids.subarray(b * tokens, (b + 1) * tokens);
     return Math.max(0, row.indexOf(eos === 2 ? row.reduce((a, id) => Math.max(a, id)) : eos));
   });
+}
+
+/**
+ * The rows of each sequence that count: [B,T,C] at positions [B] → [B,C].
+ * @param values row-major.
+ */
+export function pooledRows(values: Float32Array, positions: readonly number[], tokens: number): Float32Array {
+  const C = values.length / (positions.length * tokens);
+  const rows = new Float32Array(positions.length * C);
+  for (const [b, position] of positions.entries()) {
+    const from = (b * tokens + position) * C;
+    rows.set(values.subarray(from, from + C), b * C);
+  }
+  return rows;
+}
+
+/** input_ids [B,T] → what each of the first `layers` layers is given, and what the last of them gives: [B,T,C]. */
+function hiddenStates(g: Graph, w: Weights, config: ClipTextConfig, ids: Tensor, layers: number): Tensor[] {
+  const states = [embeddings(g, w.at('embeddings'), config, ids)];
+  for (let i = 0; i < layers; i++)
+    states.push(encoderLayer(g, w.at('encoder', 'layers', i), config, states[i]!));
+  return states;
+}
+
+/** x [B,T,C] → [B,T,P]. */
+function project(g: Graph, w: Weights, x: Tensor, features: number): Tensor {
+  return linear(g, w.at('text_projection'), x, features, { bias: false });
 }
 
 function embeddings(g: Graph, w: Weights, config: ClipTextConfig, ids: Tensor): Tensor {

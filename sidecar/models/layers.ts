@@ -94,6 +94,11 @@ export function layerNorm(g: Graph, w: Weights, x: Tensor, eps = 1e-5): Tensor {
   );
 }
 
+/** x → the same, element by element. */
+export function activation(g: Graph, scope: string, x: Tensor, fn: 'silu' | 'relu' | 'tanh'): Tensor {
+  return g.op('activation', scope, { x }, {}, { fn });
+}
+
 /** qkv [B,T,3C] packed, or q [B,T,C] with kv [B,S,2C] → [B,T,C]. */
 export function attention(
   g: Graph,

@@ -2,6 +2,22 @@ import { z } from 'zod';
 import { broadcast, cosmetic, count, diffusersFields, only, perBlock } from './config.ts';
 
 const layers = count(32);
+/** Transformer layers: none at all where a block has no attention. */
+const transformers = z.int().min(0).max(32);
+
+/** What a block attends to after each of its resnets. */
+export type Attention = 'none' | 'self' | 'cross';
+
+/** What training scripts leave behind (exponential moving averages). */
+export const trainingFields = {
+  decay: cosmetic,
+  inv_gamma: cosmetic,
+  min_decay: cosmetic,
+  optimization_step: cosmetic,
+  power: cosmetic,
+  update_after_step: cosmetic,
+  use_ema_warmup: cosmetic,
+};
 
 /** config.json of a UNet2DConditionModel, with the defaults of the versions that wrote less. */
 export const unetConfig = z
@@ -21,8 +37,8 @@ export const unetConfig = z
       .array(z.literal(['CrossAttnUpBlock2D', 'UpBlock2D']))
       .default(['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D']),
     layers_per_block: perBlock(layers).default(2),
-    transformer_layers_per_block: perBlock(z.union([layers, z.array(layers)])).default(1),
-    reverse_transformer_layers_per_block: z.array(z.union([layers, z.array(layers)])).nullish(),
+    transformer_layers_per_block: perBlock(z.union([transformers, z.array(transformers)])).default(1),
+    reverse_transformer_layers_per_block: z.array(z.union([transformers, z.array(transformers)])).nullish(),
     cross_attention_dim: perBlock(count()).default(1280),
     // The number of heads wherever num_attention_heads is null: a name that stuck (huggingface/diffusers#2011).
     attention_head_dim: perBlock(count()).default(8),
@@ -42,7 +58,11 @@ export const unetConfig = z
     dropout: cosmetic,
     addition_embed_type_num_heads: cosmetic,
 
-    addition_embed_type: only(null),
+    /** Conditioning on a pooled text and on sizes: Stable Diffusion XL. */
+    addition_embed_type: z.literal(['text_time', null]).default(null),
+    addition_time_embed_dim: count().nullish(),
+    projection_class_embeddings_input_dim: count().nullish(),
+
     act_fn: only('silu', 'swish'),
     center_input_sample: only(false, null),
     only_cross_attention: only(false, null),
@@ -61,19 +81,10 @@ export const unetConfig = z
     class_embed_type: only(null),
     class_embeddings_concat: only(false, null),
     num_class_embeds: only(null),
-    projection_class_embeddings_input_dim: only(null),
-    addition_time_embed_dim: only(null),
     encoder_hid_dim: only(null),
     encoder_hid_dim_type: only(null),
 
-    // What training scripts leave behind (exponential moving averages).
-    decay: cosmetic,
-    inv_gamma: cosmetic,
-    min_decay: cosmetic,
-    optimization_step: cosmetic,
-    power: cosmetic,
-    update_after_step: cosmetic,
-    use_ema_warmup: cosmetic,
+    ...trainingFields,
   })
   .transform((config) => {
     const n = config.block_out_channels.length;
@@ -87,8 +98,18 @@ export const unetConfig = z
     if (!config.reverse_transformer_layers_per_block && down.some(Array.isArray))
       throw new Error('Expected reverse_transformer_layers_per_block for uneven blocks but received nothing');
     const layers = broadcast(config.layers_per_block, n, 'layers_per_block');
+    const attention = (types: (string | null)[]) =>
+      types.map((type): Attention => (type?.includes('CrossAttn') ? 'cross' : 'none'));
+    const { down_block_types, mid_block_type, up_block_types } = config;
     return {
       ...config,
+      attention: {
+        down: attention(down_block_types),
+        mid: attention([mid_block_type])[0]!,
+        up: attention(up_block_types),
+      },
+      mid_resnets: mid_block_type === null ? 0 : mid_block_type === 'UNetMidBlock2D' ? 1 : 2,
+      added: addedConditioning(config),
       cross_attention_dim: dims[0]!,
       layers_per_block: layers,
       /** Heads of each down block; up blocks have them in reverse. */
@@ -105,3 +126,21 @@ export const unetConfig = z
   });
 
 export type UNetConfig = z.output<typeof unetConfig>;
+
+/** Of `text_time`: features of one size's embedding, and of all that is joined: the text's and those of the sizes. */
+function addedConditioning(config: {
+  addition_embed_type: 'text_time' | null;
+  addition_time_embed_dim?: number | null;
+  projection_class_embeddings_input_dim?: number | null;
+}): { sizeFeatures: number; features: number } | null {
+  if (config.addition_embed_type === null) return null;
+  const given = (field: 'addition_time_embed_dim' | 'projection_class_embeddings_input_dim') => {
+    const value = config[field];
+    if (!value) throw new Error(`Expected a number for ${field} with text_time but received nothing`);
+    return value;
+  };
+  return {
+    sizeFeatures: given('addition_time_embed_dim'),
+    features: given('projection_class_embeddings_input_dim'),
+  };
+}

@@ -2,11 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openFolder } from '../../sidecar/checkpoints/folder.ts';
 import type { Part } from '../../sidecar/checkpoints/keys.ts';
 import type { Plan } from '../../sidecar/graph/plan.ts';
-import { pooledPositions } from '../../sidecar/models/clip.ts';
+import { pooledPositions, pooledRows } from '../../sidecar/models/clip.ts';
 import {
   openComponent,
   planContext,
   planTextEncoder,
+  planTextEncoderXL,
   planUNet,
   planVaeDecode,
   planVaeEncode,
@@ -44,60 +45,79 @@ function expectClose(actual: Float32Array | undefined, expected: FixtureTensor) 
   expect(relativeL2(actual!, expected.data)).toBeLessThanOrEqual(TOLERANCE);
 }
 
+/** Runs a text encoder's case, and gives the rows of its output where the texts end. */
+async function runTextEncoder(name: string, model: string, part: 'text_encoder' | 'text_encoder_2') {
+  const { tensors } = fixtureCase(name);
+  const { component: text_encoder, weights } = await open(model, part);
+  const input_ids = Int32Array.from(tensors['in.input_ids']!.data);
+  const [batch, tokens] = tensors['in.input_ids']!.shape as [number, number];
+  const positions = pooledPositions(text_encoder.config, input_ids, tokens);
+  const of = (plan: Plan) => run(plan, weights, { input_ids });
+  return {
+    tensors,
+    outputs: await of(planTextEncoder({ text_encoder }, { batch, tokens })),
+    xl: await of(planTextEncoderXL({ text_encoder }, { batch, tokens })),
+    pooled: (values: Float32Array | undefined) => pooledRows(values!, positions, tokens),
+  };
+}
+
 describe.each([
   ['text-clip-l', 'tiny-sd15'],
   ['text-clip-h', 'tiny-sd21-v'],
 ])('%s', (name, model) => {
   test('hidden states and pooled output', async () => {
-    const { tensors } = fixtureCase(name);
-    const { component, weights } = await open(model, 'text_encoder');
-    const ids = Int32Array.from(tensors['in.input_ids']!.data);
-    const [batch, tokens] = tensors['in.input_ids']!.shape as [number, number];
-    const plan = planTextEncoder({ text_encoder: component }, { batch, tokens });
-    const outputs = await run(plan, weights, { input_ids: ids });
+    const { tensors, outputs, xl, pooled } = await runTextEncoder(name, model, 'text_encoder');
     expectClose(outputs.last_hidden_state, tensors['out.last_hidden_state']!);
     expectClose(outputs.penultimate, tensors['out.penultimate']!);
-
-    const C = component.config.hidden_size;
-    const pooled = pooledPositions(component.config, ids, tokens).flatMap((position, b) => {
-      const at = (b * tokens + position) * C;
-      return [...outputs.last_hidden_state!.subarray(at, at + C)];
-    });
-    expectClose(Float32Array.from(pooled), tensors['out.pooler_output']!);
+    expectClose(xl.hidden_states, tensors['out.penultimate']!);
+    expectClose(pooled(outputs.last_hidden_state), tensors['out.pooler_output']!);
+    expect(Object.keys(xl)).toEqual(['hidden_states']);
   });
+});
+
+test('text-clip-g: hidden states and projection', async () => {
+  const { tensors, outputs, xl, pooled } = await runTextEncoder('text-clip-g', 'tiny-sdxl', 'text_encoder_2');
+  expectClose(outputs.last_hidden_state, tensors['out.last_hidden_state']!);
+  expectClose(outputs.penultimate, tensors['out.penultimate']!);
+  expectClose(pooled(outputs.text_embeds), tensors['out.text_embeds']!);
+  expectClose(xl.hidden_states, tensors['out.penultimate']!);
+  expectClose(pooled(xl.text_embeds), tensors['out.text_embeds']!);
 });
 
 describe.each([
   ['unet-sd15', 'tiny-sd15'],
   ['unet-sd15-odd', 'tiny-sd15'],
+  ['unet-sd15-inpaint', 'tiny-sd15-inpaint'],
   ['unet-sd21', 'tiny-sd21-v'],
+  ['unet-sdxl', 'tiny-sdxl'],
 ])('%s', (name, model) => {
   test('noise prediction', async () => {
     const { tensors } = fixtureCase(name);
     const { component: unet, weights } = await open(model, 'unet');
     const [batch, , height, width] = tensors['in.sample']!.shape as [number, number, number, number];
     const tokens = tensors['in.encoder_hidden_states']!.shape[1]!;
+    const given = (...names: string[]) =>
+      Object.fromEntries(names.map((name) => [name, floats(tensors[`in.${name}`]!)]));
 
-    const contextPlan = planContext({ unet }, { batch, tokens });
-    const text = { encoder_hidden_states: floats(tensors['in.encoder_hidden_states']!) };
-    const context = await run(
-      contextPlan,
-      weights,
-      text,
-      contextPlan.outputs.map((output) => output.name),
-    );
+    const timeIds = tensors['in.time_ids']?.shape[1];
+    const contextPlan = planContext({ unet }, { batch, tokens, timeIds });
+    const text = given('encoder_hidden_states', ...(timeIds ? ['text_embeds', 'time_ids'] : []));
+    const keep = contextPlan.outputs.map((output) => output.name);
+    const context = await run(contextPlan, weights, text, keep);
     const outputs = await run(planUNet({ unet }, { batch, height, width, tokens }), weights, {
       ...context,
-      sample: floats(tensors['in.sample']!),
-      timestep: floats(tensors['in.timestep']!),
+      ...given('sample', 'timestep'),
     });
     expectClose(outputs.sample, tensors['out.sample']!);
   });
 });
 
-test('vae', async () => {
-  const { tensors } = fixtureCase('vae');
-  const { component: vae, weights } = await open('tiny-sd15', 'vae');
+test.each([
+  ['vae', 'tiny-sd15'],
+  ['vae-sdxl', 'tiny-sdxl'],
+])('%s', async (name, model) => {
+  const { tensors } = fixtureCase(name);
+  const { component: vae, weights } = await open(model, 'vae');
   const shape = (tensor: FixtureTensor) => {
     const [batch, , height, width] = tensor.shape as [number, number, number, number];
     return { batch, height, width };

@@ -90,9 +90,39 @@ describe('published configs', () => {
     });
   });
 
+  test('Stable Diffusion XL: text and sizes beside the time, levels without attention', () => {
+    expect(config(unetConfig, 'unet-sdxl')).toMatchObject({
+      added: { sizeFeatures: 256, features: 2816 },
+      attention: { down: ['none', 'cross', 'cross'], mid: 'cross', up: ['cross', 'cross', 'none'] },
+      heads: [5, 10, 20],
+      transformers: {
+        down: [
+          [1, 1],
+          [2, 2],
+          [10, 10],
+        ],
+        mid: 10,
+        up: [
+          [10, 10, 10],
+          [2, 2, 2],
+          [1, 1, 1],
+        ],
+      },
+    });
+    expect(config(unetConfig, 'unet-sdxl-refiner')).toMatchObject({
+      added: { sizeFeatures: 256, features: 2560 },
+      attention: { down: ['none', 'cross', 'cross', 'none'] },
+      transformers: { mid: 4 },
+    });
+    const distilled = { ...configJson('unet-sdxl'), transformer_layers_per_block: [0, 2, 4] };
+    expect(parseConfig(unetConfig, distilled, 'x').transformers.down[0]).toEqual([0, 0]);
+    expect(config(unetConfig, 'unet-sd15').added).toBeNull();
+  });
+
   test('families', () => {
     expect(familyOf(config(unetConfig, 'unet-sd15'))).toBe('sd1');
     expect(familyOf(config(unetConfig, 'unet-sd21'))).toBe('sd2');
+    expect(familyOf(config(unetConfig, 'unet-sdxl'))).toBe('sdxl');
     expect(familyOf({ addition_embed_type: 'text_time', use_linear_projection: true })).toBe('sdxl');
   });
 });
@@ -113,8 +143,18 @@ describe('a field that would change the result is an error naming field, value a
     ['unet-sd15', { time_cond_proj_dim: 256 }, 'Expected null for time_cond_proj_dim but received 256'],
     [
       'unet-sd15',
-      { addition_embed_type: 'text_time' },
-      'Expected null for addition_embed_type but received "text_time"',
+      { addition_embed_type: 'text' },
+      'Expected "text_time" or null for addition_embed_type but received "text"',
+    ],
+    [
+      'unet-sdxl',
+      { addition_time_embed_dim: null },
+      'Expected a number for addition_time_embed_dim with text_time but received nothing',
+    ],
+    [
+      'unet-sdxl',
+      { projection_class_embeddings_input_dim: null },
+      'Expected a number for projection_class_embeddings_input_dim with text_time',
     ],
     ['unet-sd15', { act_fn: 'gelu' }, 'Expected "silu" or "swish" for act_fn but received "gelu"'],
     ['unet-sd15', { mid_block_scale_factor: 1.5 }, 'Expected 1 for mid_block_scale_factor but received 1.5'],
@@ -177,7 +217,7 @@ describe('a field that would change the result is an error naming field, value a
 });
 
 test('any value in any field is understood or refused by name', () => {
-  for (const name of ['unet-sd15', 'vae-sd', 'clip-vit-l', 'clip-vit-l-legacy']) {
+  for (const name of ['unet-sd15', 'unet-sdxl', 'vae-sd', 'clip-vit-l', 'clip-vit-l-legacy']) {
     const json = configJson(name);
     const field = fc.oneof(fc.constantFrom(...Object.keys(json)), fc.string());
     fc.assert(

@@ -8,7 +8,13 @@ import { modelHash } from '../../sidecar/checkpoints/hash.ts';
 import { canonicalKey } from '../../sidecar/checkpoints/keys.ts';
 import { checkWeights, weightSources } from '../../sidecar/checkpoints/weights.ts';
 import { writeSafetensors } from '../../sidecar/checkpoints/write.ts';
-import { defaultSize, openCheckpoint, openComponent } from '../../sidecar/models/components.ts';
+import {
+  defaultSize,
+  openAnyCheckpoint,
+  openCheckpoint,
+  openComponent,
+  type XLCheckpoint,
+} from '../../sidecar/models/components.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 
 let dir: string;
@@ -22,6 +28,9 @@ const write = (name: string, ...tensors: string[]) =>
   writeSafetensors(join(dir, name), Object.fromEntries(tensors.map((tensor) => [tensor, zeros(2)])));
 const json = (name: string, value: unknown) => writeFile(join(dir, name), JSON.stringify(value));
 const found = async (variant?: string) => (await locateTensors(dir, { variant })).map(({ name }) => name);
+
+const edit = async (file: string, changes: object) =>
+  json(file, { ...JSON.parse(await readFile(join(dir, file), 'utf8')), ...changes });
 
 async function failure(promise: Promise<unknown>): Promise<string> {
   const error = await promise.then(
@@ -137,6 +146,10 @@ describe('names', () => {
     ['text_encoder', 'text_model.embeddings.position_ids', undefined],
     ['text_encoder', 'vision_model.post_layernorm.weight', undefined],
     ['text_encoder', 'logit_scale', undefined],
+    ['text_encoder', 'text_projection.weight', undefined],
+    ['text_encoder_2', 'text_projection.weight', 'text_projection.weight'],
+    ['text_encoder_2', 'text_model.final_layer_norm.bias', 'final_layer_norm.bias'],
+    ['text_encoder_2', 'text_model.embeddings.position_ids', undefined],
     ['vae', 'encoder.mid_block.attentions.0.query.weight', 'encoder.mid_block.attentions.0.to_q.weight'],
     ['vae', 'decoder.mid_block.attentions.0.proj_attn.bias', 'decoder.mid_block.attentions.0.to_out.0.bias'],
     [
@@ -255,6 +268,48 @@ describe('checkpoints', () => {
     expect(checkpoint.text_encoder.sources.map((source) => source.name)).toContain('final_layer_norm.weight');
   });
 
+  test('tiny-sd15-inpaint: nine channels in, four out', async () => {
+    const checkpoint = await openCheckpoint(await fixtureModel('tiny-sd15-inpaint'));
+    expect(checkpoint.unet.config).toMatchObject({ in_channels: 9, out_channels: 4 });
+    expect(checkpoint.folder.pipeline).toBe('StableDiffusionInpaintPipeline');
+  });
+
+  test('tiny-sdxl: two text encoders, and what the index says of empty prompts', async () => {
+    const checkpoint = (await openAnyCheckpoint(await fixtureModel('tiny-sdxl'))) as XLCheckpoint;
+    expect(checkpoint).toMatchObject({
+      kind: 'text-to-image-xl',
+      timeIds: 6,
+      forceZerosForEmptyPrompt: true,
+    });
+    expect(checkpoint.text_encoder_2.config.projection).toBe(48);
+    expect(defaultSize(checkpoint)).toEqual({ width: 128, height: 128 });
+    const turbo = (await openAnyCheckpoint(await fixtureModel('tiny-sdxl-turbo'))) as XLCheckpoint;
+    expect(turbo.unet.sources).toHaveLength(checkpoint.unet.sources.length);
+    expect((await openAnyCheckpoint(await fixtureModel('tiny-sd15'))).kind).toBe('text-to-image');
+  });
+
+  test('a refiner has the second text encoder alone, and 5 sizes', async () => {
+    await cp(await fixtureModel('tiny-sdxl'), dir, { recursive: true });
+    await edit('model_index.json', { force_zeros_for_empty_prompt: false });
+    expect(await openAnyCheckpoint(dir)).toMatchObject({ forceZerosForEmptyPrompt: false });
+    await edit('model_index.json', { text_encoder: [null, null] });
+    expect(await failure(openAnyCheckpoint(dir))).toContain(
+      "Expected 64 for the text encoders' hidden_size together but received 32",
+    );
+    expect(await failure(openCheckpoint(dir))).toContain('Expected CLIPTextModel for text_encoder');
+    await edit('model_index.json', { text_encoder: ['transformers', 'CLIPTextModel'] });
+    await edit('unet/config.json', { addition_time_embed_dim: 12 });
+    expect(await failure(openAnyCheckpoint(dir))).toContain('5 or 6 sizes but received 8 sizes');
+    await edit('unet/config.json', {
+      addition_time_embed_dim: 16,
+      projection_class_embeddings_input_dim: 128,
+    });
+    expect(await failure(openAnyCheckpoint(dir))).toContain('add_embedding.linear_1.weight');
+    expect(await failure(openCheckpoint(await fixtureModel('tiny-sdxl')))).toContain(
+      "Expected null for the U-Net's addition_embed_type but received text_time",
+    );
+  });
+
   test('components behind symbolic links', async () => {
     const model = await fixtureModel('tiny-sd15');
     await cp(join(model, 'model_index.json'), join(dir, 'model_index.json'));
@@ -264,10 +319,6 @@ describe('checkpoints', () => {
 
   test('parts that do not fit each other or their config', async () => {
     await cp(await fixtureModel('tiny-sd15'), dir, { recursive: true });
-    const edit = async (file: string, changes: object) => {
-      const path = join(dir, file);
-      await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')), ...changes }));
-    };
     await edit('unet/config.json', { cross_attention_dim: 48 });
     expect(await failure(openCheckpoint(dir))).toContain('Expected [32, 48] for down_blocks.0.attentions.0');
     await edit('unet/config.json', { cross_attention_dim: 32, attention_head_dim: 5 });

@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { formatPlan, plan } from '../../sidecar/graph/planner.ts';
-import { clipTextConfig, pooledPositions, traceTextEncoder } from '../../sidecar/models/clip.ts';
-import { config } from '../support/configs.ts';
+import {
+  clipProjectionConfig,
+  clipTextConfig,
+  pooledPositions,
+  pooledRows,
+  traceTextEncoder,
+  traceTextEncoderXL,
+} from '../../sidecar/models/clip.ts';
+import { parseConfig } from '../../sidecar/models/config.ts';
+import { config, configJson } from '../support/configs.ts';
 import { opCounts, planFaults } from '../support/plan-checks.ts';
 
 const large = config(clipTextConfig, 'clip-vit-l');
@@ -40,6 +48,42 @@ test('OpenCLIP ViT-H/14 of Stable Diffusion 2.x: 23 layers, exact gelu', () => {
   expect(gelus).toHaveLength(23);
 });
 
+describe('OpenCLIP ViT-bigG/14 of Stable Diffusion XL', () => {
+  const bigG = config(clipProjectionConfig, 'clip-vit-bigg');
+
+  test('32 layers and a projection: 694,659,840 parameters', () => {
+    const g = traceTextEncoderXL(bigG, { batch: 1, tokens: 77 });
+    const planned = plan(g);
+    expect(g.parameters).toBe(694_659_840);
+    expect(traceTextEncoder(bigG, { batch: 1, tokens: 77 }).params).toEqual(g.params);
+    expect(opCounts(planned)).toEqual({ embedding: 1, layer_norm: 65, linear: 129, attention: 32 });
+    expect(planned.outputs).toMatchObject([
+      { name: 'hidden_states', shape: [1, 77, 1280] },
+      { name: 'text_embeds', shape: [1, 77, 1280] },
+    ]);
+    expect(planned.arenaBytes).toBe(2_759_680);
+    expect(planFaults(planned)).toEqual([]);
+  });
+
+  test('clip_skip takes earlier states, and projects the last', () => {
+    const skipping = traceTextEncoderXL(bigG, { batch: 1, tokens: 77, clipSkip: 2 });
+    expect(opCounts(plan(skipping)).attention).toBe(32);
+    const without = traceTextEncoderXL(large, { batch: 1, tokens: 77, clipSkip: 2 });
+    expect(opCounts(plan(without))).toEqual({ embedding: 1, layer_norm: 18, linear: 36, attention: 9 });
+    expect(plan(without).outputs.map(({ name }) => name)).toEqual(['hidden_states']);
+    for (const clipSkip of [-1, 12, 0.5])
+      expect(() => traceTextEncoderXL(large, { batch: 1, tokens: 77, clipSkip })).toThrow(
+        `Expected clip_skip from 0 to 11 but received ${clipSkip}`,
+      );
+  });
+
+  test('a projection of 512 where the config does not say', () => {
+    const { projection_dim, ...json } = configJson('clip-vit-bigg');
+    expect(projection_dim).toBe(1280);
+    expect(parseConfig(clipProjectionConfig, json, 'x').projection).toBe(512);
+  });
+});
+
 test('clip_skip leaves out the last layers, and keeps the final norm', () => {
   const planned = plan(traceTextEncoder(large, { batch: 1, tokens: 77, clipSkip: 2 }));
   expect(opCounts(planned).attention).toBe(10);
@@ -60,4 +104,9 @@ test('the summary stands at the first end of text; older configs mean the highes
   expect(pooledPositions({ ...large, eos_token_id: 49407 }, ids, 4)).toEqual([2, 3]);
   expect(pooledPositions(large, ids, 4)).toEqual([2, 3]);
   expect(pooledPositions({ ...large, eos_token_id: 320 }, ids, 4)).toEqual([1, 0]);
+});
+
+test('rows that count', () => {
+  const values = Float32Array.from({ length: 12 }, (_, i) => i);
+  expect([...pooledRows(values, [2, 0], 3)]).toEqual([4, 5, 6, 7]);
 });

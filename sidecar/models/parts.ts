@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import type { z } from 'zod';
+import { CheckpointError } from '../checkpoints/error.ts';
+import { expectFolder, type FolderOptions, type ModelFolder, readJson } from '../checkpoints/folder.ts';
+import type { Part } from '../checkpoints/keys.ts';
+import { partFolder } from '../checkpoints/links.ts';
+import { checkWeights, weightSources } from '../checkpoints/weights.ts';
+import type { Graph } from '../graph/builder.ts';
+import type { WeightSource } from '../native.ts';
+import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
+import { parseConfig } from './config.ts';
+import { traceContext, traceUNet } from './unet.ts';
+import { unetConfig } from './unet-config.ts';
+import { traceVaeDecode, traceVaeEncode, vaeConfig, vaeScale } from './vae.ts';
+
+/** A part of a checkpoint: its config, and where its tensors are, all of them and no others. */
+export interface Component<Config> {
+  dir: string;
+  config: Config;
+  sources: WeightSource[];
+  parameters: number;
+}
+
+interface PartKind<Schema extends z.ZodType> {
+  classes: string[];
+  schema: Schema;
+  /** Graphs that use the part's parameters, each of them at least once, at any shape. */
+  graphs: (config: z.output<Schema>) => Graph[];
+}
+
+const kind = <Schema extends z.ZodType>(of: PartKind<Schema>) => of;
+
+const parts = {
+  text_encoder: kind({
+    classes: ['CLIPTextModel', 'CLIPTextModelWithProjection'],
+    schema: clipTextConfig,
+    graphs: (config) => [traceTextEncoder(config, { batch: 1, tokens: 1 })],
+  }),
+  text_encoder_2: kind({
+    classes: ['CLIPTextModelWithProjection'],
+    schema: clipProjectionConfig,
+    graphs: (config) => [traceTextEncoder(config, { batch: 1, tokens: 1 })],
+  }),
+  unet: kind({
+    classes: ['UNet2DConditionModel', 'FlaxUNet2DConditionModel'],
+    schema: unetConfig,
+    graphs: (config) => {
+      const size = 2 ** config.block_out_channels.length;
+      return [
+        traceUNet(config, { batch: 1, height: size, width: size, tokens: 1 }),
+        traceContext(config, { batch: 1, tokens: 1, timeIds: 1 }),
+      ];
+    },
+  }),
+  vae: kind({
+    classes: ['AutoencoderKL', 'FlaxAutoencoderKL'],
+    schema: vaeConfig,
+    graphs: (config) => {
+      const size = vaeScale(config);
+      return [
+        traceVaeEncode(config, { batch: 1, height: size, width: size }),
+        traceVaeDecode(config, { batch: 1, height: 1, width: 1 }),
+      ];
+    },
+  }),
+};
+
+type ConfigOf<P extends Part> = z.output<(typeof parts)[P]['schema']>;
+
+/**
+ * Opens one part of a folder: reads its config and its files' headers, and holds one against the other.
+ * @throws CheckpointError naming file and field or tensor.
+ */
+export async function openComponent<P extends Part>(
+  folder: ModelFolder,
+  part: P,
+  options: FolderOptions = {},
+): Promise<Component<ConfigOf<P>>> {
+  const { classes } = parts[part];
+  const className = folder.components.get(part);
+  if (!className || !classes.includes(className)) {
+    const file = join(folder.dir, 'model_index.json');
+    throw new CheckpointError(
+      `Expected ${classes[0]} for ${part} but received ${className ?? 'none'}, in ${file}`,
+      { file },
+    );
+  }
+  return openPart(await partFolder(folder.dir, part), part, options);
+}
+
+async function openPart<P extends Part>(
+  dir: string,
+  part: P,
+  options: FolderOptions,
+): Promise<Component<ConfigOf<P>>> {
+  const { schema, graphs } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
+  await expectFolder(dir);
+  const file = join(dir, 'config.json');
+  const config = parseConfig(schema, await readJson(file), file);
+  const sources = await weightSources(dir, part, options);
+  const params = new Map(trace(file, () => graphs(config)).flatMap((graph) => [...graph.params]));
+  checkWeights(params, sources, dir);
+  const parameters = sources.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return { dir, config, sources, parameters };
+}
+
+/** A config can be sound field by field and still describe no model: 3 heads of 32 channels. */
+function trace<T>(file: string, build: () => T): T {
+  try {
+    return build();
+  } catch (error) {
+    throw new CheckpointError(`${(error as Error).message}, as ${file} describes it`, { file, cause: error });
+  }
+}

@@ -1,0 +1,44 @@
+import type { Plan } from '../graph/plan.ts';
+import { plan } from '../graph/planner.ts';
+import { type ClipTextConfig, type TextShape, traceTextEncoder, traceTextEncoderXL } from './clip.ts';
+import { type ContextShape, traceContext, traceUNet, type UNetShape } from './unet.ts';
+import type { UNetConfig } from './unet-config.ts';
+import { traceVaeDecode, traceVaeEncode, type VaeConfig, type VaeShape } from './vae.ts';
+
+// Plans of a checkpoint's parts, as the engine and `module` run them. Borders are float32, [B,C,H,W] or [B,T,C].
+
+/** input_ids i32 [B,T] → last_hidden_state [B,T,C]; without clipSkip penultimate [B,T,C], and text_embeds [B,T,P] of a model with a projection. */
+export function planTextEncoder(part: { text_encoder: { config: ClipTextConfig } }, shape: TextShape): Plan {
+  return plan(traceTextEncoder(part.text_encoder.config, shape));
+}
+
+/** input_ids i32 [B,T] → hidden_states [B,T,C], and text_embeds [B,T,P] of a model with a projection. */
+export function planTextEncoderXL(
+  part: { text_encoder: { config: ClipTextConfig } },
+  shape: TextShape,
+): Plan {
+  return plan(traceTextEncoderXL(part.text_encoder.config, shape));
+}
+
+/**
+ * encoder_hidden_states [B,S,D] → kv.0, kv.1, … [B,S,2C], by the U-Net's parameters; in Stable Diffusion XL also
+ * text_embeds [B,P], time_ids [B,timeIds] → add_embedding [B,E].
+ */
+export function planContext(part: { unet: { config: UNetConfig } }, shape: ContextShape): Plan {
+  return plan(traceContext(part.unet.config, shape));
+}
+
+/** sample [B,C,h,w], timestep [B], the outputs of `planContext` → sample [B,C,h,w]. */
+export function planUNet(part: { unet: { config: UNetConfig } }, shape: UNetShape): Plan {
+  return plan(traceUNet(part.unet.config, shape));
+}
+
+/** image [B,3,H,W] → mean, logvar [B,C,h,w]. */
+export function planVaeEncode(part: { vae: { config: VaeConfig } }, shape: VaeShape): Plan {
+  return plan(traceVaeEncode(part.vae.config, shape));
+}
+
+/** latents [B,C,h,w] → image [B,3,H,W]. */
+export function planVaeDecode(part: { vae: { config: VaeConfig } }, shape: VaeShape): Plan {
+  return plan(traceVaeDecode(part.vae.config, shape));
+}

@@ -1,0 +1,171 @@
+import type { Graph, Tensor, Weights } from '../graph/builder.ts';
+import {
+  type CrossContext,
+  downsample,
+  type Norm,
+  resnetBlock,
+  spatialAttention,
+  transformer2d,
+  upsample,
+} from './blocks.ts';
+import { activation, conv2d, groupNorm, linear, toNCHW } from './layers.ts';
+import type { Attention } from './unet-config.ts';
+
+// Encoder, middle and decoder of U-Nets (arXiv:1505.04597, arXiv:2112.10752, section 3.3), whatever they are
+// conditioned on. Parameters are named as diffusers names them. Inside, activations are [B,H,W,C].
+
+/** What the configs of all U-Nets come to. Lists have one entry for each down block, or up block. */
+export interface UNetBlocks {
+  out_channels: number;
+  block_out_channels: number[];
+  /** Resnets of a down block; an up block has one more. */
+  layers_per_block: number[];
+  /** What follows each of a block's resnets. */
+  attention: { down: Attention[]; mid: Attention; up: Attention[] };
+  /** Of the middle: 2 around its attention, 1 or none. */
+  mid_resnets: number;
+  /** Of each down block; up blocks have them in reverse. */
+  heads: number[];
+  /** Transformer layers of each resnet of each block; only cross-attention has them. */
+  transformers: { down: number[][]; mid: number; up: number[][] };
+  norm_num_groups: number;
+  norm_eps: number;
+  downsample_padding: number;
+  conv_in_kernel: number;
+  conv_out_kernel: number;
+  flip_sin_to_cos: boolean;
+  freq_shift: number;
+  time_embedding_dim?: number | null;
+}
+
+/** What the blocks are conditioned on. */
+export interface Conditioning {
+  /** silu of the time embedding [B,E]. */
+  temb: Tensor;
+  /** k and v of the text, where there is one. */
+  context?: CrossContext;
+}
+
+/** Sinusoids of times or of sizes, [B] → [B,dim]. */
+export function sinusoids(g: Graph, scope: string, config: UNetBlocks, t: Tensor, dim: number): Tensor {
+  const { flip_sin_to_cos, freq_shift } = config;
+  return g.op(
+    'timestep_embedding',
+    scope,
+    { t },
+    {},
+    { dim, flip_sin_to_cos, freq_shift, max_period: 10000 },
+  );
+}
+
+/** Width E of the time embedding. */
+export function timeFeatures(config: UNetBlocks): number {
+  return config.time_embedding_dim ?? 4 * config.block_out_channels[0]!;
+}
+
+/**
+ * timestep [B] → silu of its embedding [B,E]: no block uses the embedding in another way.
+ * @param added an embedding [B,E] of what else the model is conditioned on.
+ */
+export function timeEmbedding(
+  g: Graph,
+  w: Weights,
+  config: UNetBlocks,
+  timestep: Tensor,
+  added?: Tensor,
+): Tensor {
+  const features = timeFeatures(config);
+  const t = sinusoids(g, 'time_proj', config, timestep, config.block_out_channels[0]!);
+  const h = linear(g, w.at('time_embedding', 'linear_1'), t, features, { activation: 'silu' });
+  const second = w.at('time_embedding', 'linear_2');
+  if (!added) return linear(g, second, h, features, { activation: 'silu' });
+  return activation(g, 'time_embedding', linear(g, second, h, features, { residual: added }), 'silu');
+}
+
+/** The encoder: x [B,h,w,in_channels] → its last activation, and one skip connection for each resnet to come. */
+export function downBlocks(
+  g: Graph,
+  w: Weights,
+  config: UNetBlocks,
+  sample: Tensor,
+  given: Conditioning,
+): { x: Tensor; skips: Tensor[] } {
+  const { block_out_channels: channels, layers_per_block, attention, heads, transformers } = config;
+  let x = conv2d(g, w.at('conv_in'), sample, channels[0]!, { kernel: config.conv_in_kernel });
+  const skips = [x];
+  for (const [i, features] of channels.entries()) {
+    const block = w.at('down_blocks', i);
+    for (let j = 0; j < layers_per_block[i]!; j++) {
+      x = resnetBlock(g, block.at('resnets', j), x, features, { norm: normOf(config), temb: given.temb });
+      const how = { heads: heads[i]!, layers: transformers.down[i]![j]! };
+      x = attend(g, block.at('attentions', j), config, x, attention.down[i]!, how, given);
+      skips.push(x);
+    }
+    if (i < channels.length - 1) {
+      x = downsample(g, block.at('downsamplers', 0), x, config.downsample_padding);
+      skips.push(x);
+    }
+  }
+  return { x, skips };
+}
+
+/** x [B,h,w,C] → the same. */
+export function midBlock(g: Graph, w: Weights, config: UNetBlocks, x: Tensor, given: Conditioning): Tensor {
+  const { attention, heads, mid_resnets: resnets, transformers } = config;
+  const block = w.at('mid_block');
+  const resnet = (j: number) =>
+    resnetBlock(g, block.at('resnets', j), x, x.shape[3]!, { norm: normOf(config), temb: given.temb });
+  if (resnets > 0) x = resnet(0);
+  const how = { heads: heads.at(-1)!, layers: transformers.mid };
+  x = attend(g, block.at('attentions', 0), config, x, attention.mid, how, given);
+  if (resnets > 1) x = resnet(1);
+  return x;
+}
+
+/** The decoder: x and the skip connections, last first → sample [B,out_channels,h,w]. */
+export function upBlocks(
+  g: Graph,
+  w: Weights,
+  config: UNetBlocks,
+  x: Tensor,
+  skips: readonly Tensor[],
+  given: Conditioning,
+): Tensor {
+  const { attention, transformers } = config;
+  const [channels, heads] = [config.block_out_channels.toReversed(), config.heads.toReversed()];
+  const layers = config.layers_per_block.toReversed();
+  const left = [...skips];
+  for (const [i, features] of channels.entries()) {
+    const block = w.at('up_blocks', i);
+    for (let j = 0; j < layers[i]! + 1; j++) {
+      const resnet = { norm: normOf(config), temb: given.temb, skip: left.pop()! };
+      x = resnetBlock(g, block.at('resnets', j), x, features, resnet);
+      const how = { heads: heads[i]!, layers: transformers.up[i]![j]! };
+      x = attend(g, block.at('attentions', j), config, x, attention.up[i]!, how, given);
+    }
+    // Sizes that do not halve evenly come back as they were.
+    if (i < channels.length - 1)
+      x = upsample(g, block.at('upsamplers', 0), x, left.at(-1)!.shape.slice(1, 3));
+  }
+  x = groupNorm(g, w.at('conv_norm_out'), x, { ...normOf(config), silu: true });
+  x = conv2d(g, w.at('conv_out'), x, config.out_channels, { kernel: config.conv_out_kernel });
+  return toNCHW(g, x);
+}
+
+function attend(
+  g: Graph,
+  w: Weights,
+  config: UNetBlocks,
+  x: Tensor,
+  to: Attention,
+  { heads, layers }: { heads: number; layers: number },
+  { context }: Conditioning,
+): Tensor {
+  if (to === 'self') return spatialAttention(g, w, x, { heads, norm: normOf(config) });
+  if (to === 'none' || !context) return x;
+  return transformer2d(g, w, x, { heads, layers, groups: config.norm_num_groups, context });
+}
+
+function normOf({ norm_num_groups: groups, norm_eps: eps }: UNetBlocks): Norm {
+  return { groups, eps };
+}
