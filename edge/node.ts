@@ -12,6 +12,7 @@ const app = createApp({
   sidecar,
   timeoutMs: 1000 * wholeNumber('REQUEST_TIMEOUT_SECONDS', 1800, 86_400),
   log: ({ requestId, method, path, status, ms, error }) => {
+    if (path === '/healthz') return;
     console.error(`${new Date().toISOString()} ${method} ${path} ${status} ${ms.toFixed(0)} ms ${requestId}`);
     if (error) console.error(error);
   },

@@ -57,8 +57,12 @@ export class ServiceError extends Error {
 
 /** The messages, in one place. */
 export const errors = {
+  /** @param received the value itself. */
   invalidArgument: (field: string, expected: string, received: unknown) =>
-    new ServiceError('invalid_argument', `Expected ${expected} for ${field} but received ${show(received)}`, {
+    errors.unexpected(field, expected, show(received)),
+  /** @param received in words. */
+  unexpected: (field: string, expected: string, received: string) =>
+    new ServiceError('invalid_argument', `Expected ${expected} for ${field} but received ${received}`, {
       field,
     }),
   modelNotFound: (name: string, names: readonly string[]) =>

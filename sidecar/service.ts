@@ -64,12 +64,14 @@ async function generate(
   const done = (code: string, rest: Partial<CallLog> = {}) =>
     log({ requestId, method: 'Generate', code, ms: performance.now() - began, ...rest });
   const left = new AbortController();
+  const stop = () => left.abort(stopping!.reason);
+  stopping?.addEventListener('abort', stop);
   call.on('cancelled', () =>
     left.abort(deadlinePassed(call) ? errors.deadlineExceeded() : errors.cancelled()),
   );
   try {
     const result = await engine.generate(call.request, {
-      signal: stopping ? AbortSignal.any([left.signal, stopping]) : left.signal,
+      signal: left.signal,
       onQueued: (position) => call.write({ queued: { position } }),
       onProgress: ({ step, total, stepMs, previews }) => {
         // A caller who reads slowly gets fewer previews, rather than a pile of them.
@@ -87,6 +89,8 @@ async function generate(
     const error = toServiceError(thrown);
     done(error.code, { error });
     call.emit('error', statusOf(error));
+  } finally {
+    stopping?.removeEventListener('abort', stop);
   }
 }
 

@@ -86,7 +86,7 @@ export class Model {
     const pool = programPool();
     const [text, unet, vae] = await Promise.all(
       ([checkpoint.text_encoder, checkpoint.unet, checkpoint.vae] as const).map(
-        async ({ sources }) => new Programs(device, await device.loadWeights(sources), pool),
+        async ({ sources, dir }) => new Programs(device, await device.loadWeights(sources), dir, pool),
       ),
     );
     return new Model(name, { checkpoint, settings, tokenizer, sampler, text: text!, unet: unet!, vae: vae! });

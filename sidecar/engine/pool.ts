@@ -39,6 +39,8 @@ export class Pool<T> {
     this.#entries.set(key, entry);
     try {
       const { value } = await entry.made;
+      // Before the work, as most values grow while they are used.
+      await this.#trim();
       return await work(value);
     } finally {
       entry.users--;

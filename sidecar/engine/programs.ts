@@ -1,3 +1,4 @@
+import { CheckpointError } from '../checkpoints/error.ts';
 import type { Plan } from '../graph/plan.ts';
 import type {
   InputValue,
@@ -18,17 +19,21 @@ const limits: PoolLimits = { count: 32, cost: 2 * 2 ** 30 };
 export class Programs {
   readonly #device: NativeDevice;
   readonly #weights: NativeWeights;
+  readonly #dir: string;
   readonly #pool: Pool<NativeProgram>;
 
-  constructor(device: NativeDevice, weights: NativeWeights, pool = programPool()) {
+  /** @param dir where the weights come from, for messages. */
+  constructor(device: NativeDevice, weights: NativeWeights, dir: string, pool: Pool<NativeProgram>) {
     this.#device = device;
     this.#weights = weights;
+    this.#dir = dir;
     this.#pool = pool;
   }
 
   /**
    * Runs the program of `key`, which stands for component and shape.
    * @param plan makes its plan, when it is not compiled yet.
+   * @throws CheckpointError for weights that cannot be used, NaN among them.
    */
   run(
     key: string,
@@ -38,7 +43,9 @@ export class Programs {
   ): Promise<Outputs> {
     const compile = async () => {
       const traced = plan();
-      const program = await this.#device.compile(traced, this.#weights);
+      const program = await this.#device.compile(traced, this.#weights).catch((error: Error) => {
+        throw / weight "/.test(error.message) ? unusable(error, this.#dir) : error;
+      });
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
     return this.#pool.use(key, compile, (program) => program.run(inputs, options));
@@ -49,6 +56,10 @@ export class Programs {
     await this.#pool.clear();
     await this.#weights.dispose();
   }
+}
+
+function unusable(error: Error, file: string): CheckpointError {
+  return new CheckpointError(`${error.message}, in ${file}`, { file, cause: error });
 }
 
 /** One for the components of a model: they share the bound. */

@@ -71,6 +71,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
 };
 
+const isText = new Set(['prompt', 'negative_prompt']);
+
 const nothing = { model: '', prompt: '', negativePrompt: '', count: 0, seeds: [], sampler: '', schedule: '' };
 const noPreviews = { previewInterval: 0, previewCount: 0, returnLatents: false };
 
@@ -83,17 +85,20 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     Object.entries(rules).flatMap(([key, { field, expected, schema }]) => {
       const value = input[key as keyof ImageRequest];
       if (value === undefined || value === null) return [];
-      if (!schema.safeParse(value).success) throw errors.invalidArgument(field, expected, value);
-      return [[key, value]];
+      if (schema.safeParse(value).success) return [[key, value]];
+      // A prompt is the caller's own: it is not repeated, as messages are logged.
+      if (isText.has(field) && typeof value === 'string')
+        throw errors.unexpected(field, expected, whatText(value));
+      throw errors.invalidArgument(field, expected, value);
     }),
   );
   const request = { ...nothing, ...noPreviews, ...given } as ImageRequest;
   const count = request.count || Math.max(1, request.seeds.length);
   if (count > 64 || (request.seeds.length > 1 && request.seeds.length !== count))
-    throw errors.invalidArgument(
+    throw errors.unexpected(
       'seeds',
-      `one seed or ${Math.min(count, 64)}`,
-      `${request.seeds.length} of them`,
+      `one, or one for each of ${Math.min(count, 64)} images`,
+      `${request.seeds.length}`,
     );
   // On the wire, 0 is what a number is that was not set.
   const set = (n: number | undefined) => n || undefined;
@@ -104,4 +109,8 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     height: set(request.height),
     steps: set(request.steps),
   };
+}
+
+function whatText(value: string): string {
+  return value.length > MAX_PROMPT ? `${value.length} characters` : 'text with NUL or half a surrogate pair';
 }
