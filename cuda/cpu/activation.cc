@@ -1,5 +1,5 @@
-// activation: y = f(x), f silu (arXiv:1702.03118), gelu (with the exact erf, arXiv:1606.08415) or quick_gelu
-// (x·σ(1.702x), as in OpenAI's CLIP). x, y of any one shape. Bound by bandwidth.
+// activation: y = f(x), f silu (arXiv:1702.03118), gelu (with the exact erf, arXiv:1606.08415), quick_gelu
+// (x·σ(1.702x), as in OpenAI's CLIP), relu or tanh. x, y of any one shape. Bound by bandwidth.
 #include <cmath>
 
 #include "gemm.h"
@@ -16,6 +16,10 @@ double reference_activation(double x, Activation a) {
       return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
     case Activation::quick_gelu:
       return x / (1 + std::exp(-1.702 * x));
+    case Activation::relu:
+      return x < 0 ? 0 : x;
+    case Activation::tanh:
+      return std::tanh(x);
     case Activation::none:
       return x;
   }
@@ -29,7 +33,8 @@ class Elementwise : public Step {
   Elementwise(const OpDesc& op, BindContext&)
       : x_(op.input("x")), out_(op.output), activation_(activation_of(op.text("fn", ""))) {
     expect_shape("output", out_.shape, x_.shape);
-    if (activation_ == Activation::geglu) fail("expected fn silu, gelu or quick_gelu, received geglu");
+    if (activation_ == Activation::geglu)
+      fail("expected fn silu, gelu, quick_gelu, relu or tanh, received geglu");
   }
 
  protected:

@@ -30,7 +30,9 @@ inline Activation activation_of(const std::string& name) {
   if (name == "gelu") return Activation::gelu;
   if (name == "quick_gelu") return Activation::quick_gelu;
   if (name == "geglu") return Activation::geglu;
-  fail("expected activation none, silu, gelu, quick_gelu or geglu, received " + name);
+  if (name == "relu") return Activation::relu;
+  if (name == "tanh") return Activation::tanh;
+  fail("expected activation none, silu, gelu, quick_gelu, geglu, relu or tanh, received " + name);
 }
 
 // Plain scalar functions of the reference kernels.

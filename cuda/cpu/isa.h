@@ -5,7 +5,7 @@
 
 namespace latent_edge {
 
-enum class Activation { none, silu, gelu, quick_gelu, geglu };
+enum class Activation { none, silu, gelu, quick_gelu, geglu, relu, tanh };
 
 // Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
 // addresses all of its rows from one register; 16 more than a power of two, so that they fall on different

@@ -108,6 +108,25 @@ inline Vec quick_gelu(Vec x) {
   return x / (1.0f + exp(-1.702f * x));
 }
 
+// tanh to a few ulp: an odd rational function over |x| < 7.9, beyond which it is ±1 (coefficients as in
+// Eigen).
+inline Vec tanh(Vec x) {
+  const Vec c = clamp(x, all(-7.90531110763549805f), all(7.90531110763549805f));
+  const Vec s = c * c;
+  Vec p = all(-2.76076847742355e-16f);
+  p = p * s + 2.00018790482477e-13f;
+  p = p * s - 8.60467152213735e-11f;
+  p = p * s + 5.12229709037114e-08f;
+  p = p * s + 1.48572235717979e-05f;
+  p = p * s + 6.37261928875436e-04f;
+  p = p * s + 4.89352455891786e-03f;
+  Vec q = all(1.19825839466702e-06f);
+  q = q * s + 1.18534705686654e-04f;
+  q = q * s + 2.26843463243900e-03f;
+  q = q * s + 4.89352518554385e-03f;
+  return c * p / q;
+}
+
 inline Vec apply(Vec x, Activation a) {
   switch (a) {
     case Activation::silu:
@@ -116,6 +135,10 @@ inline Vec apply(Vec x, Activation a) {
       return gelu(x);
     case Activation::quick_gelu:
       return quick_gelu(x);
+    case Activation::relu:
+      return x < 0.0f ? Vec{} : x;
+    case Activation::tanh:
+      return tanh(x);
     default:
       return x;
   }

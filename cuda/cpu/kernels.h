@@ -5,7 +5,7 @@
 
 namespace latent_edge {
 
-extern const Kernel kActivation, kAttention, kConv2d, kEmbedding, kGroupNorm, kLayerNorm, kLinear,
-    kTimestepEmbedding, kToNchw, kToNhwc;
+extern const Kernel kActivation, kAffine, kAttention, kConv2d, kEmbedding, kGroupNorm, kLayerNorm, kLinear,
+    kQuantize, kTimestepEmbedding, kToNchw, kToNhwc;
 
 }  // namespace latent_edge

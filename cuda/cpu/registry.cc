@@ -5,10 +5,11 @@ namespace latent_edge {
 // One line an op; the names are those of the op table (sidecar/graph/ops.ts).
 const std::map<std::string, Kernel>& cpu_kernels() {
   static const std::map<std::string, Kernel> kernels = {
-      {"activation", kActivation}, {"attention", kAttention},
-      {"conv2d", kConv2d},         {"embedding", kEmbedding},
-      {"group_norm", kGroupNorm},  {"layer_norm", kLayerNorm},
-      {"linear", kLinear},         {"timestep_embedding", kTimestepEmbedding},
+      {"activation", kActivation}, {"affine", kAffine},
+      {"attention", kAttention},   {"conv2d", kConv2d},
+      {"embedding", kEmbedding},   {"group_norm", kGroupNorm},
+      {"layer_norm", kLayerNorm},  {"linear", kLinear},
+      {"quantize", kQuantize},     {"timestep_embedding", kTimestepEmbedding},
       {"to_nchw", kToNchw},        {"to_nhwc", kToNhwc},
   };
   return kernels;

@@ -94,9 +94,37 @@ const table = {
 
   activation: {
     inputs: { x: '[..,C]' },
-    attrs: { fn: 'silu|gelu|quick_gelu' },
+    attrs: { fn: 'silu|gelu|quick_gelu|relu|tanh' },
     output: '[..,C]',
-    cases: ['silu', 'gelu', 'quick_gelu'].map((fn) => ({ tensors: { x: [2, 3, 37] }, attrs: { fn } })),
+    cases: ['silu', 'gelu', 'quick_gelu', 'relu', 'tanh'].flatMap((fn) => [
+      { tensors: { x: [2, 3, 37] }, attrs: { fn } },
+      { tensors: { x: [1, 65, 64, 5] }, attrs: { fn } },
+    ]),
+  },
+
+  /** y = scale·x + shift: from one range of values to another. */
+  affine: {
+    inputs: { x: '[..,C]' },
+    attrs: { scale: 'number', shift: 'number' },
+    output: '[..,C]',
+    cases: [
+      { tensors: { x: [2, 3, 37] }, attrs: { scale: 0.5, shift: 0.5 } },
+      { tensors: { x: [1, 65, 64, 5] }, attrs: { scale: 2, shift: -1 } },
+    ],
+  },
+
+  /** Each vector's nearest row of the codebook, the first of equals: arXiv:1711.00937, section 3.1. */
+  quantize: {
+    inputs: { x: '[..,C]' },
+    weights: { codebook: '[V,C]' },
+    output: '[..,C]',
+    flops: ({ rows, V, C }) => 3 * rows! * V! * C!,
+    cases: [
+      { tensors: { x: [2, 5, 7, 3], codebook: [256, 3] } },
+      { tensors: { x: [1, 16, 16, 4], codebook: [1000, 4] } },
+      { tensors: { x: [1, 9, 33], codebook: [37, 33] } },
+      { tensors: { x: [1, 3, 2], codebook: [1, 2] } },
+    ],
   },
 
   /** y = activation(x·weightᵀ + bias) + residual. geglu: the weight's first rows are values, the rest gates. */

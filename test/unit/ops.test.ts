@@ -25,7 +25,7 @@ test('every op has cases, and each of them has a shape and a cost', () => {
     expect(cases.length, op).toBeGreaterThan(1);
     for (const { plan } of cases) expect(cost(plan.ops[0]!).bytes).toBeGreaterThan(0);
   }
-  expect(Object.keys(ops)).toHaveLength(10);
+  expect(Object.keys(ops)).toHaveLength(12);
 });
 
 describe('shapes', () => {
@@ -45,6 +45,8 @@ describe('shapes', () => {
     ],
     ['conv2d', { x: [1, 5, 4, 4] }, { weight: [6, 4, 3, 3] }, { ...conv, upsample: [9, 8] }, [1, 9, 8, 6]],
     ['conv2d', { x: [1, 2, 2, 4], x2: [1, 2, 2, 3] }, { weight: [6, 7, 3, 3] }, conv, [1, 2, 2, 6]],
+    ['affine', { x: [2, 3, 4] }, {}, { scale: 2, shift: -1 }, [2, 3, 4]],
+    ['quantize', { x: [2, 3, 4] }, { codebook: [9, 4] }, {}, [2, 3, 4]],
     ['attention', { q: [2, 5, 48] }, {}, { heads: 2, head_size: 8 }, [2, 5, 16]],
     ['attention', { q: [2, 5, 16], kv: [2, 77, 32] }, {}, { heads: 2, head_size: 8 }, [2, 5, 16]],
   ])('%s %o', (op, inputs, weights, attrs, expected) => {
@@ -115,6 +117,13 @@ describe('a mismatch names the tensor, the op and its scope', () => {
       {},
       { heads: 3, head_size: 8 },
       'Expected [1, 7, 48] [B,S,KV] for kv',
+    ],
+    [
+      'quantize',
+      { x: [2, 4] },
+      { codebook: [9, 3] },
+      {},
+      'Expected [9, 4] [V,C] for codebook but received [9, 3]',
     ],
     [
       'embedding',
