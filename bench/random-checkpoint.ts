@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Graph } from '../sidecar/graph/builder.ts';
 import { elements } from '../sidecar/graph/signature.ts';
 import { clipTextConfig, traceTextEncoder } from '../sidecar/models/clip.ts';
-import { parseConfig } from '../sidecar/models/config.ts';
+import { parseConfig } from '../sidecar/checkpoints/config.ts';
 import { traceContext, traceUNet } from '../sidecar/models/unet.ts';
 import { unetConfig } from '../sidecar/models/unet-config.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig } from '../sidecar/models/vae.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { cosmetic, count, only } from '../checkpoints/config.ts';
 import { Graph, type Tensor, Weights } from '../graph/builder.ts';
-import { cosmetic, count, only } from './config.ts';
 import { attention, layerNorm, linear, packedLinear } from './layers.ts';
 
 // CLIP's text transformer: arXiv:2103.00020, section 2.4. Parameters are named as transformers names them,

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { z } from 'zod';
+import { parseConfig } from '../checkpoints/config.ts';
 import { CheckpointError } from '../checkpoints/error.ts';
 import { expectFolder, type FolderOptions, type ModelFolder, readJson } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
@@ -8,7 +9,6 @@ import { checkWeights, weightSources } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
-import { parseConfig } from './config.ts';
 import { traceContext, traceUNet } from './unet.ts';
 import { unetConfig } from './unet-config.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig, vaeScale } from './vae.ts';

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { broadcast, cosmetic, count, diffusersFields, only, perBlock } from './config.ts';
+import { cosmetic, count, diffusersFields, only } from '../checkpoints/config.ts';
+import { broadcast, perBlock } from './config.ts';
 
 const layers = count(32);
 /** Transformer layers: none at all where a block has no attention. */

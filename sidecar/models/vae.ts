@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { cosmetic, count, diffusersFields, only } from '../checkpoints/config.ts';
 import { Graph, type Tensor, Weights } from '../graph/builder.ts';
 import { downsample, resnetBlock, spatialAttention, upsample } from './blocks.ts';
-import { broadcast, cosmetic, count, diffusersFields, only } from './config.ts';
+import { broadcast } from './config.ts';
 import { conv2d, groupNorm, toNCHW, toNHWC } from './layers.ts';
 
 // AutoencoderKL: arXiv:2112.10752, section 3.1 and appendix G. Inside, activations are [B,H,W,C].

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { cosmetic, count, diffusersFields, only } from '../models/config.ts';
+import { cosmetic, count, diffusersFields, only } from '../checkpoints/config.ts';
 
 // Fields of scheduler_config.json. Those of a class are understood, cosmetic, or fixed to values that change nothing;
 // those of other classes are left over from conversions and mean nothing, as in diffusers.

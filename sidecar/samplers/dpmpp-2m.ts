@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { only } from '../models/config.ts';
+import { only } from '../checkpoints/config.ts';
 import { type Tensor, weightedSum } from './arithmetic.ts';
 import { field, noFlow, noiseScheduleFields, noThresholding, sigmaFields } from './config.ts';
 import { predictOriginal } from './prediction.ts';

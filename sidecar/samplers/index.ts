@@ -1,7 +1,7 @@
 import type { z } from 'zod';
+import { parseConfig } from '../checkpoints/config.ts';
 import { CheckpointError } from '../checkpoints/error.ts';
 import { errors, show } from '../errors.ts';
-import { parseConfig } from '../models/config.ts';
 import { type RawSchedulerConfig, relevantFields } from './config.ts';
 import * as ddim from './ddim.ts';
 import * as dpmpp2m from './dpmpp-2m.ts';

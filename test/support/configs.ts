@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { parseConfig } from '../../sidecar/models/config.ts';
+import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 
 /** The text of a published model's config.json: `unet-sd15`, `vae-sd`, `clip-vit-l`, … */
 export function configJson(name: string): Record<string, unknown> {

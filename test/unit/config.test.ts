@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
+import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { CheckpointError } from '../../sidecar/checkpoints/error.ts';
 import { clipTextConfig } from '../../sidecar/models/clip.ts';
 import { familyOf } from '../../sidecar/models/components.ts';
-import { parseConfig } from '../../sidecar/models/config.ts';
 import { unetConfig } from '../../sidecar/models/unet-config.ts';
 import { vaeConfig } from '../../sidecar/models/vae.ts';
 import { config, configJson } from '../support/configs.ts';

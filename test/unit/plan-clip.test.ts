@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { formatPlan, plan } from '../../sidecar/graph/planner.ts';
 import {
   clipProjectionConfig,
@@ -8,7 +9,6 @@ import {
   traceTextEncoder,
   traceTextEncoderXL,
 } from '../../sidecar/models/clip.ts';
-import { parseConfig } from '../../sidecar/models/config.ts';
 import { config, configJson } from '../support/configs.ts';
 import { opCounts, planFaults } from '../support/plan-checks.ts';
 
