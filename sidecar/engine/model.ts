@@ -77,6 +77,12 @@ export class Model {
       partFolder(dir, 'tokenizer').then(ClipTokenizer.load),
       readSampler(dir),
     ]);
+    const { in_channels, out_channels } = checkpoint.unet.config;
+    if (in_channels !== out_channels)
+      throw new CheckpointError(
+        `Expected ${out_channels} for the U-Net's in_channels, to make images from text alone, but received ${in_channels}, in ${dir}`,
+        { file: dir },
+      );
     const { vocab_size } = checkpoint.text_encoder.config;
     if (tokenizer.vocabSize > vocab_size)
       throw new CheckpointError(

@@ -140,9 +140,9 @@ async function decodeImages(
 ): Promise<Pixels[]> {
   const images: Pixels[] = [];
   const elements = latents.length / p.count;
-  const scale = 1 / model.checkpoint.vae.config.scaling_factor;
+  const { scaling_factor } = model.checkpoint.vae.config;
   for (let i = 0; i < p.count; i++) {
-    const unscaled = latents.subarray(i * elements, (i + 1) * elements).map((z) => z * scale);
+    const unscaled = latents.subarray(i * elements, (i + 1) * elements).map((z) => z / scaling_factor);
     const image = await run.evaluator.exclusive(() => model.decode(unscaled, p.size), run.signal);
     images.push(toPixels(finite(image, 'the decoded image', model), p.size, model.scale));
   }
