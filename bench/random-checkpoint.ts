@@ -1,9 +1,9 @@
 import { cp, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { parseConfig } from '../sidecar/checkpoints/config.ts';
 import type { Graph } from '../sidecar/graph/builder.ts';
 import { elements } from '../sidecar/graph/signature.ts';
 import { clipTextConfig, traceTextEncoder } from '../sidecar/models/clip.ts';
-import { parseConfig } from '../sidecar/checkpoints/config.ts';
 import { traceContext, traceUNet } from '../sidecar/models/unet.ts';
 import { unetConfig } from '../sidecar/models/unet-config.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig } from '../sidecar/models/vae.ts';
