@@ -35,7 +35,32 @@ export type WeightSource =
       /** The file has a matrix [K, N] where `shape` is [N, K]. */
       transposed?: boolean;
     }
-  | { name: string; dtype: 'F32'; shape: number[]; data: Float32Array };
+  | { name: string; dtype: 'F32'; shape: number[]; data: Float32Array; transposed?: boolean };
+
+/**
+ * A matrix, or convolution, of an adapter: as it is, or as a product up [N,r] · down [r,…]; with `mid` [r,s,kh,kw] in
+ * between, up [N,r] · mid · down [s,K] for each tap.
+ */
+export type DeltaFactor =
+  | { whole: WeightSource }
+  | { up: WeightSource; down: WeightSource; mid?: WeightSource };
+
+/** What an adapter adds to a weight: W += scale · Δ, in float32. */
+export interface WeightDelta {
+  /** The weight's name. */
+  weight: string;
+  scale: number;
+  /** Δ itself; with `combine` two factors of it. */
+  factors: DeltaFactor[];
+  /** Product of the factors, element by element (LoHa) or as blocks (LoKr). */
+  combine?: 'hadamard' | 'kronecker';
+}
+
+export interface LoadOptions {
+  /** What the sources and deltas come on top of. Weights that neither touches are shared with it, also once packed. */
+  base?: NativeWeights;
+  deltas?: WeightDelta[];
+}
 
 /** Bytes, by what they are for. */
 export interface MemoryAccount {
@@ -75,15 +100,18 @@ export interface NativeProgram {
 }
 
 export interface NativeWeights {
-  /** Unmaps the files and drops what was packed, once no program uses it. Idempotent. */
+  /** Unmaps the files and drops what was packed, once no program and no weights on top use it. Idempotent. */
   dispose(): Promise<void>;
 }
 
 export interface NativeDevice {
   readonly info: DeviceInfo;
   memory(): MemoryAccount;
-  /** Maps the files; each tensor is converted and packed when a plan first needs it, then shared. */
-  loadWeights(sources: WeightSource[]): Promise<NativeWeights>;
+  /**
+   * Maps the files; each tensor is converted, with its deltas merged, and packed when a plan first needs it, then
+   * shared. A delta that fits no weight is an error here.
+   */
+  loadWeights(sources: WeightSource[], options?: LoadOptions): Promise<NativeWeights>;
   /** Binds a plan to weights: shapes are checked, weights packed, the arena allocated. */
   compile(plan: Plan, weights: NativeWeights): Promise<NativeProgram>;
   /** Waits for runs in flight, then frees everything of this device. Idempotent. */

@@ -63,13 +63,13 @@ bool is_finite(float v) {
   return (std::bit_cast<uint32_t>(v) & 0x7f800000u) != 0x7f800000u;
 }
 
+}  // namespace
+
 bool all_finite(const float* v, size_t n) {
   uint32_t bad = 0;
   for (size_t i = 0; i < n; i++) bad |= (std::bit_cast<uint32_t>(v[i]) & 0x7f800000u) == 0x7f800000u;
   return bad == 0;
 }
-
-}  // namespace
 
 size_t to_float32(Element from, const void* source, float* to, size_t n) {
   static const Convert half = choose_half();

@@ -16,4 +16,6 @@ inline size_t element_bytes(Element e) {
 // is.
 size_t to_float32(Element from, const void* source, float* to, size_t n);
 
+bool all_finite(const float* values, size_t n);
+
 }  // namespace latent_edge

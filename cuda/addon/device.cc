@@ -54,19 +54,21 @@ void Device::loop() {
   }
 }
 
-std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources) {
-  auto weights = std::make_shared<Weights>(account, pool_);
-  weights->load(std::move(sources));
+std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const Weights* base,
+                                      std::vector<WeightDelta> deltas) {
+  auto weights = std::make_shared<Weights>(std::make_shared<Checkpoint>(
+      std::move(sources), base ? base->checkpoint() : nullptr, std::move(deltas), account, pool_));
   track(weights);
   return weights;
 }
 
-std::shared_ptr<Program> Device::compile(PlanDesc plan, Weights& weights) {
+std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights) {
   struct DropStaging {
-    Weights& weights;
-    ~DropStaging() { weights.drop_staging(); }
-  } drop{weights};
-  auto program = std::make_shared<Program>(std::move(plan), weights, pool_, scratch_, account, options_);
+    Checkpoint& checkpoint;
+    ~DropStaging() { checkpoint.drop_staging(); }
+  } drop{*weights.checkpoint()};
+  auto program =
+      std::make_shared<Program>(std::move(plan), drop.checkpoint, pool_, scratch_, account, options_);
   track(program);
   return program;
 }

@@ -16,6 +16,7 @@
 #include "resource.h"
 #include "scratch.h"
 #include "thread_pool.h"
+#include "weights.h"
 
 namespace latent_edge {
 
@@ -50,8 +51,10 @@ class Device {
 
   // The following are for jobs.
 
-  std::shared_ptr<Weights> load(std::vector<WeightSource> sources);
-  std::shared_ptr<Program> compile(PlanDesc plan, Weights& weights);
+  // `base`: nullptr, or what the sources and deltas come on top of.
+  std::shared_ptr<Weights> load(std::vector<WeightSource> sources, const Weights* base,
+                                std::vector<WeightDelta> deltas);
+  std::shared_ptr<Program> compile(PlanDesc plan, const Weights& weights);
   void run(Program& program, RunRequest& request);
   // Releases whatever is still alive.
   void release_all();

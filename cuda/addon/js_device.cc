@@ -88,10 +88,15 @@ Napi::Value JsDevice::load_weights(const Napi::CallbackInfo& info) {
   return promised(env, [&] {
     session_->check_open(env);
     auto sources = std::make_shared<std::vector<WeightSource>>(sources_from_js(info[0]));
+    const Field options(info[1], "options");
+    const bool plain = options.absent() || options["base"].absent();
+    const std::shared_ptr<Weights> base = plain ? nullptr : JsWeights::from(options["base"], *session_);
+    auto deltas = std::make_shared<std::vector<WeightDelta>>();
+    if (!options.absent() && !options["deltas"].absent()) *deltas = deltas_from_js(options["deltas"]);
     auto loaded = std::make_shared<std::shared_ptr<Weights>>();
     Session* session = session_.get();
     return session_->submit(
-        env, [=] { *loaded = session->device().load(std::move(*sources)); },
+        env, [=] { *loaded = session->device().load(std::move(*sources), base.get(), std::move(*deltas)); },
         [=](Napi::Env env) { return JsWeights::make(env, session->shared_from_this(), *loaded); });
   });
 }

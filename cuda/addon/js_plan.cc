@@ -1,5 +1,7 @@
 #include "js_plan.h"
 
+#include <cmath>
+
 namespace latent_edge {
 
 namespace {
@@ -53,6 +55,66 @@ Element element(const Field& field) {
   field.wrong("F32, F16 or BF16");
 }
 
+WeightSource weight_source(const Field& field) {
+  WeightSource source;
+  source.name = field["name"].text();
+  source.element = element(field["dtype"]);
+  source.shape = field["shape"].shape();
+  const Field transposed = field["transposed"], data = field["data"];
+  source.transposed = !transposed.absent() && transposed.boolean();
+  if (source.transposed && source.shape.size() != 2) transposed.wrong("false, as it is no matrix,");
+  if (data.absent()) {
+    source.file = field["file"].text();
+    if (source.file.empty()) field["file"].wrong("a path");
+    source.offset = field["offset"].bytes();
+    return source;
+  }
+  if (source.element != Element::f32) field["dtype"].wrong("F32 (with data)");
+  if (!data.value().IsTypedArray() ||
+      data.value().As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+    data.wrong("a Float32Array");
+  const auto array = data.value().As<Napi::Float32Array>();
+  if (array.ElementLength() * sizeof(float) != source.bytes())
+    throw Napi::RangeError::New(
+        field.value().Env(), "Expected as many elements as shape " + to_string(source.shape) + " has for " +
+                                 data.path() + " but received " + std::to_string(array.ElementLength()));
+  source.data.assign(array.Data(), array.Data() + array.ElementLength());
+  return source;
+}
+
+DeltaFactor delta_factor(const Field& field) {
+  DeltaFactor factor;
+  const auto read = [&](const char* name) { return std::optional(weight_source(field[name])); };
+  if (!field["whole"].absent()) {
+    factor.whole = read("whole");
+    return factor;
+  }
+  factor.up = read("up");
+  factor.down = read("down");
+  if (!field["mid"].absent()) factor.mid = read("mid");
+  return factor;
+}
+
+Combine combine(const Field& field) {
+  if (field.absent()) return Combine::none;
+  const std::string name = field.text();
+  if (name == "hadamard") return Combine::hadamard;
+  if (name == "kronecker") return Combine::kronecker;
+  field.wrong("hadamard or kronecker");
+}
+
+WeightDelta weight_delta(const Field& field) {
+  WeightDelta delta;
+  delta.weight = field["weight"].text();
+  delta.scale = field["scale"].number();
+  if (!std::isfinite(delta.scale)) field["scale"].wrong("a finite number");
+  delta.combine = combine(field["combine"]);
+  for (const Field& item : field["factors"].items()) delta.factors.push_back(delta_factor(item));
+  if (delta.factors.size() != (delta.combine == Combine::none ? 1 : 2))
+    field["factors"].wrong(delta.combine == Combine::none ? "one factor" : "two factors");
+  return delta;
+}
+
 }  // namespace
 
 PlanDesc plan_from_js(Napi::Value value) {
@@ -69,33 +131,13 @@ PlanDesc plan_from_js(Napi::Value value) {
 
 std::vector<WeightSource> sources_from_js(Napi::Value value) {
   std::vector<WeightSource> list;
-  for (const Field& item : Field(value, "sources").items()) {
-    WeightSource source;
-    source.name = item["name"].text();
-    source.element = element(item["dtype"]);
-    source.shape = item["shape"].shape();
-    const Field data = item["data"];
-    if (data.absent()) {
-      source.file = item["file"].text();
-      if (source.file.empty()) item["file"].wrong("a path");
-      source.offset = item["offset"].bytes();
-      const Field transposed = item["transposed"];
-      source.transposed = !transposed.absent() && transposed.boolean();
-      if (source.transposed && source.shape.size() != 2) transposed.wrong("false, as it is no matrix,");
-    } else {
-      if (source.element != Element::f32) item["dtype"].wrong("F32 (with data)");
-      if (!data.value().IsTypedArray() ||
-          data.value().As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-        data.wrong("a Float32Array");
-      const auto array = data.value().As<Napi::Float32Array>();
-      if (static_cast<int64_t>(array.ElementLength()) != elements(source.shape))
-        throw Napi::RangeError::New(
-            value.Env(), "Expected as many elements as shape " + to_string(source.shape) + " has for " +
-                             data.path() + " but received " + std::to_string(array.ElementLength()));
-      source.data.assign(array.Data(), array.Data() + array.ElementLength());
-    }
-    list.push_back(std::move(source));
-  }
+  for (const Field& item : Field(value, "sources").items()) list.push_back(weight_source(item));
+  return list;
+}
+
+std::vector<WeightDelta> deltas_from_js(const Field& field) {
+  std::vector<WeightDelta> list;
+  for (const Field& item : field.items()) list.push_back(weight_delta(item));
   return list;
 }
 

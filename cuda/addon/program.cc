@@ -31,7 +31,7 @@ auto at(const PlanDesc& plan, size_t op, Body body) {
 
 }  // namespace
 
-Program::Program(PlanDesc plan, Weights& weights, ThreadPool& pool, Scratch& scratch,
+Program::Program(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
                  std::shared_ptr<Account> account, CompileOptions options)
     : plan_(std::move(plan)),
       pool_(pool),

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint.h"
 #include "plan.h"
 #include "scratch.h"
 #include "tensor.h"
-#include "weights.h"
 
 namespace latent_edge {
 
@@ -43,7 +43,7 @@ struct CompileOptions {
 class Program final : public Resource {
  public:
   // Throws std::runtime_error naming the op and its scope.
-  Program(PlanDesc plan, Weights& weights, ThreadPool& pool, Scratch& scratch,
+  Program(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
           std::shared_ptr<Account> account, CompileOptions options);
 
   const PlanDesc& plan() const { return plan_; }

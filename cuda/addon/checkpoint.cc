@@ -1,0 +1,168 @@
+#include "checkpoint.h"
+
+#include <algorithm>
+
+namespace latent_edge {
+
+namespace {
+
+std::string quoted(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "\"" : " + \"") + name + "\"";
+  return text;
+}
+
+// Bytes that are not yet a weight anyone holds.
+struct Packing {
+  std::shared_ptr<Account> account;
+  std::unique_ptr<PackedWeight> weight = std::make_unique<PackedWeight>();
+
+  Packing(std::shared_ptr<Account> to, size_t floats) : account(std::move(to)) {
+    weight->data = static_cast<float*>(allocate_aligned(floats * sizeof(float), "a packed weight"));
+    weight->floats = floats;
+  }
+
+  std::shared_ptr<const PackedWeight> finish() {
+    const int64_t bytes = static_cast<int64_t>(weight->floats * sizeof(float));
+    account->weights += bytes;
+    return {weight.release(), [account = account, bytes](const PackedWeight* done) {
+              account->weights -= bytes;
+              delete done;
+            }};
+  }
+};
+
+}  // namespace
+
+Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base,
+                       std::vector<WeightDelta> deltas, std::shared_ptr<Account> account, ThreadPool& pool)
+    : account_(std::move(account)), pool_(pool), base_(std::move(base)) {
+  std::map<std::string, std::shared_ptr<MappedFile>> files;
+  for (WeightSource& source : sources) {
+    source.map(files);
+    const std::string name = source.name;
+    if (!sources_.try_emplace(name, std::move(source)).second)
+      throw std::runtime_error("weight \"" + name + "\" occurs twice");
+  }
+  for (WeightDelta& delta : deltas) {
+    for (DeltaFactor& factor : delta.factors)
+      for (WeightSource* tensor : factor.tensors()) tensor->map(files);
+    const WeightSource* weight = find(delta.weight);
+    if (!weight)
+      throw std::runtime_error("adapter of weight \"" + delta.weight +
+                               "\": the checkpoint has none of that name");
+    delta.check(weight->shape);
+    if (delta.scale != 0) deltas_[delta.weight].push_back(std::move(delta));
+  }
+
+  size_t in_memory = 0;
+  const auto count = [&](const WeightSource& source) { in_memory += source.data.size() * sizeof(float); };
+  for (const auto& [name, source] : sources_) count(source);
+  for (auto& [name, list] : deltas_)
+    for (WeightDelta& delta : list)
+      for (DeltaFactor& factor : delta.factors)
+        for (const WeightSource* tensor : factor.tensors()) count(*tensor);
+  in_memory_ = static_cast<int64_t>(in_memory);
+  account_->weights += in_memory_;
+}
+
+const WeightSource* Checkpoint::find(const std::string& name) const {
+  const auto it = sources_.find(name);
+  if (it != sources_.end()) return &it->second;
+  return base_ ? base_->find(name) : nullptr;
+}
+
+bool Checkpoint::differs(const std::string& name) const {
+  return sources_.count(name) > 0 || deltas_.count(name) > 0;
+}
+
+void Checkpoint::check(const WeightRef& ref) const {
+  const std::string expected = "expected weight " + quoted(ref.names) + " of shape " + to_string(ref.shape);
+  if (ref.names.empty())
+    throw std::runtime_error("expected at least one name for a weight of shape " + to_string(ref.shape));
+  const WeightSource* first = nullptr;
+  Shape whole;
+  for (const std::string& name : ref.names) {
+    const WeightSource* source = find(name);
+    if (!source)
+      throw std::runtime_error(expected + ", the checkpoint has " +
+                               (ref.names.size() == 1 ? "none of that name" : "no \"" + name + "\""));
+    Shape shape = without_trailing_ones(source->shape);
+    if (shape.empty()) shape = {1};
+    if (!first) {
+      first = source;
+      whole = shape;
+    } else {
+      if (!std::equal(shape.begin() + 1, shape.end(), whole.begin() + 1, whole.end()))
+        throw std::runtime_error(expected + ", the checkpoint has \"" + name + "\" of shape " +
+                                 to_string(source->shape) + " beside \"" + ref.names[0] + "\" of shape " +
+                                 to_string(first->shape));
+      whole[0] += shape[0];
+    }
+  }
+  if (whole != without_trailing_ones(ref.shape))
+    throw std::runtime_error(expected + ", the checkpoint has " +
+                             to_string(ref.names.size() == 1 ? first->shape : whole));
+}
+
+std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const std::string& form,
+                                                    size_t floats,
+                                                    const std::function<void(const float*, float*)>& fill) {
+  const auto changed = [this](const std::string& name) { return differs(name); };
+  if (base_ && std::none_of(ref.names.begin(), ref.names.end(), changed))
+    return base_->get(ref, form, floats, fill);
+  check(ref);
+  std::string key = form;
+  for (const std::string& name : ref.names) key += '\n' + name;
+  auto& cached = packed_[key];
+  if (!cached) {
+    Packing packing(account_, floats);
+    touch(packing.weight->data, floats);
+    fill(joined(ref), packing.weight->data);
+    cached = packing.finish();
+  }
+  return cached;
+}
+
+void Checkpoint::drop_staging() {
+  staging_.reset();
+  if (base_) base_->drop_staging();
+}
+
+// Has the system hand out a large weight's pages on all threads: clearing them takes longer than filling
+// them.
+void Checkpoint::touch(float* data, size_t floats) {
+  constexpr size_t kPage = 4096 / sizeof(float), kChunk = size_t{1} << 20;
+  if (floats < kChunk) return;
+  pool_.parallel_for(static_cast<int64_t>((floats + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
+    const size_t begin = static_cast<size_t>(chunk) * kChunk, end = std::min(floats, begin + kChunk);
+    for (size_t i = begin; i < end; i += kPage) data[i] = 0;
+  });
+}
+
+const float* Checkpoint::joined(const WeightRef& ref) {
+  const size_t bytes = static_cast<size_t>(elements(ref.shape)) * sizeof(float);
+  if (staging_.bytes() < bytes) {
+    staging_.reset();
+    staging_ = Buffer(bytes, "converting a weight", &account_->weights);
+  }
+  float* to = reinterpret_cast<float*>(staging_.data());
+  for (const std::string& name : ref.names) {
+    convert(name, to);
+    to += elements(find(name)->shape);
+  }
+  return reinterpret_cast<const float*>(staging_.data());
+}
+
+void Checkpoint::convert(const std::string& name, float* to) {
+  const auto it = sources_.find(name);
+  if (it != sources_.end())
+    it->second.convert(to, pool_, &account_->weights);
+  else
+    base_->convert(name, to);
+  const auto deltas = deltas_.find(name);
+  if (deltas == deltas_.end()) return;
+  for (const WeightDelta& delta : deltas->second) delta.add_to(to, pool_, &account_->weights);
+}
+
+}  // namespace latent_edge

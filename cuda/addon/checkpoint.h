@@ -1,0 +1,54 @@
+// The tensors of a checkpoint, converted and packed when an op first asks for them; or a checkpoint and what
+// adapters add to it, which holds only the weights that differ.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "account.h"
+#include "buffer.h"
+#include "delta.h"
+#include "weight_source.h"
+
+namespace latent_edge {
+
+// Used from the device's thread alone, but for construction and destruction.
+class Checkpoint final : public WeightStore {
+ public:
+  // Maps the files and checks that each tensor lies within its own, and that each delta fits its weight.
+  // Throws std::runtime_error naming the tensor. With a base, which lives on at least as long, the sources
+  // take the place of its weights of the same names, or add to them.
+  Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base,
+             std::vector<WeightDelta> deltas, std::shared_ptr<Account> account, ThreadPool& pool);
+  ~Checkpoint() override { account_->weights -= in_memory_; }
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
+  // Throws std::runtime_error naming the tensor that is missing, of another shape, or not finite.
+  std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
+                                          const std::function<void(const float*, float*)>& fill) override;
+
+  // Frees the space that get() converts in; called when a plan has been bound.
+  void drop_staging();
+
+ private:
+  const WeightSource* find(const std::string& name) const;  // nullptr where there is none
+  bool differs(const std::string& name) const;              // from the base
+  void check(const WeightRef& ref) const;
+  void touch(float* data, size_t floats);
+  const float* joined(const WeightRef& ref);
+  void convert(const std::string& name, float* to);
+
+  const std::shared_ptr<Account> account_;
+  ThreadPool& pool_;
+  const std::shared_ptr<Checkpoint> base_;
+  std::map<std::string, WeightSource> sources_;
+  std::map<std::string, std::vector<WeightDelta>> deltas_;
+  std::map<std::string, std::shared_ptr<const PackedWeight>> packed_;
+  Buffer staging_;
+  int64_t in_memory_ = 0;
+};
+
+}  // namespace latent_edge
