@@ -21,14 +21,17 @@ export async function readSafetensors(file: string): Promise<SafetensorsFile> {
 }
 
 /**
- * Reads all tensors of a small file, converted to float32 or int32.
+ * Reads the tensors of a small file, or those that are wanted, converted to float32 or int32.
  * @throws CheckpointError for bad files, and for integers beyond 32 bits.
  */
-export async function readTensors(file: string): Promise<Map<string, HostTensor>> {
+export async function readTensors(
+  file: string,
+  wanted: (name: string) => boolean = () => true,
+): Promise<Map<string, HostTensor>> {
   return withFile(file, async (handle) => {
     const { tensors } = await readHeader(handle);
     const read = new Map<string, HostTensor>();
-    for (const entry of tensors)
+    for (const entry of tensors.filter(({ name }) => wanted(name)))
       read.set(entry.name, { shape: entry.shape, data: await readData(handle, entry) });
     return read;
   });

@@ -32,6 +32,7 @@ const norm = (x: number[], groups: number, silu: boolean, channels = x.at(-1)!):
   attrs: { groups, eps: 1e-5, silu },
   also: channels === x.at(-1) ? [] : ['x2'],
 });
+const embed = (tensors: Record<string, number[]>): OpCase => ({ tensors });
 const attend = (T: number, heads: number, head_size: number, causal = false): OpCase => ({
   tensors: { q: [2, T, 3 * heads * head_size] },
   attrs: { heads, head_size, causal },
@@ -68,15 +69,16 @@ const table = {
     ],
   },
 
-  /** weight[ids] + position: token and position embeddings. */
+  /** weight[ids] + position: token and position embeddings. Ids from V on are rows of `learned`. */
   embedding: {
-    inputs: { ids: 'i32[B,T]' },
+    inputs: { ids: 'i32[B,T]', 'learned?': '[E,C]' },
     weights: { weight: '[V,C]', position: '[P,C]' },
     derive: ({ T, P }): Sizes => (T! > P! ? mismatch(`at most ${P} tokens`, T) : {}),
     output: '[B,T,C]',
     cases: [
-      { tensors: { ids: [2, 77], weight: [500, 768], position: [77, 768] } },
-      { tensors: { ids: [1, 5], weight: [7, 33], position: [9, 33] } },
+      embed({ ids: [2, 77], weight: [500, 768], position: [77, 768] }),
+      embed({ ids: [1, 5], weight: [7, 33], position: [9, 33] }),
+      embed({ ids: [2, 31], learned: [6, 40], weight: [5, 40], position: [31, 40] }),
     ],
   },
 

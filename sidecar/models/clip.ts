@@ -93,6 +93,8 @@ export interface TextShape {
   tokens: number;
   /** Leave out this many of the last layers: Stable Diffusion's clip_skip as diffusers counts it. */
   clipSkip?: number;
+  /** Rows E of the input learned_embeddings [E,C], which ids from vocab_size on stand for: textual inversion. */
+  learned?: number;
 }
 
 /**
@@ -100,13 +102,14 @@ export interface TextShape {
  * layer is given; with a projection also text_embeds [B,T,P], of which the rows at `pooledPositions` count. With
  * clipSkip the last layers are left out, and last_hidden_state is the only output.
  */
-export function traceTextEncoder(config: ClipTextConfig, { batch, tokens, clipSkip = 0 }: TextShape): Graph {
+export function traceTextEncoder(config: ClipTextConfig, shape: TextShape): Graph {
+  const { clipSkip = 0 } = shape;
   const layers = config.num_hidden_layers - clipSkip;
   if (!Number.isInteger(clipSkip) || clipSkip < 0 || layers < 1)
     throw new Error(`Expected clip_skip from 0 to ${config.num_hidden_layers - 1} but received ${clipSkip}`);
   const g = new Graph('text_encoder');
   const w = new Weights(g);
-  const states = hiddenStates(g, w, config, g.input('input_ids', [batch, tokens], 'i32'), layers);
+  const states = hiddenStates(g, w, config, shape, layers);
   if (clipSkip === 0) g.output('penultimate', states.at(-2)!);
   const last = layerNorm(g, w.at('final_layer_norm'), states.at(-1)!, config.layer_norm_eps);
   g.output('last_hidden_state', last);
@@ -119,18 +122,15 @@ export function traceTextEncoder(config: ClipTextConfig, { batch, tokens, clipSk
  * clipSkip the one that many before it, without a norm. With a projection also text_embeds [B,T,P], of all layers,
  * of which the rows at `pooledPositions` count.
  */
-export function traceTextEncoderXL(
-  config: ClipTextConfig,
-  { batch, tokens, clipSkip = 0 }: TextShape,
-): Graph {
+export function traceTextEncoderXL(config: ClipTextConfig, shape: TextShape): Graph {
+  const { clipSkip = 0 } = shape;
   const { num_hidden_layers: layers, projection } = config;
   const layer = layers - 1 - clipSkip;
   if (!Number.isInteger(clipSkip) || clipSkip < 0 || layer < 0)
     throw new Error(`Expected clip_skip from 0 to ${layers - 1} but received ${clipSkip}`);
   const g = new Graph('text_encoder');
   const w = new Weights(g);
-  const ids = g.input('input_ids', [batch, tokens], 'i32');
-  const states = hiddenStates(g, w, config, ids, projection ? layers : layer);
+  const states = hiddenStates(g, w, config, shape, projection ? layers : layer);
   g.output('hidden_states', states[layer]!);
   if (projection) {
     const last = layerNorm(g, w.at('final_layer_norm'), states.at(-1)!, config.layer_norm_eps);
@@ -147,9 +147,11 @@ export function traceTextEncoderXL(
  */
 export function pooledPositions(config: ClipTextConfig, ids: Int32Array, tokens: number): number[] {
   const eos = config.eos_token_id ?? 49407;
+  // Learned words have the highest ids, and are not the end of a text.
+  const highest = (a: number, id: number) => (id < config.vocab_size ? Math.max(a, id) : a);
   return Array.from({ length: ids.length / tokens }, (_, b) => {
     const row = ids.subarray(b * tokens, (b + 1) * tokens);
-    return Math.max(0, row.indexOf(eos === 2 ? row.reduce((a, id) => Math.max(a, id)) : eos));
+    return Math.max(0, row.indexOf(eos === 2 ? row.reduce(highest, 0) : eos));
   });
 }
 
@@ -168,8 +170,14 @@ export function pooledRows(values: Float32Array, positions: readonly number[], t
 }
 
 /** input_ids [B,T] → what each of the first `layers` layers is given, and what the last of them gives: [B,T,C]. */
-function hiddenStates(g: Graph, w: Weights, config: ClipTextConfig, ids: Tensor, layers: number): Tensor[] {
-  const states = [embeddings(g, w.at('embeddings'), config, ids)];
+function hiddenStates(
+  g: Graph,
+  w: Weights,
+  config: ClipTextConfig,
+  shape: TextShape,
+  layers: number,
+): Tensor[] {
+  const states = [embeddings(g, w.at('embeddings'), config, shape)];
   for (let i = 0; i < layers; i++)
     states.push(encoderLayer(g, w.at('encoder', 'layers', i), config, states[i]!));
   return states;
@@ -180,13 +188,20 @@ function project(g: Graph, w: Weights, x: Tensor, features: number): Tensor {
   return linear(g, w.at('text_projection'), x, features, { bias: false });
 }
 
-function embeddings(g: Graph, w: Weights, config: ClipTextConfig, ids: Tensor): Tensor {
+function embeddings(
+  g: Graph,
+  w: Weights,
+  config: ClipTextConfig,
+  { batch, tokens, learned: E }: TextShape,
+): Tensor {
   const C = config.hidden_size;
+  const ids = g.input('input_ids', [batch, tokens], 'i32');
+  const learned = E ? g.input('learned_embeddings', [E, C]) : undefined;
   const weights = {
     weight: w.at('token_embedding').param('weight', [config.vocab_size, C]),
     position: w.at('position_embedding').param('weight', [config.max_position_embeddings, C]),
   };
-  return g.op('embedding', w.path, { ids }, weights);
+  return g.op('embedding', w.path, { ids, learned }, weights);
 }
 
 /** Causal self-attention and a two-layer perceptron; norms come first. x [B,T,C] → the same. */

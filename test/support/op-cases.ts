@@ -50,7 +50,8 @@ function draw(op: OpName, inputShapes: Shapes, weightShapes: Shapes, seed: strin
   const random = generator(seed);
   const inputs: Record<string, Float32Array | Int32Array> = {};
   for (const [name, shape] of Object.entries(inputShapes)) {
-    const [length, vocabulary] = [elements(shape), weightShapes.weight?.[0] ?? 0];
+    const length = elements(shape);
+    const vocabulary = (weightShapes.weight?.[0] ?? 0) + (inputShapes.learned?.[0] ?? 0);
     if (name === 'ids') inputs[name] = Int32Array.from({ length }, () => Math.floor(random() * vocabulary));
     else inputs[name] = Float32Array.from({ length }, () => (name === 't' ? 999 * random() : normal(random)));
   }
