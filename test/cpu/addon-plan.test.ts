@@ -90,7 +90,7 @@ test.each<[string, Plan]>([
     }),
   ],
   [
-    'warp at layer.1 (op 1): unknown op, expected one of activation, attention, conv2d',
+    'warp at layer.1 (op 1): unknown op, expected one of activation, ',
     broken((p) => {
       p.ops[1].op = 'warp';
     }),
