@@ -1,5 +1,12 @@
-/** Parts of a model that have parameters. */
-export type Part = 'text_encoder' | 'text_encoder_2' | 'unet' | 'vae';
+/** Parts of models that have parameters. A model without a prompt has an unconditional_unet for its unet. */
+export type Part =
+  | 'text_encoder'
+  | 'text_encoder_2'
+  | 'unet'
+  | 'unconditional_unet'
+  | 'vae'
+  | 'vqvae'
+  | 'taesd';
 
 // Attention over pixels in folders from before diffusers 0.17.
 const oldAttention: Record<string, string> = {

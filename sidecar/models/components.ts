@@ -3,16 +3,23 @@ import { type FolderOptions, type ModelFolder, openFolder } from '../checkpoints
 import type { ClipTextConfig } from './clip.ts';
 import { type Component, openComponent } from './parts.ts';
 import type { UNetConfig } from './unet-config.ts';
+import type { UnconditionalConfig } from './unet-unconditional.ts';
 import { type VaeConfig, vaeScale } from './vae.ts';
+import { type VqConfig, vqScale } from './vq.ts';
 
-export { type Component, openComponent } from './parts.ts';
+export { type Component, openComponent, openPart } from './parts.ts';
 export {
   planContext,
+  planTaesdDecode,
+  planTaesdEncode,
   planTextEncoder,
   planTextEncoderXL,
   planUNet,
+  planUnconditionalUNet,
   planVaeDecode,
   planVaeEncode,
+  planVqDecode,
+  planVqEncode,
 } from './plans.ts';
 
 /** A text-to-image checkpoint, ready to be planned for any size. Only configs and headers have been read. */
@@ -44,7 +51,15 @@ export interface XLCheckpoint {
   forceZerosForEmptyPrompt: boolean;
 }
 
-export type AnyCheckpoint = Checkpoint | XLCheckpoint;
+/** A latent diffusion model without a prompt: arXiv:2112.10752, section 4.1. */
+export interface UnconditionalCheckpoint {
+  kind: 'unconditional';
+  folder: ModelFolder;
+  unet: Component<UnconditionalConfig>;
+  vqvae: Component<VqConfig>;
+}
+
+export type AnyCheckpoint = Checkpoint | XLCheckpoint | UnconditionalCheckpoint;
 
 /**
  * Opens a checkpoint in diffusers layout, of whatever kind.
@@ -52,9 +67,9 @@ export type AnyCheckpoint = Checkpoint | XLCheckpoint;
  */
 export async function openAnyCheckpoint(dir: string, options: FolderOptions = {}): Promise<AnyCheckpoint> {
   const folder = await openFolder(dir);
-  return folder.components.has('text_encoder_2')
-    ? openXLCheckpoint(folder, options)
-    : openTextCheckpoint(folder, options);
+  if (folder.components.has('vqvae')) return openUnconditionalCheckpoint(folder, options);
+  if (folder.components.has('text_encoder_2')) return openXLCheckpoint(folder, options);
+  return openTextCheckpoint(folder, options);
 }
 
 /**
@@ -104,13 +119,26 @@ async function openXLCheckpoint(folder: ModelFolder, options: FolderOptions): Pr
   };
 }
 
+async function openUnconditionalCheckpoint(
+  folder: ModelFolder,
+  options: FolderOptions,
+): Promise<UnconditionalCheckpoint> {
+  const [unet, vqvae] = await Promise.all([
+    openComponent(folder, 'unconditional_unet', options),
+    openComponent(folder, 'vqvae', options),
+  ]);
+  const fits = fitsIn(folder.dir);
+  fits("the U-Net's out_channels", unet.config.in_channels, unet.config.out_channels);
+  fits("the autoencoder's vq_embed_dim", unet.config.out_channels, vqvae.config.vq_embed_dim);
+  return { kind: 'unconditional', folder, unet, vqvae };
+}
+
 /** Width and height in pixels that the checkpoint was trained at. */
-export function defaultSize({ unet, vae }: Pick<Checkpoint, 'unet' | 'vae'>): {
-  width: number;
-  height: number;
-} {
-  const [height, width] = [unet.config.sample_size ?? 64].flat() as [number, number?];
-  const scale = vaeScale(vae.config);
+export function defaultSize(
+  checkpoint: Pick<Checkpoint, 'unet' | 'vae'> | Pick<UnconditionalCheckpoint, 'unet' | 'vqvae'>,
+): { width: number; height: number } {
+  const [height, width] = [checkpoint.unet.config.sample_size ?? 64].flat() as [number, number?];
+  const scale = 'vae' in checkpoint ? vaeScale(checkpoint.vae.config) : vqScale(checkpoint.vqvae.config);
   return { width: (width ?? height) * scale, height: height * scale };
 }
 

@@ -46,6 +46,7 @@ export function packedLinear(
 }
 
 export interface ConvOptions {
+  bias?: boolean;
   kernel?: number;
   stride?: number;
   /** [top, left, bottom, right]; default: what keeps the size at stride 1. */
@@ -61,11 +62,11 @@ export interface ConvOptions {
 
 /** x [N,H,W,C] → [N,H',W',features]. */
 export function conv2d(g: Graph, w: Weights, x: Tensor, features: number, options: ConvOptions = {}): Tensor {
-  const { kernel = 3, stride = 1, x2, temb, residual, upsample } = options;
+  const { bias = true, kernel = 3, stride = 1, x2, temb, residual, upsample } = options;
   const padding = options.padding ?? new Array<number>(4).fill((kernel - 1) / 2);
   const weights = {
     weight: w.param('weight', [features, channels(x, x2), kernel, kernel]),
-    bias: w.param('bias', [features]),
+    bias: bias ? w.param('bias', [features]) : undefined,
   };
   return g.op('conv2d', w.path, { x, x2, temb, residual }, weights, { stride, padding, upsample });
 }
@@ -97,6 +98,21 @@ export function layerNorm(g: Graph, w: Weights, x: Tensor, eps = 1e-5): Tensor {
 /** x → the same, element by element. */
 export function activation(g: Graph, scope: string, x: Tensor, fn: 'silu' | 'relu' | 'tanh'): Tensor {
   return g.op('activation', scope, { x }, {}, { fn });
+}
+
+/** scale·x + shift, element by element. */
+export function affine(
+  g: Graph,
+  scope: string,
+  x: Tensor,
+  { scale, shift }: { scale: number; shift: number },
+): Tensor {
+  return g.op('affine', scope, { x }, {}, { scale, shift });
+}
+
+/** x [..,C] → for each vector the nearest of `entries` rows of the codebook. */
+export function quantize(g: Graph, w: Weights, x: Tensor, entries: number): Tensor {
+  return g.op('quantize', w.path, { x }, { codebook: w.param('weight', [entries, x.shape.at(-1)!]) });
 }
 
 /** qkv [B,T,3C] packed, or q [B,T,C] with kv [B,S,2C] → [B,T,C]. */

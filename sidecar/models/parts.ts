@@ -9,9 +9,12 @@ import { checkWeights, weightSources } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
+import { taesdConfig, traceTaesdDecode, traceTaesdEncode } from './taesd.ts';
 import { traceContext, traceUNet } from './unet.ts';
 import { unetConfig } from './unet-config.ts';
+import { traceUnconditionalUNet, unconditionalConfig } from './unet-unconditional.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig, vaeScale } from './vae.ts';
+import { traceVqDecode, traceVqEncode, vqConfig, vqScale } from './vq.ts';
 
 /** A part of a checkpoint: its config, and where its tensors are, all of them and no others. */
 export interface Component<Config> {
@@ -23,6 +26,8 @@ export interface Component<Config> {
 
 interface PartKind<Schema extends z.ZodType> {
   classes: string[];
+  /** Its name in model_index.json, where that is another. */
+  folder?: string;
   schema: Schema;
   /** Graphs that use the part's parameters, each of them at least once, at any shape. */
   graphs: (config: z.output<Schema>) => Graph[];
@@ -52,6 +57,15 @@ const parts = {
       ];
     },
   }),
+  unconditional_unet: kind({
+    classes: ['UNet2DModel'],
+    folder: 'unet',
+    schema: unconditionalConfig,
+    graphs: (config) => {
+      const size = 2 ** config.block_out_channels.length;
+      return [traceUnconditionalUNet(config, { batch: 1, height: size, width: size })];
+    },
+  }),
   vae: kind({
     classes: ['AutoencoderKL', 'FlaxAutoencoderKL'],
     schema: vaeConfig,
@@ -62,6 +76,26 @@ const parts = {
         traceVaeDecode(config, { batch: 1, height: 1, width: 1 }),
       ];
     },
+  }),
+  vqvae: kind({
+    classes: ['VQModel'],
+    schema: vqConfig,
+    graphs: (config) => {
+      const size = vqScale(config);
+      return [
+        traceVqEncode(config, { batch: 1, height: size, width: size }),
+        traceVqDecode(config, { batch: 1, height: 1, width: 1 }),
+      ];
+    },
+  }),
+  taesd: kind({
+    classes: ['AutoencoderTiny'],
+    folder: 'vae',
+    schema: taesdConfig,
+    graphs: (config) => [
+      traceTaesdEncode(config, { batch: 1, height: 1, width: 1 }),
+      traceTaesdDecode(config, { batch: 1, height: 1, width: 1 }),
+    ],
   }),
 };
 
@@ -76,22 +110,26 @@ export async function openComponent<P extends Part>(
   part: P,
   options: FolderOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
-  const { classes } = parts[part];
-  const className = folder.components.get(part);
+  const { classes, folder: name = part } = parts[part] as PartKind<z.ZodType>;
+  const className = folder.components.get(name);
   if (!className || !classes.includes(className)) {
     const file = join(folder.dir, 'model_index.json');
     throw new CheckpointError(
-      `Expected ${classes[0]} for ${part} but received ${className ?? 'none'}, in ${file}`,
+      `Expected ${classes[0]} for ${name} but received ${className ?? 'none'}, in ${file}`,
       { file },
     );
   }
-  return openPart(await partFolder(folder.dir, part), part, options);
+  return openPart(await partFolder(folder.dir, name), part, options);
 }
 
-async function openPart<P extends Part>(
+/**
+ * Opens a part that is a folder of its own, without a model_index.json: a `taesd`. Its config names its class.
+ * @throws CheckpointError naming file and field or tensor.
+ */
+export async function openPart<P extends Part>(
   dir: string,
   part: P,
-  options: FolderOptions,
+  options: FolderOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
   const { schema, graphs } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
   await expectFolder(dir);

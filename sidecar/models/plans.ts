@@ -1,9 +1,17 @@
 import type { Plan } from '../graph/plan.ts';
 import { plan } from '../graph/planner.ts';
+import type { AutoencoderShape } from './autoencoder.ts';
 import { type ClipTextConfig, type TextShape, traceTextEncoder, traceTextEncoderXL } from './clip.ts';
+import { type TaesdConfig, traceTaesdDecode, traceTaesdEncode } from './taesd.ts';
 import { type ContextShape, traceContext, traceUNet, type UNetShape } from './unet.ts';
 import type { UNetConfig } from './unet-config.ts';
-import { traceVaeDecode, traceVaeEncode, type VaeConfig, type VaeShape } from './vae.ts';
+import {
+  traceUnconditionalUNet,
+  type UnconditionalConfig,
+  type UnconditionalShape,
+} from './unet-unconditional.ts';
+import { traceVaeDecode, traceVaeEncode, type VaeConfig } from './vae.ts';
+import { traceVqDecode, traceVqEncode, type VqConfig } from './vq.ts';
 
 // Plans of a checkpoint's parts, as the engine and `module` run them. Borders are float32, [B,C,H,W] or [B,T,C].
 
@@ -34,11 +42,39 @@ export function planUNet(part: { unet: { config: UNetConfig } }, shape: UNetShap
 }
 
 /** image [B,3,H,W] → mean, logvar [B,C,h,w]. */
-export function planVaeEncode(part: { vae: { config: VaeConfig } }, shape: VaeShape): Plan {
+export function planVaeEncode(part: { vae: { config: VaeConfig } }, shape: AutoencoderShape): Plan {
   return plan(traceVaeEncode(part.vae.config, shape));
 }
 
 /** latents [B,C,h,w] → image [B,3,H,W]. */
-export function planVaeDecode(part: { vae: { config: VaeConfig } }, shape: VaeShape): Plan {
+export function planVaeDecode(part: { vae: { config: VaeConfig } }, shape: AutoencoderShape): Plan {
   return plan(traceVaeDecode(part.vae.config, shape));
+}
+
+/** sample [B,C,h,w], timestep [B] → sample [B,C,h,w], of a model without a prompt. */
+export function planUnconditionalUNet(
+  part: { unet: { config: UnconditionalConfig } },
+  shape: UnconditionalShape,
+): Plan {
+  return plan(traceUnconditionalUNet(part.unet.config, shape));
+}
+
+/** image [B,3,H,W] → latents [B,C,h,w], not quantised. */
+export function planVqEncode(part: { vqvae: { config: VqConfig } }, shape: AutoencoderShape): Plan {
+  return plan(traceVqEncode(part.vqvae.config, shape));
+}
+
+/** latents [B,C,h,w] → image [B,3,H,W]. */
+export function planVqDecode(part: { vqvae: { config: VqConfig } }, shape: AutoencoderShape): Plan {
+  return plan(traceVqDecode(part.vqvae.config, shape));
+}
+
+/** image [B,3,H,W] → latents [B,C,h,w]. */
+export function planTaesdEncode(part: { taesd: { config: TaesdConfig } }, shape: AutoencoderShape): Plan {
+  return plan(traceTaesdEncode(part.taesd.config, shape));
+}
+
+/** latents [B,C,h,w] → image [B,3,H,W]. */
+export function planTaesdDecode(part: { taesd: { config: TaesdConfig } }, shape: AutoencoderShape): Plan {
+  return plan(traceTaesdDecode(part.taesd.config, shape));
 }

@@ -26,8 +26,8 @@ export interface UNetBlocks {
   mid_resnets: number;
   /** Of each down block; up blocks have them in reverse. */
   heads: number[];
-  /** Transformer layers of each resnet of each block; only cross-attention has them. */
-  transformers: { down: number[][]; mid: number; up: number[][] };
+  /** Transformer layers of each resnet of each block, where there is cross-attention. */
+  transformers?: { down: number[][]; mid: number; up: number[][] };
   norm_num_groups: number;
   norm_eps: number;
   downsample_padding: number;
@@ -97,7 +97,7 @@ export function downBlocks(
     const block = w.at('down_blocks', i);
     for (let j = 0; j < layers_per_block[i]!; j++) {
       x = resnetBlock(g, block.at('resnets', j), x, features, { norm: normOf(config), temb: given.temb });
-      const how = { heads: heads[i]!, layers: transformers.down[i]![j]! };
+      const how = { heads: heads[i]!, layers: transformers?.down[i]?.[j] };
       x = attend(g, block.at('attentions', j), config, x, attention.down[i]!, how, given);
       skips.push(x);
     }
@@ -116,7 +116,7 @@ export function midBlock(g: Graph, w: Weights, config: UNetBlocks, x: Tensor, gi
   const resnet = (j: number) =>
     resnetBlock(g, block.at('resnets', j), x, x.shape[3]!, { norm: normOf(config), temb: given.temb });
   if (resnets > 0) x = resnet(0);
-  const how = { heads: heads.at(-1)!, layers: transformers.mid };
+  const how = { heads: heads.at(-1)!, layers: transformers?.mid };
   x = attend(g, block.at('attentions', 0), config, x, attention.mid, how, given);
   if (resnets > 1) x = resnet(1);
   return x;
@@ -140,7 +140,7 @@ export function upBlocks(
     for (let j = 0; j < layers[i]! + 1; j++) {
       const resnet = { norm: normOf(config), temb: given.temb, skip: left.pop()! };
       x = resnetBlock(g, block.at('resnets', j), x, features, resnet);
-      const how = { heads: heads[i]!, layers: transformers.up[i]![j]! };
+      const how = { heads: heads[i]!, layers: transformers?.up[i]?.[j] };
       x = attend(g, block.at('attentions', j), config, x, attention.up[i]!, how, given);
     }
     // Sizes that do not halve evenly come back as they were.
@@ -158,7 +158,7 @@ function attend(
   config: UNetBlocks,
   x: Tensor,
   to: Attention,
-  { heads, layers }: { heads: number; layers: number },
+  { heads, layers = 0 }: { heads: number; layers?: number },
   { context }: Conditioning,
 ): Tensor {
   if (to === 'self') return spatialAttention(g, w, x, { heads, norm: normOf(config) });

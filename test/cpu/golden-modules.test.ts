@@ -5,12 +5,17 @@ import type { Plan } from '../../sidecar/graph/plan.ts';
 import { pooledPositions, pooledRows } from '../../sidecar/models/clip.ts';
 import {
   openComponent,
+  openPart,
   planContext,
+  planTaesdDecode,
+  planTaesdEncode,
   planTextEncoder,
   planTextEncoderXL,
   planUNet,
+  planUnconditionalUNet,
   planVaeDecode,
   planVaeEncode,
+  planVqDecode,
 } from '../../sidecar/models/components.ts';
 import { type InputValue, type NativeDevice, type NativeWeights, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
@@ -40,6 +45,11 @@ async function run(plan: Plan, weights: NativeWeights, inputs: Record<string, In
 }
 
 const floats = (tensor: FixtureTensor) => Float32Array.from(tensor.data);
+
+const imageShape = (tensor: FixtureTensor) => {
+  const [batch, , height, width] = tensor.shape as [number, number, number, number];
+  return { batch, height, width };
+};
 
 function expectClose(actual: Float32Array | undefined, expected: FixtureTensor) {
   expect(relativeL2(actual!, expected.data)).toBeLessThanOrEqual(TOLERANCE);
@@ -118,16 +128,44 @@ test.each([
 ])('%s', async (name, model) => {
   const { tensors } = fixtureCase(name);
   const { component: vae, weights } = await open(model, 'vae');
-  const shape = (tensor: FixtureTensor) => {
-    const [batch, , height, width] = tensor.shape as [number, number, number, number];
-    return { batch, height, width };
-  };
   const latents = tensors['in.latents']!;
-  const decoded = await run(planVaeDecode({ vae }, shape(latents)), weights, { latents: floats(latents) });
+  const decoded = await run(planVaeDecode({ vae }, imageShape(latents)), weights, {
+    latents: floats(latents),
+  });
   expectClose(decoded.image, tensors['out.image']!);
 
   const image = tensors['in.image']!;
-  const encoded = await run(planVaeEncode({ vae }, shape(image)), weights, { image: floats(image) });
+  const encoded = await run(planVaeEncode({ vae }, imageShape(image)), weights, { image: floats(image) });
   expectClose(encoded.mean, tensors['out.mean']!);
   expectClose(encoded.logvar, tensors['out.logvar']!);
+});
+
+test('taesd', async () => {
+  const { tensors } = fixtureCase('taesd');
+  const taesd = await openPart(await fixtureModel('tiny-taesd'), 'taesd');
+  const weights = await device.loadWeights(taesd.sources);
+  const latents = tensors['in.latents']!;
+  const decode = planTaesdDecode({ taesd }, imageShape(latents));
+  expectClose((await run(decode, weights, { latents: floats(latents) })).image, tensors['out.image']!);
+
+  const image = tensors['in.image']!;
+  const encode = planTaesdEncode({ taesd }, imageShape(image));
+  expectClose((await run(encode, weights, { image: floats(image) })).latents, tensors['out.latents']!);
+});
+
+test('ldm-uncond-unet', async () => {
+  const { tensors } = fixtureCase('ldm-uncond-unet');
+  const { component: unet, weights } = await open('tiny-ldm-uncond', 'unconditional_unet');
+  const [sample, timestep] = [tensors['in.sample']!, floats(tensors['in.timestep']!)];
+  const plan = planUnconditionalUNet({ unet }, imageShape(sample));
+  const outputs = await run(plan, weights, { sample: floats(sample), timestep });
+  expectClose(outputs.sample, tensors['out.sample']!);
+});
+
+test('ldm-vq', async () => {
+  const { tensors } = fixtureCase('ldm-vq');
+  const { component: vqvae, weights } = await open('tiny-ldm-uncond', 'vqvae');
+  const latents = tensors['in.latents']!;
+  const plan = planVqDecode({ vqvae }, imageShape(latents));
+  expectClose((await run(plan, weights, { latents: floats(latents) })).image, tensors['out.image']!);
 });

@@ -5,15 +5,27 @@ import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { CheckpointError } from '../../sidecar/checkpoints/error.ts';
 import { clipTextConfig } from '../../sidecar/models/clip.ts';
 import { familyOf } from '../../sidecar/models/components.ts';
+import { taesdConfig } from '../../sidecar/models/taesd.ts';
 import { unetConfig } from '../../sidecar/models/unet-config.ts';
+import { unconditionalConfig } from '../../sidecar/models/unet-unconditional.ts';
 import { vaeConfig } from '../../sidecar/models/vae.ts';
+import { vqConfig } from '../../sidecar/models/vq.ts';
 import { config, configJson } from '../support/configs.ts';
 
-const schemas: Record<string, z.ZodType> = { unet: unetConfig, vae: vaeConfig, clip: clipTextConfig };
+const schemas: Record<string, z.ZodType> = {
+  'unet-ldm': unconditionalConfig,
+  'unet-ddpm': unconditionalConfig,
+  unet: unetConfig,
+  vae: vaeConfig,
+  vq: vqConfig,
+  taesd: taesdConfig,
+  clip: clipTextConfig,
+};
+const schemaOf = (name: string) => schemas[Object.keys(schemas).find((start) => name.startsWith(start))!]!;
 
 function refused(name: string, changes: Record<string, unknown>): string {
   try {
-    parseConfig(schemas[name.split('-')[0]!]!, { ...configJson(name), ...changes }, 'model/config.json');
+    parseConfig(schemaOf(name), { ...configJson(name), ...changes }, 'model/config.json');
   } catch (error) {
     expect(error).toBeInstanceOf(CheckpointError);
     expect((error as CheckpointError).message).toMatch(/, in model\/config\.json$/);
@@ -119,6 +131,28 @@ describe('published configs', () => {
     expect(config(unetConfig, 'unet-sd15').added).toBeNull();
   });
 
+  test('without a prompt: channels of a head, where the other U-Nets have heads', () => {
+    expect(config(unconditionalConfig, 'unet-ldm-celebahq')).toMatchObject({
+      heads: [7, 14, 21, 28],
+      attention: {
+        down: ['none', 'self', 'self', 'self'],
+        mid: 'self',
+        up: ['self', 'self', 'self', 'none'],
+      },
+      mid_resnets: 2,
+    });
+    expect(config(unconditionalConfig, 'unet-ddpm-cat').heads).toEqual([1, 1, 1, 1, 1, 1]);
+    const plain = parseConfig(unconditionalConfig, { add_attention: false }, 'x');
+    expect(plain).toMatchObject({ block_out_channels: [224, 448, 672, 896], attention: { mid: 'none' } });
+    expect(parseConfig(unconditionalConfig, { mid_block_type: null }, 'x').mid_resnets).toBe(0);
+  });
+
+  test('a codebook over latents without a scale, as the published folder means it', () => {
+    expect(config(vqConfig, 'vq-ldm-celebahq')).toMatchObject({ scaling_factor: 1, vq_embed_dim: 3 });
+    const later = { ...configJson('vq-ldm-celebahq'), scaling_factor: 0.18215, vq_embed_dim: 4 };
+    expect(parseConfig(vqConfig, later, 'x')).toMatchObject({ scaling_factor: 0.18215, vq_embed_dim: 4 });
+  });
+
   test('families', () => {
     expect(familyOf(config(unetConfig, 'unet-sd15'))).toBe('sd1');
     expect(familyOf(config(unetConfig, 'unet-sd21'))).toBe('sd2');
@@ -192,8 +226,23 @@ describe('a field that would change the result is an error naming field, value a
     ['unet-sd15', { layers_per_block: 1e9 }, 'for layers_per_block but received 1000000000'],
     ['unet-sd15', { norm_num_groups: null }, 'Expected number for norm_num_groups but received null'],
     ['vae-sd', { latents_mean: [0, 0, 0, 0] }, 'Expected null for latents_mean but received [0,0,0,0]'],
-    ['vae-sd', { down_block_types: ['AttnDownEncoderBlock2D'] }, 'for down_block_types.0 but received'],
+    ['vae-sd', { down_block_types: ['AttnDownBlock2D'] }, 'for down_block_types.0 but received'],
+    ['vae-sd', { up_block_types: ['UpDecoderBlock2D'] }, 'Expected 4 values for up_block_types'],
     ['vae-sd', { scaling_factor: 0 }, 'for scaling_factor but received 0'],
+    ['vq-ldm-celebahq', { norm_type: 'spatial' }, 'Expected "group" for norm_type but received "spatial"'],
+    ['vq-ldm-celebahq', { num_vq_embeddings: 2 ** 21 }, 'for num_vq_embeddings but received 2097152'],
+    ['taesd', { act_fn: 'silu' }, 'Expected "relu" for act_fn but received "silu"'],
+    ['taesd', { upsampling_scaling_factor: 4 }, 'Expected 2 for upsampling_scaling_factor but received 4'],
+    ['taesd', { num_decoder_blocks: [3, 1] }, 'Expected 4 values for num_decoder_blocks but received [3,1]'],
+    ['unet-ldm-celebahq', { downsample_type: 'resnet' }, 'Expected "conv" for downsample_type'],
+    [
+      'unet-ldm-celebahq',
+      { time_embedding_type: 'fourier' },
+      'Expected "positional" for time_embedding_type',
+    ],
+    ['unet-ldm-celebahq', { num_class_embeds: 10 }, 'Expected null for num_class_embeds but received 10'],
+    ['unet-ldm-celebahq', { attn_norm_num_groups: 8 }, 'Expected 32, norm_num_groups, or null'],
+    ['unet-ldm-celebahq', { down_block_types: Array(4).fill('SkipDownBlock2D') }, 'for down_block_types.0'],
     [
       'clip-vit-l',
       { hidden_act: 'gelu_new' },
@@ -217,13 +266,22 @@ describe('a field that would change the result is an error naming field, value a
 });
 
 test('any value in any field is understood or refused by name', () => {
-  for (const name of ['unet-sd15', 'unet-sdxl', 'vae-sd', 'clip-vit-l', 'clip-vit-l-legacy']) {
+  for (const name of [
+    'unet-sd15',
+    'unet-sdxl',
+    'unet-ldm-celebahq',
+    'taesd',
+    'vq-ldm-celebahq',
+    'vae-sd',
+    'clip-vit-l',
+    'clip-vit-l-legacy',
+  ]) {
     const json = configJson(name);
     const field = fc.oneof(fc.constantFrom(...Object.keys(json)), fc.string());
     fc.assert(
       fc.property(fc.dictionary(field, fc.jsonValue(), { maxKeys: 3 }), (changes) => {
         try {
-          parseConfig(schemas[name.split('-')[0]!]!, { ...json, ...changes }, 'config.json');
+          parseConfig(schemaOf(name), { ...json, ...changes }, 'config.json');
         } catch (error) {
           expect(error).toBeInstanceOf(CheckpointError);
           expect((error as Error).message).toMatch(/^Expected .*, in config\.json$/s);

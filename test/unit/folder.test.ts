@@ -13,6 +13,8 @@ import {
   openAnyCheckpoint,
   openCheckpoint,
   openComponent,
+  openPart,
+  type UnconditionalCheckpoint,
   type XLCheckpoint,
 } from '../../sidecar/models/components.ts';
 import { fixtureModel } from '../support/fixtures.ts';
@@ -157,6 +159,12 @@ describe('names', () => {
       'decoder.mid_block.attentions.0.group_norm.bias',
       'decoder.mid_block.attentions.0.group_norm.bias',
     ],
+    ['vqvae', 'decoder.mid_block.attentions.0.key.bias', 'decoder.mid_block.attentions.0.to_k.bias'],
+    [
+      'unconditional_unet',
+      'down_blocks.1.attentions.0.proj_attn.bias',
+      'down_blocks.1.attentions.0.to_out.0.bias',
+    ],
     ['unet', 'conv_in.weight', 'conv_in.weight'],
   ] as const)('%s: %s', (part, key, expected) => {
     expect(canonicalKey(part, key)).toBe(expected);
@@ -286,6 +294,31 @@ describe('checkpoints', () => {
     const turbo = (await openAnyCheckpoint(await fixtureModel('tiny-sdxl-turbo'))) as XLCheckpoint;
     expect(turbo.unet.sources).toHaveLength(checkpoint.unet.sources.length);
     expect((await openAnyCheckpoint(await fixtureModel('tiny-sd15'))).kind).toBe('text-to-image');
+  });
+
+  test('tiny-ldm-uncond: no prompt', async () => {
+    const model = await fixtureModel('tiny-ldm-uncond');
+    const checkpoint = (await openAnyCheckpoint(model)) as UnconditionalCheckpoint;
+    expect(checkpoint).toMatchObject({ kind: 'unconditional', folder: { pipeline: 'LDMPipeline' } });
+    expect(defaultSize(checkpoint)).toEqual({ width: 64, height: 64 });
+    expect(await failure(openCheckpoint(model))).toContain('Expected CLIPTextModel for text_encoder');
+    await cp(model, dir, { recursive: true });
+    await edit('vqvae/config.json', { vq_embed_dim: 4 });
+    expect(await failure(openAnyCheckpoint(dir))).toContain('Expected [4, 3, 1, 1] for quant_conv.weight');
+    await edit('model_index.json', { unet: ['diffusers', 'UNet2DConditionModel'] });
+    expect(await failure(openAnyCheckpoint(dir))).toContain('Expected UNet2DModel for unet but received');
+  });
+
+  test('tiny-taesd: a part that stands alone', async () => {
+    const taesd = await openPart(await fixtureModel('tiny-taesd'), 'taesd');
+    expect(taesd.config.latent_channels).toBe(4);
+    expect(taesd.parameters).toBe(
+      taesd.sources.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0),
+    );
+    expect(await failure(openPart(await fixtureModel('tiny-sd15'), 'taesd'))).toContain('config.json');
+    await cp(await fixtureModel('tiny-taesd'), dir, { recursive: true });
+    await edit('config.json', { _class_name: 'AutoencoderKL' });
+    expect(await failure(openPart(dir, 'taesd'))).toContain('Expected "AutoencoderTiny" for _class_name');
   });
 
   test('a refiner has the second text encoder alone, and 5 sizes', async () => {
