@@ -16,6 +16,7 @@ const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.me
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'latent-edge-'));
+  await mkdir(join(folder, 'empty'));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -88,7 +89,7 @@ describe('generate', () => {
     [['--sampler', 'nope'], 'sampler'],
     [['--schedule', 'nope'], 'schedule'],
     [['--model', 'nope'], 'model'],
-    [['--model', '..'], 'model'],
+    [['--model', 'empty'], 'model'],
     [['--output', 'a.jpg'], 'output'],
     [['--threads', '0'], 'threads'],
     [['--device', 'cuda:99'], 'cuda:99'],

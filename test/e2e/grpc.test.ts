@@ -134,7 +134,8 @@ describe('who leaves', () => {
     const steps = await servers.stepsRun();
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(await servers.stepsRun()).toBe(steps);
-    expect(servers.calls.at(-1)!.code).toBe('deadline_exceeded');
+    // The client's clock starts a little earlier: its cancelling may come first.
+    expect(servers.calls.at(-1)!.code).toMatch(/^(deadline_exceeded|cancelled)$/);
   });
 
   it('leaves the queue too', async () => {
