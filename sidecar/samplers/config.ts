@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { cosmetic, count, diffusersFields, only } from '../checkpoints/config.ts';
+import type { NoiseSchedule } from './schedule.ts';
 
 // Fields of scheduler_config.json. Those of a class are understood, cosmetic, or fixed to values that change nothing;
 // those of other classes are left over from conversions and mean nothing, as in diffusers.
@@ -19,13 +20,16 @@ export const field = {
   finalSigmasType: z.enum(['zero', 'sigma_min']).default('zero'),
 };
 
-/** Fields of every class: the noise schedule of training. Variances, so between 0 and 1. */
-export const noiseScheduleFields = (className: string) => ({
+/** Fields of every class: the noise schedule of training, and the class's own defaults. Variances, so between 0 and 1. */
+export const noiseScheduleFields = (
+  className: string,
+  { beta_start = 0.0001, beta_end = 0.02, beta_schedule = 'linear' }: Partial<NoiseSchedule> = {},
+) => ({
   ...diffusersFields(className),
   num_train_timesteps: count(100_000).default(1000),
-  beta_start: z.number().gt(0).lt(1).default(0.0001),
-  beta_end: z.number().gt(0).lt(1).default(0.02),
-  beta_schedule: z.enum(['linear', 'scaled_linear', 'squaredcos_cap_v2']).default('linear'),
+  beta_start: z.number().gt(0).lt(1).default(beta_start),
+  beta_end: z.number().gt(0).lt(1).default(beta_end),
+  beta_schedule: z.enum(['linear', 'scaled_linear', 'squaredcos_cap_v2']).default(beta_schedule),
   trained_betas: z.array(z.number().gt(0).lte(1)).min(1).max(100_000).nullish(),
   steps_offset: z.int().min(0).max(1000).default(0),
 });
@@ -41,7 +45,7 @@ export const noThresholding = {
 export const sigmaFields = {
   use_karras_sigmas: flag(false),
   use_exponential_sigmas: flag(false),
-  use_beta_sigmas: only(false, null),
+  use_beta_sigmas: flag(false),
   sigma_min: z.number().gt(0).nullish(),
   sigma_max: z.number().gt(0).nullish(),
 };

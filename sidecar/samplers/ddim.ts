@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { errors } from '../errors.ts';
 import { weightedSum, zip } from './arithmetic.ts';
 import { field, noiseScheduleFields, noThresholding } from './config.ts';
+import { levelOfVariance, noised } from './level.ts';
 import { predictNoise, predictOriginal } from './prediction.ts';
 import type { RunOptions, Sampler } from './sampler.ts';
 import { alphasCumprod, roundHalfToEven, spaceTimesteps } from './schedule.ts';
@@ -36,6 +37,7 @@ export function create(config: z.output<typeof schema>, { steps, eta }: RunOptio
 
   return {
     timesteps,
+    evaluationsPerStep: 1,
     initNoiseSigma: 1,
     scaleInput: (latents) => latents,
     step(output, i, latents, noise) {
@@ -54,5 +56,6 @@ export function create(config: z.output<typeof schema>, { steps, eta }: RunOptio
       const previous = weightedSum([f(Math.sqrt(before)), original], [direction, epsilon]);
       return eta > 0 ? zip(previous, noise(), (x, n) => x + f(deviation * n)) : previous;
     },
+    addNoise: (original, noise, i) => noised(levelOfVariance(alphas[timesteps[i]!]!), original, noise),
   };
 }

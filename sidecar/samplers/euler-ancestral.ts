@@ -1,11 +1,9 @@
 import { z } from 'zod';
 import { zip } from './arithmetic.ts';
 import { field, noiseScheduleFields } from './config.ts';
-import { initialSigma, scaleToUnitVariance } from './euler.ts';
 import { denoise } from './prediction.ts';
+import { ancestralStep, initialSigma, noisedBy, runInSigma, scaleToUnitVariance } from './run-in-sigma.ts';
 import type { RunOptions, Sampler } from './sampler.ts';
-import { alphasCumprodAboveZero, spaceTimesteps, trainingSigmas } from './schedule.ts';
-import { sigmasAt } from './sigmas.ts';
 
 const f = Math.fround;
 
@@ -20,14 +18,12 @@ export const schema = z.strictObject({
  * Ancestral sampling with Euler's method: each step goes below the next σ and adds noise up to it
  * (sample_euler_ancestral of github.com/crowsonkb/k-diffusion). Draws noise at every step, the last included.
  */
-export function create(config: z.output<typeof schema>, { steps }: RunOptions): Sampler {
-  const timesteps = spaceTimesteps(config, steps).map(f);
-  const training = trainingSigmas(alphasCumprodAboveZero(config));
-  const sigmas = [...sigmasAt(timesteps, training), 0].map(f);
-
+export function create(config: z.output<typeof schema>, options: RunOptions): Sampler {
+  const { timesteps, sigmas } = runInSigma(config, options);
   return {
     timesteps,
     sigmas,
+    evaluationsPerStep: 1,
     initNoiseSigma: initialSigma(config, sigmas),
     scaleInput: (latents, i) => scaleToUnitVariance(latents, sigmas[i]!),
     step(output, i, latents, noise) {
@@ -38,12 +34,6 @@ export function create(config: z.output<typeof schema>, { steps }: RunOptions): 
       const lower = zip(latents, original, (x, x0) => x + f(f(f(x - x0) / sigma) * distance));
       return zip(lower, noise(), (x, n) => x + f(n * up));
     },
+    addNoise: (original, noise, i) => noisedBy(sigmas[i]!, original, noise),
   };
-}
-
-/** How far down to go from σ, and how much noise to add, to arrive at `next` with the right variance. */
-function ancestralStep(sigma: number, next: number): { up: number; down: number } {
-  const [from, to] = [f(sigma * sigma), f(next * next)];
-  const up = f(Math.sqrt(f(f(to * f(from - to)) / from)));
-  return { up, down: f(Math.sqrt(Math.max(0, f(to - f(up * up))))) };
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { errors } from '../errors.ts';
 import { type Tensor, weightedSum, zip } from './arithmetic.ts';
 import { field, noiseScheduleFields } from './config.ts';
+import { levelOfVariance, noised } from './level.ts';
 import { predictNoise } from './prediction.ts';
 import type { RunOptions, Sampler } from './sampler.ts';
 import { alphasCumprod, roundHalfToEven, spaceTimesteps } from './schedule.ts';
@@ -89,6 +90,7 @@ export function create(config: z.output<typeof schema>, { steps }: RunOptions): 
 
   return {
     timesteps,
+    evaluationsPerStep: 1,
     initNoiseSigma: 1,
     scaleInput: (latents) => latents,
     step(output, i, latents) {
@@ -97,6 +99,7 @@ export function create(config: z.output<typeof schema>, { steps }: RunOptions): 
       evaluation++;
       return next;
     },
+    addNoise: (original, noise, i) => noised(levelOfVariance(alphas[timesteps[i]!]!), original, noise),
   };
 }
 

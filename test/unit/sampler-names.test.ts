@@ -23,9 +23,11 @@ const resolve = (request: Partial<SamplerRequest>) =>
 
 describe('names', () => {
   test('with none, the checkpoint decides', () => {
-    for (const { name, className } of samplers) {
-      expect(resolve({ checkpointConfig: { _class_name: className } }).name).toBe(name);
+    for (const { name, className, fixed } of samplers) {
+      expect(resolve({ checkpointConfig: { _class_name: className, ...fixed } }).name).toBe(name);
     }
+    const odd = { _class_name: 'DPMSolverMultistepScheduler', solver_order: 1 };
+    expect(resolve({ checkpointConfig: odd }).name).toBe('dpmpp-2m');
   });
 
   test.each([
@@ -46,15 +48,17 @@ describe('names', () => {
   });
 
   test('no spelling stands for two samplers', () => {
-    const all = samplers.flatMap(({ name, aliases, className }) => [name, ...aliases, className]);
-    const plain = all.map((name) => name.toLowerCase().replace(/[ _-]/g, ''));
-    expect(new Set(plain).size).toBe(plain.length);
+    const plain = (name: string) => name.toLowerCase().replaceAll('+', 'p').replace(/[ _-]/g, '');
+    const spellings = samplers.map(({ name, aliases }) => new Set([name, ...aliases].map(plain)));
+    const all = [
+      ...spellings.flatMap((set) => [...set]),
+      ...new Set(samplers.map((row) => plain(row.className))),
+    ];
+    expect(new Set(all).size).toBe(all.length);
   });
 
-  test.each(['eulr', 'DPM++ 3M', 'karras', '__proto__', '\0', 'x'.repeat(4096)])('%s is not one', (name) => {
-    expect(() => resolve({ name })).toThrow(
-      /^Expected one of ddim, pndm, euler, euler-ancestral, dpmpp-2m for sampler but received /,
-    );
+  test.each(['eulr', 'DPM++ 4M', 'karras', '__proto__', '\0', 'x'.repeat(4096)])('%s is not one', (name) => {
+    expect(() => resolve({ name })).toThrow(/^Expected one of ddim, .*, euler, .* for sampler but received /);
   });
 });
 
@@ -74,10 +78,10 @@ describe('schedules', () => {
 
   test('one that does not apply, is unknown or contradicts the name is an error', () => {
     expect(() => resolve({ schedule: 'karras' })).toThrow(
-      'Expected default for sampler pndm (euler, dpmpp-2m have others) for schedule but received "karras"',
+      /^Expected default for sampler pndm \(.*euler, .* have others\) for schedule but received "karras"/,
     );
     expect(() => resolve({ name: 'euler', schedule: 'cosine' })).toThrow(
-      'Expected one of default, karras, exponential for schedule but received "cosine"',
+      'Expected one of default, karras, exponential, beta, ays, sgm-uniform for schedule but received "cosine"',
     );
     expect(() => resolve({ name: 'DPM++ 2M Karras', schedule: 'exponential' })).toThrow('Expected karras');
     expect(resolve({ schedule: 'default' }).name).toBe('pndm');
@@ -154,11 +158,14 @@ describe('configs', () => {
   });
 
   test.each([
-    ['EulerDiscreteScheduler', { use_beta_sigmas: true }],
     ['EulerDiscreteScheduler', { timestep_type: 'continuous' }],
     ['EulerAncestralDiscreteScheduler', { prediction_type: 'sample' }],
-    ['DPMSolverMultistepScheduler', { algorithm_type: 'sde-dpmsolver++' }],
-    ['DPMSolverMultistepScheduler', { solver_order: 3 }],
+    ['DPMSolverMultistepScheduler', { algorithm_type: 'dpmsolver' }],
+    [
+      'DPMSolverMultistepScheduler',
+      { algorithm_type: 'sde-dpmsolver', final_sigmas_type: 'sigma_min', solver_order: 3 },
+    ],
+    ['DPMSolverMultistepScheduler', { solver_order: 4 }],
     ['DPMSolverMultistepScheduler', { use_flow_sigmas: true }],
     ['DPMSolverMultistepScheduler', { variance_type: 'learned' }],
     ['FlowMatchEulerDiscreteScheduler', {}],
@@ -224,16 +231,25 @@ describe('runs', () => {
     );
   });
 
-  test('every number of steps gives finite timesteps within training, as many as it should', () => {
-    for (const { name } of samplers) {
+  const counts = [...Array(120).keys()].map((i) => (i < 100 ? i + 1 : 100 + (i - 99) * 19));
+
+  test.each(samplers.map((row) => [row.name, row.evaluations] as const))(
+    '%s: every number of steps gives finite timesteps within training, %s of them',
+    (name, evaluations) => {
+      const inAll: Record<string, (n: number) => number> = {
+        n: (n) => n,
+        '2n − 1': (n) => 2 * n - 1,
+        'n + 1; n + 9 with Runge-Kutta steps': (n) => (n === 1 ? 1 : n + 1),
+      };
       for (const timestep_spacing of ['leading', 'trailing', 'linspace']) {
-        const { create } = resolve({ name, checkpointConfig: { ...PNDM, timestep_spacing } });
-        for (let steps = 1; steps <= 500; steps++) {
+        const { create, config } = resolve({ name, checkpointConfig: { ...PNDM, timestep_spacing } });
+        const most = (config.original_inference_steps as number | undefined) ?? 500;
+        for (const steps of counts.filter((count) => count <= most)) {
           const { timesteps } = create({ steps });
-          expect(timesteps.length).toBe(name === 'pndm' && steps > 1 ? steps + 1 : steps);
+          expect(timesteps.length).toBe(inAll[evaluations]!(steps));
           expect(timesteps.every((t) => t >= 0 && t < 1000)).toBe(true);
         }
       }
-    }
-  });
+    },
+  );
 });

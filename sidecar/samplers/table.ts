@@ -1,0 +1,206 @@
+import type { z } from 'zod';
+import type { RawSchedulerConfig } from './config.ts';
+import * as ddim from './ddim.ts';
+import * as dpmMultistep from './dpm-multistep.ts';
+import * as euler from './euler.ts';
+import * as eulerAncestral from './euler-ancestral.ts';
+import * as heun from './heun.ts';
+import * as kdpm2 from './kdpm2.ts';
+import * as lms from './lms.ts';
+import * as pndm from './pndm.ts';
+import type { RunOptions, Sampler } from './sampler.ts';
+import type { SigmaSchedule } from './sigmas.ts';
+
+/** What a sampler's file exports: the fields of its config, and a run of it. */
+interface Family {
+  schema: z.ZodObject;
+  create: (config: never, options: RunOptions) => Sampler;
+}
+
+/** One sampler as the documentation and the errors list it. */
+export interface Row {
+  /** How it is named here. */
+  name: string;
+  /** Other spellings; case and punctuation do not count. Class names are spellings too, of their first row. */
+  aliases: string[];
+  /** diffusers' class, as scheduler_config.json names it. */
+  className: string;
+  family: Family;
+  /** What asking for it by name fixes in the config. */
+  fixed?: RawSchedulerConfig;
+  /** Whether its sigmas can be spread by a schedule. */
+  takesSchedule?: boolean;
+  takesEta?: boolean;
+  /** Whether it draws noise after the first; `eta`: when that is above 0. */
+  drawsNoise: boolean | 'eta';
+  /** How often the model is evaluated in n steps. */
+  evaluations: string;
+}
+
+const multistep = {
+  className: 'DPMSolverMultistepScheduler',
+  family: dpmMultistep,
+  takesSchedule: true,
+  evaluations: 'n',
+};
+
+/** Every sampler. A new one is a file and a row. */
+export const samplers: readonly Row[] = [
+  {
+    name: 'ddim',
+    aliases: [],
+    className: 'DDIMScheduler',
+    family: ddim,
+    takesEta: true,
+    drawsNoise: 'eta',
+    evaluations: 'n',
+  },
+  {
+    name: 'pndm',
+    aliases: ['PLMS', 'k_plms'],
+    className: 'PNDMScheduler',
+    family: pndm,
+    drawsNoise: false,
+    evaluations: 'n + 1; n + 9 with Runge-Kutta steps',
+  },
+  {
+    name: 'lms',
+    aliases: ['k_lms', 'LMSDiscrete'],
+    className: 'LMSDiscreteScheduler',
+    family: lms,
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: 'n',
+  },
+  {
+    name: 'euler',
+    aliases: ['k_euler', 'EulerDiscrete'],
+    className: 'EulerDiscreteScheduler',
+    family: euler,
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: 'n',
+  },
+  {
+    name: 'euler-ancestral',
+    aliases: ['Euler a', 'k_euler_a', 'k_euler_ancestral'],
+    className: 'EulerAncestralDiscreteScheduler',
+    family: eulerAncestral,
+    takesSchedule: true,
+    drawsNoise: true,
+    evaluations: 'n',
+  },
+  {
+    name: 'heun',
+    aliases: ['k_heun'],
+    className: 'HeunDiscreteScheduler',
+    family: heun,
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: '2n − 1',
+  },
+  {
+    name: 'kdpm2',
+    aliases: ['DPM2', 'dpm_2', 'k_dpm_2'],
+    className: 'KDPM2DiscreteScheduler',
+    family: kdpm2,
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: '2n − 1',
+  },
+  {
+    name: 'kdpm2-ancestral',
+    aliases: ['DPM2 a', 'dpm_2_a', 'dpm_2_ancestral', 'k_dpm_2_a', 'k_dpm_2_ancestral'],
+    className: 'KDPM2AncestralDiscreteScheduler',
+    family: kdpm2.ancestral,
+    takesSchedule: true,
+    drawsNoise: true,
+    evaluations: '2n − 1',
+  },
+  {
+    ...multistep,
+    name: 'dpmpp-2m',
+    aliases: ['DPM++ 2M', 'k_dpmpp_2m', 'DPMSolver++'],
+    fixed: { algorithm_type: 'dpmsolver++', solver_order: 2 },
+    drawsNoise: false,
+  },
+  {
+    ...multistep,
+    name: 'dpmpp-3m',
+    aliases: ['DPM++ 3M'],
+    fixed: { algorithm_type: 'dpmsolver++', solver_order: 3 },
+    drawsNoise: false,
+  },
+  {
+    ...multistep,
+    name: 'dpmpp-2m-sde',
+    aliases: ['DPM++ 2M SDE', 'k_dpmpp_2m_sde', 'dpmpp_2m_sde_gpu'],
+    fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2, solver_type: 'midpoint' },
+    drawsNoise: true,
+  },
+  {
+    ...multistep,
+    name: 'dpmpp-2m-sde-heun',
+    aliases: ['DPM++ 2M SDE Heun', 'dpmpp_2m_sde_heun_gpu'],
+    fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2, solver_type: 'heun' },
+    drawsNoise: true,
+  },
+  {
+    ...multistep,
+    name: 'dpmpp-3m-sde',
+    aliases: ['DPM++ 3M SDE', 'k_dpmpp_3m_sde', 'dpmpp_3m_sde_gpu'],
+    fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 3 },
+    drawsNoise: true,
+  },
+  {
+    ...multistep,
+    name: 'dpm-solver-2',
+    aliases: ['DPMSolver', 'DPM-Solver'],
+    fixed: { algorithm_type: 'dpmsolver', solver_order: 2, final_sigmas_type: 'sigma_min' },
+    drawsNoise: false,
+  },
+];
+
+/** Every schedule and its other spellings. */
+export const schedules: Record<SigmaSchedule, string[]> = {
+  default: ['automatic', 'uniform', 'normal'],
+  karras: [],
+  exponential: [],
+  beta: [],
+  ays: ['Align Your Steps', 'align_your_steps'],
+  'sgm-uniform': ['SGM Uniform', 'sgm_uniform'],
+};
+
+/** Letters and digits only; `++` is `pp`, as in dpmpp. */
+const plain = (name: string) =>
+  name
+    .toLowerCase()
+    .replaceAll('+', 'p')
+    .replace(/[^a-z0-9]/g, '');
+
+const samplerByName = new Map<string, Row>();
+for (const row of samplers) {
+  const spellings = [row.name, ...row.aliases, row.className, row.className.replace('Scheduler', '')];
+  for (const name of spellings) if (!samplerByName.has(plain(name))) samplerByName.set(plain(name), row);
+}
+
+const scheduleByName = new Map(
+  (Object.keys(schedules) as SigmaSchedule[]).flatMap((schedule) =>
+    [schedule, ...schedules[schedule]].map((name): [string, SigmaSchedule] => [plain(name), schedule]),
+  ),
+);
+
+/** The schedule of that name, in any spelling. */
+export const findSchedule = (name: string): SigmaSchedule | undefined => scheduleByName.get(plain(name));
+
+/** The sampler of that name in any spelling, and the schedule whose name stands behind it, if one does. */
+export function findSampler(name: string): { row: Row; schedule?: SigmaSchedule } | undefined {
+  const key = plain(name);
+  const row = samplerByName.get(key);
+  if (row) return { row };
+  for (const [suffix, schedule] of scheduleByName) {
+    const base = key.endsWith(suffix) ? samplerByName.get(key.slice(0, -suffix.length)) : undefined;
+    if (base) return { row: base, schedule };
+  }
+  return undefined;
+}
