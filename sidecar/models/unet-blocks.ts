@@ -162,7 +162,8 @@ function attend(
   { context }: Conditioning,
 ): Tensor {
   if (to === 'self') return spatialAttention(g, w, x, { heads, norm: normOf(config) });
-  if (to === 'none' || !context) return x;
+  if (to === 'none') return x;
+  if (!context) throw new Error(`Expected k and v of a text for the attention at ${w.path}`);
   return transformer2d(g, w, x, { heads, layers, groups: config.norm_num_groups, context });
 }
 
