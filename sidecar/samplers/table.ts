@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { RawSchedulerConfig } from './config.ts';
 import * as ddim from './ddim.ts';
 import * as dpmMultistep from './dpm-multistep.ts';
+import * as dpmSinglestep from './dpm-singlestep.ts';
 import * as euler from './euler.ts';
 import * as eulerAncestral from './euler-ancestral.ts';
 import * as heun from './heun.ts';
@@ -40,6 +41,13 @@ export interface Row {
 const multistep = {
   className: 'DPMSolverMultistepScheduler',
   family: dpmMultistep,
+  takesSchedule: true,
+  evaluations: 'n',
+};
+
+const singlestep = {
+  className: 'DPMSolverSinglestepScheduler',
+  family: dpmSinglestep,
   takesSchedule: true,
   evaluations: 'n',
 };
@@ -158,6 +166,20 @@ export const samplers: readonly Row[] = [
     aliases: ['DPMSolver', 'DPM-Solver'],
     fixed: { algorithm_type: 'dpmsolver', solver_order: 2, final_sigmas_type: 'sigma_min' },
     drawsNoise: false,
+  },
+  {
+    ...singlestep,
+    name: 'dpmpp-2s',
+    aliases: ['DPM++ 2S'],
+    fixed: { algorithm_type: 'dpmsolver++', solver_order: 2 },
+    drawsNoise: false,
+  },
+  {
+    ...singlestep,
+    name: 'dpmpp-sde',
+    aliases: ['DPM++ SDE', 'k_dpmpp_sde', 'dpmpp_sde_gpu'],
+    fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2 },
+    drawsNoise: true,
   },
 ];
 
