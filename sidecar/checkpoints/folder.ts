@@ -1,12 +1,17 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from './error.ts';
 import type { TensorEntry } from './header.ts';
+import { readJson } from './json.ts';
 import { readSafetensors } from './safetensors.ts';
+import type { SingleFile } from './single-file/index.ts';
+
+export { readJson } from './json.ts';
 
 /** A model in the layout of diffusers: model_index.json and one folder for each component. */
 export interface ModelFolder {
+  /** The folder; of a checkpoint in one file, the file. */
   dir: string;
   /** The pipeline it was made for: `StableDiffusionPipeline`. */
   pipeline: string;
@@ -14,6 +19,8 @@ export interface ModelFolder {
   components: Map<string, string>;
   /** What else the index says: `force_zeros_for_empty_prompt`. */
   settings: Map<string, unknown>;
+  /** A checkpoint in one file, whose parts it holds. */
+  file?: SingleFile;
 }
 
 export interface FolderOptions {
@@ -148,20 +155,4 @@ async function locateShards(dir: string, index: string): Promise<LocatedTensor[]
 
 function located(tensors: TensorEntry[], file: string): LocatedTensor[] {
   return tensors.map((tensor) => ({ ...tensor, file }));
-}
-
-/**
- * Reads a JSON file of at most 16 MiB.
- * @throws CheckpointError naming the file.
- */
-export async function readJson(file: string): Promise<unknown> {
-  try {
-    const info = await stat(file);
-    if (!info.isFile()) throw new Error('Expected a file');
-    if (info.size > 2 ** 24)
-      throw new Error(`Expected at most 16 MiB of JSON but received ${info.size} bytes`);
-    return JSON.parse(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
-  }
 }

@@ -1,11 +1,12 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readJson } from '../checkpoints/folder.ts';
+import type { ModelFolder } from '../checkpoints/folder.ts';
 import { partFolder } from '../checkpoints/links.ts';
+import { openModel, readPartConfig } from '../checkpoints/model.ts';
 import { familyOf } from '../models/components.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { readSampler } from './scheduler.ts';
-import { readSettings } from './settings.ts';
+import { defaultGuidance, readSettings } from './settings.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
@@ -43,31 +44,30 @@ export async function describeAll(
 }
 
 async function describe({ name, dir }: NamedFolder) {
-  const [unet, vae, settings, files] = await Promise.all([
-    readConfig(dir, 'unet') as Promise<UNetFields>,
-    readConfig(dir, 'vae') as Promise<{ block_out_channels: number[] }>,
+  const model = await openModel(dir);
+  const isUnconditional = model.components.has('vqvae');
+  const [unet, vae, settings, sampler, files] = await Promise.all([
+    readPartConfig(model, 'unet') as Promise<UNetFields>,
+    readPartConfig(model, isUnconditional ? 'vqvae' : 'vae') as Promise<{ block_out_channels: number[] }>,
     readSettings(dir),
-    weightFiles(dir),
+    readSampler(model),
+    weightFiles(model),
   ]);
-  const sampler = await readSampler(dir);
   const scale = 2 ** (vae.block_out_channels.length - 1);
   const [high, wide] = [unet.sample_size ?? 64].flat() as [number, number?];
+  const family = isUnconditional ? 'ldm' : familyOf(unet);
   return {
     name,
     kind: 'latent-diffusion' as const,
-    family: familyOf(unet),
+    family,
     width: settings.width ?? (wide ?? high) * scale,
     height: settings.height ?? high * scale,
     steps: settings.steps,
-    guidanceScale: settings.guidance_scale,
+    guidanceScale: defaultGuidance(settings, family),
     sampler: sampler(settings.sampler, settings.schedule).name,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     created: Math.floor(Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
   };
-}
-
-async function readConfig(dir: string, part: string): Promise<unknown> {
-  return readJson(join(await partFolder(dir, part), 'config.json'));
 }
 
 interface UNetFields {
@@ -76,13 +76,17 @@ interface UNetFields {
   use_linear_projection?: unknown;
 }
 
-async function weightFiles(dir: string) {
+async function weightFiles({ dir, file, components }: ModelFolder) {
+  if (file) return [await stat(dir)];
+  const parts = ['text_encoder', 'text_encoder_2', 'unet', 'vae', 'vqvae'];
   const lists = await Promise.all(
-    ['text_encoder', 'unet', 'vae'].map(async (part) => {
-      const folder = await partFolder(dir, part);
-      const names = await readdir(folder);
-      return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(folder, name));
-    }),
+    parts
+      .filter((part) => components.has(part))
+      .map(async (part) => {
+        const folder = await partFolder(dir, part);
+        const names = await readdir(folder);
+        return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(folder, name));
+      }),
   );
   return Promise.all(lists.flat().map((file) => stat(file)));
 }

@@ -1,9 +1,10 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, resolve, sep } from 'node:path';
 import { errors } from '../errors.ts';
+import { isCheckpointFile } from './checkpoint-files.ts';
 import { readSettings } from './settings.ts';
 
-/** A model as it is named in requests, and where it lies. */
+/** A model as it is named in requests, and where it lies: a folder, or a checkpoint in one file. */
 export interface NamedFolder {
   name: string;
   dir: string;
@@ -18,7 +19,7 @@ export class ModelFolders {
   readonly #preferred: string | undefined;
 
   /**
-   * @param roots model folders, and folders of model folders; of two models of one name the first counts.
+   * @param roots models, and folders of models; of two models of one name the first counts.
    * @param preferred name or folder of the default model; else the one whose settings say so, else the first.
    */
   constructor(roots: readonly string[], preferred?: string) {
@@ -78,25 +79,30 @@ export class ModelFolders {
   }
 }
 
-/** `root` itself, or the model folders in it. Links out of it are left out: only what lies there is served. */
+/** `root` itself, or the models in it. Links out of it are left out: only what lies there is served. */
 async function modelsIn(root: string): Promise<NamedFolder[]> {
-  if (await isModel(root)) return [{ name: basename(root), dir: root }];
+  if (await isModel(root)) return [{ name: modelName(root), dir: root }];
   const home = await realpath(root).catch(() => undefined);
   if (home === undefined) return [];
-  const names = (await readdir(root)).sort();
+  const names = (await readdir(root).catch(() => [])).sort();
   const folders = await Promise.all(
     names.map(async (name) => {
       const dir = join(root, name);
       const real = await realpath(dir).catch(() => undefined);
       const inside = real?.startsWith(home.endsWith(sep) ? home : home + sep);
-      return inside && (await isModel(dir)) ? [{ name, dir }] : [];
+      return inside && (await isModel(dir)) ? [{ name: modelName(dir), dir }] : [];
     }),
   );
   return folders.flat();
 }
 
-/** Whether a folder is a model in diffusers layout. */
-export async function isModel(dir: string): Promise<boolean> {
-  const info = await stat(join(dir, 'model_index.json')).catch(() => undefined);
-  return info?.isFile() ?? false;
+/** Whether a folder is a model in diffusers layout, or a file a checkpoint. */
+export async function isModel(path: string): Promise<boolean> {
+  const info = await stat(join(path, 'model_index.json')).catch(() => undefined);
+  return info?.isFile() || isCheckpointFile(path);
+}
+
+/** `my-model` for a folder of that name, and for my-model.safetensors. */
+function modelName(path: string): string {
+  return basename(path, '.safetensors');
 }

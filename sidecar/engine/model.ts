@@ -1,6 +1,5 @@
 import { CheckpointError } from '../checkpoints/error.ts';
 import { modelHash } from '../checkpoints/hash.ts';
-import { partFolder } from '../checkpoints/links.ts';
 import {
   type Checkpoint,
   openCheckpoint,
@@ -13,11 +12,12 @@ import { crossAttentionLayers } from '../models/unet.ts';
 import { vaeScale } from '../models/vae.ts';
 import type { NativeDevice, NativeTensor } from '../native.ts';
 import type { ResolvedSampler } from '../samplers/index.ts';
-import { ClipTokenizer, type Encoded } from '../text/tokenizer.ts';
+import type { ClipTokenizer, Encoded } from '../text/tokenizer.ts';
 import type { NamedFolder } from './model-folders.ts';
 import { Programs, programPool } from './programs.ts';
 import { readSampler, type SamplerChoice } from './scheduler.ts';
 import { type ModelSettings, readSettings } from './settings.ts';
+import { readTokenizer } from './tokenizers.ts';
 
 /** Cross-attention keys and values on the device, `kv.0`, `kv.1`, …: what the U-Net needs of a text. */
 export type Context = Record<string, NativeTensor>;
@@ -74,8 +74,8 @@ export class Model {
     const checkpoint = await openCheckpoint(dir);
     const [settings, tokenizer, sampler] = await Promise.all([
       readSettings(dir),
-      partFolder(dir, 'tokenizer').then(ClipTokenizer.load),
-      readSampler(dir),
+      readTokenizer(checkpoint.folder, 'tokenizer'),
+      readSampler(checkpoint.folder),
     ]);
     const { in_channels, out_channels } = checkpoint.unet.config;
     if (in_channels !== out_channels)

@@ -1,4 +1,4 @@
-import { openFolder } from '../checkpoints/folder.ts';
+import { openModel } from '../checkpoints/model.ts';
 import type { HostTensor } from '../checkpoints/safetensors.ts';
 import type { Plan } from '../graph/plan.ts';
 import { type ClipTextConfig, pooledPositions } from '../models/clip.ts';
@@ -27,7 +27,7 @@ export const modules: Record<string, Module> = {
 
 /** input_ids [B,T] → last_hidden_state, penultimate [B,T,C], pooler_output [B,C] */
 async function textEncoder(device: NativeDevice, dir: string, inputs: Tensors): Promise<Tensors> {
-  const text_encoder = await openComponent(await openFolder(dir), 'text_encoder');
+  const text_encoder = await openComponent(await openModel(dir), 'text_encoder');
   const { config } = text_encoder;
   const input = tensor(inputs, 'input_ids', ['B', 'T']);
   const [batch, tokens] = input.shape as [number, number];
@@ -65,7 +65,7 @@ function pooled(config: ClipTextConfig, ids: Int32Array, tokens: number, hidden:
 
 /** sample [B,C,h,w], timestep [B] or one number, encoder_hidden_states [B,T,D] → sample [B,C,h,w] */
 async function unet(device: NativeDevice, dir: string, inputs: Tensors): Promise<Tensors> {
-  const unet = await openComponent(await openFolder(dir), 'unet');
+  const unet = await openComponent(await openModel(dir), 'unet');
   const sample = tensor(inputs, 'sample', ['B', unet.config.in_channels, 'h', 'w']);
   const [batch, , height, width] = sample.shape as [number, number, number, number];
   const text = tensor(inputs, 'encoder_hidden_states', [batch, 'T', unet.config.cross_attention_dim]);
@@ -91,7 +91,7 @@ async function unet(device: NativeDevice, dir: string, inputs: Tensors): Promise
 
 /** image [B,3,H,W], in −1…1 → mean, logvar [B,C,h,w] of the posterior; logvar clamped to −30…20 as the reference does */
 async function vaeEncode(device: NativeDevice, dir: string, inputs: Tensors): Promise<Tensors> {
-  const vae = await openComponent(await openFolder(dir), 'vae');
+  const vae = await openComponent(await openModel(dir), 'vae');
   const image = tensor(inputs, 'image', ['B', vae.config.in_channels, 'H', 'W']);
   const [batch, , height, width] = image.shape as [number, number, number, number];
   const plan = planVaeEncode({ vae }, { batch, height, width });
@@ -108,7 +108,7 @@ async function vaeEncode(device: NativeDevice, dir: string, inputs: Tensors): Pr
 
 /** latents [B,C,h,w], without any scaling → image [B,3,H,W], about −1…1 */
 async function vaeDecode(device: NativeDevice, dir: string, inputs: Tensors): Promise<Tensors> {
-  const vae = await openComponent(await openFolder(dir), 'vae');
+  const vae = await openComponent(await openModel(dir), 'vae');
   const latents = tensor(inputs, 'latents', ['B', vae.config.latent_channels, 'h', 'w']);
   const [batch, , height, width] = latents.shape as [number, number, number, number];
   const plan = planVaeDecode({ vae }, { batch, height, width });

@@ -1,22 +1,27 @@
 import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errors } from '../errors.ts';
+import { openAnyCheckpoint } from '../models/components.ts';
 import { ModelFolders } from './model-folders.ts';
 
 /**
  * Where models are looked for: what was named, then LATENT_EDGE_MODELS (folders, separated as in PATH), then the
  * embedded ones.
- * @param named model folders, folders of model folders, or names; the first is the default.
+ * @param named models (folders or files), folders of models, or names; the first is the default.
+ * @throws ServiceError, or CheckpointError for a file that is no checkpoint.
  */
 export async function modelFolders(named: readonly string[] = []): Promise<ModelFolders> {
   const all = named.length > 0 ? named : [process.env.LATENT_EDGE_MODEL ?? ''].filter(Boolean);
   const folders = all.filter((path) => existsSync(path));
   const others = (process.env.LATENT_EDGE_MODELS ?? '').split(delimiter).filter(Boolean);
-  for (const dir of folders) {
-    if ((await new ModelFolders([dir]).list()).length === 0)
+  for (const path of folders) {
+    // It says what is wrong with it.
+    if ((await stat(path)).isFile()) await openAnyCheckpoint(path);
+    if ((await new ModelFolders([path]).list()).length === 0)
       throw errors.checkpointUnusable(
-        `Expected model_index.json in ${dir}, or in folders there, but found none`,
+        `Expected a checkpoint in ${path}, a folder with model_index.json or a .safetensors file, but found none`,
       );
   }
   return new ModelFolders([...folders, ...others, ...embedded()], all[0]);

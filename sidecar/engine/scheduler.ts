@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../checkpoints/error.ts';
-import { openFolder } from '../checkpoints/folder.ts';
+import type { ModelFolder } from '../checkpoints/folder.ts';
 import { partFolder } from '../checkpoints/links.ts';
 import { parsePythonJson, type ResolvedSampler, resolveSampler } from '../samplers/index.ts';
 
@@ -9,14 +9,18 @@ import { parsePythonJson, type ResolvedSampler, resolveSampler } from '../sample
 export type SamplerChoice = (name: string, schedule: string) => ResolvedSampler;
 
 /**
- * Reads scheduler_config.json of a model's folder.
+ * Reads scheduler_config.json of a model's folder; a single file has that of its lineage.
  * @throws CheckpointError naming the file.
  */
-export async function readSampler(dir: string): Promise<SamplerChoice> {
-  const { pipeline } = await openFolder(dir);
-  const file = join(await partFolder(dir, 'scheduler'), 'scheduler_config.json');
-  const checkpointConfig = parse(await read(file), file);
-  return (name, schedule) => resolveSampler({ name, schedule, checkpointConfig, pipeline, file });
+export async function readSampler({ dir, file, pipeline }: ModelFolder): Promise<SamplerChoice> {
+  const { checkpointConfig, from } = file
+    ? { checkpointConfig: file.scheduler, from: dir }
+    : await readConfig(join(await partFolder(dir, 'scheduler'), 'scheduler_config.json'));
+  return (name, schedule) => resolveSampler({ name, schedule, checkpointConfig, pipeline, file: from });
+}
+
+async function readConfig(from: string) {
+  return { checkpointConfig: parse(await read(from), from), from };
 }
 
 async function read(file: string): Promise<string> {

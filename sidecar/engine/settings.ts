@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from '../checkpoints/error.ts';
-import { readJson } from '../checkpoints/folder.ts';
+import { readJson } from '../checkpoints/json.ts';
+import type { Family } from '../models/components.ts';
+import { checkpointOptions, settingsFile } from '../checkpoints/single-file/options.ts';
 
 /**
  * latent-edge.json in a model's folder: what a request does not say, and the checkpoint's own files cannot. All of it
- * is optional; without it, 50 steps and a guidance of 7.5, as in diffusers.
+ * is optional; without it, 50 steps, and a guidance of 7.5 or, for Stable Diffusion XL, 5, as in diffusers.
  */
 const settings = z.strictObject({
   /** For people. */
@@ -13,7 +15,7 @@ const settings = z.strictObject({
   /** The model to use when none is named. */
   default: z.boolean().optional(),
   steps: z.int().min(1).max(1000).default(50),
-  guidance_scale: z.number().min(0).max(100).default(7.5),
+  guidance_scale: z.number().min(0).max(100).optional(),
   guidance_rescale: z.number().min(0).max(1).default(0),
   /** Default: what scheduler_config.json says. */
   sampler: z.string().default(''),
@@ -25,17 +27,28 @@ const settings = z.strictObject({
 
 export type ModelSettings = z.output<typeof settings>;
 
+/** The guidance scale of a request that names none, by the model's family. */
+export function defaultGuidance(settings: ModelSettings, family: Family | 'ldm'): number {
+  if (family === 'ldm') return 1;
+  return settings.guidance_scale ?? (family === 'sdxl' ? 5 : 7.5);
+}
+
+/** NAME.latent-edge.json beside NAME.safetensors, which says more: what opening the file needs. */
+const fileSettings = settings.extend({ checkpoint: checkpointOptions.optional() });
+
 /**
- * Reads latent-edge.json of a model's folder; all defaults where there is none.
+ * Reads latent-edge.json of a model's folder, NAME.latent-edge.json beside NAME.safetensors; all defaults where there
+ * is none.
  * @throws CheckpointError naming field and file.
  */
-export async function readSettings(dir: string): Promise<ModelSettings> {
-  const file = join(dir, 'latent-edge.json');
+export async function readSettings(model: string): Promise<ModelSettings> {
+  const file = await settingsFile(model);
   const json = await readJson(file).catch((error: Error) => {
     if ((error.cause as NodeJS.ErrnoException).code === 'ENOENT') return {};
     throw error;
   });
-  const result = settings.safeParse(json);
+  const schema = file === join(model, 'latent-edge.json') ? settings : fileSettings;
+  const result = schema.safeParse(json);
   if (result.success) return result.data;
   const { path, message } = result.error.issues[0]!;
   throw new CheckpointError(`${message}${path.length > 0 ? ` for ${path.join('.')}` : ''}, in ${file}`, {

@@ -1,5 +1,6 @@
 import { CheckpointError } from '../checkpoints/error.ts';
-import { type FolderOptions, type ModelFolder, openFolder } from '../checkpoints/folder.ts';
+import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
+import { openModel } from '../checkpoints/model.ts';
 import type { ClipTextConfig } from './clip.ts';
 import { type Component, openComponent } from './parts.ts';
 import type { UNetConfig } from './unet-config.ts';
@@ -62,22 +63,22 @@ export interface UnconditionalCheckpoint {
 export type AnyCheckpoint = Checkpoint | XLCheckpoint | UnconditionalCheckpoint;
 
 /**
- * Opens a checkpoint in diffusers layout, of whatever kind.
+ * Opens a checkpoint of whatever kind: a folder in diffusers layout, or a single file.
  * @throws CheckpointError, also when the parts do not fit each other.
  */
-export async function openAnyCheckpoint(dir: string, options: FolderOptions = {}): Promise<AnyCheckpoint> {
-  const folder = await openFolder(dir);
+export async function openAnyCheckpoint(path: string, options: FolderOptions = {}): Promise<AnyCheckpoint> {
+  const folder = await openModel(path);
   if (folder.components.has('vqvae')) return openUnconditionalCheckpoint(folder, options);
   if (folder.components.has('text_encoder_2')) return openXLCheckpoint(folder, options);
   return openTextCheckpoint(folder, options);
 }
 
 /**
- * Opens a checkpoint of Stable Diffusion 1.x or 2.x in diffusers layout.
+ * Opens a checkpoint of Stable Diffusion 1.x or 2.x: a folder in diffusers layout, or a single file.
  * @throws CheckpointError, also when the parts do not fit each other.
  */
-export async function openCheckpoint(dir: string, options: FolderOptions = {}): Promise<Checkpoint> {
-  return openTextCheckpoint(await openFolder(dir), options);
+export async function openCheckpoint(path: string, options: FolderOptions = {}): Promise<Checkpoint> {
+  return openTextCheckpoint(await openModel(path), options);
 }
 
 async function openTextCheckpoint(folder: ModelFolder, options: FolderOptions): Promise<Checkpoint> {

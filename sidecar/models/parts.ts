@@ -1,11 +1,10 @@
-import { join } from 'node:path';
 import type { z } from 'zod';
 import { parseConfig } from '../checkpoints/config.ts';
 import { CheckpointError } from '../checkpoints/error.ts';
-import { expectFolder, type FolderOptions, type ModelFolder, readJson } from '../checkpoints/folder.ts';
+import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
-import { partFolder } from '../checkpoints/links.ts';
-import { checkWeights, weightSources } from '../checkpoints/weights.ts';
+import { type RawPart, readPart, readPartFolder, wrongPart } from '../checkpoints/model.ts';
+import { checkWeights } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
@@ -112,14 +111,8 @@ export async function openComponent<P extends Part>(
 ): Promise<Component<ConfigOf<P>>> {
   const { classes, folder: name = part } = parts[part] as PartKind<z.ZodType>;
   const className = folder.components.get(name);
-  if (!className || !classes.includes(className)) {
-    const file = join(folder.dir, 'model_index.json');
-    throw new CheckpointError(
-      `Expected ${classes[0]} for ${name} but received ${className ?? 'none'}, in ${file}`,
-      { file },
-    );
-  }
-  return openPart(await partFolder(folder.dir, name), part, options);
+  if (!className || !classes.includes(className)) throw wrongPart(folder, name, classes[0]!);
+  return checked(await readPart(folder, name, part, options), part);
 }
 
 /**
@@ -131,11 +124,13 @@ export async function openPart<P extends Part>(
   part: P,
   options: FolderOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
+  return checked(await readPartFolder(dir, part, options), part);
+}
+
+function checked<P extends Part>(raw: RawPart, part: P): Component<ConfigOf<P>> {
   const { schema, graphs } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
-  await expectFolder(dir);
-  const file = join(dir, 'config.json');
-  const config = parseConfig(schema, await readJson(file), file);
-  const sources = await weightSources(dir, part, options);
+  const { dir, configFile: file, sources } = raw;
+  const config = parseConfig(schema, raw.config, file);
   const params = new Map(trace(file, () => graphs(config)).flatMap((graph) => [...graph.params]));
   checkWeights(params, sources, dir);
   const parameters = sources.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);

@@ -15,19 +15,23 @@ interface Entry {
 
 /** Reads a trusted safetensors file whole: the tests' own reader, so that a fault of the project's does not hide. */
 export function readTensors(file: string): Record<string, FixtureTensor> {
+  const entries = Object.entries(readRawTensors(file)).map(([name, { dtype, shape, data }]) => {
+    const read = { dtype, shape, data: values(dtype, Uint8Array.from(data), `${file}: ${name}`) };
+    return [name, read] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The same, as bytes. */
+export function readRawTensors(file: string): Record<string, RawTensor> {
   const bytes = readFileSync(file);
-  const headerLength = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<string, Entry>;
-  const tensors: Record<string, FixtureTensor> = {};
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === '__metadata__') continue;
-    const [begin, end] = entry.data_offsets;
-    const raw = Uint8Array.from(bytes.subarray(8 + headerLength + begin, 8 + headerLength + end));
-    tensors[name] = {
-      dtype: entry.dtype,
-      shape: entry.shape,
-      data: values(entry.dtype, raw, `${file}: ${name}`),
-    };
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString('utf8', 8, start)) as Record<string, Entry>;
+  const tensors: Record<string, RawTensor> = {};
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
+    const [begin, end] = data_offsets ?? [0, 0];
+    if (name !== '__metadata__')
+      tensors[name] = { dtype, shape, data: bytes.subarray(start + begin, start + end) };
   }
   return tensors;
 }
