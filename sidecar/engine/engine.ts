@@ -3,12 +3,12 @@ import { describeAll, type ModelDescription } from './catalog.ts';
 import { type Effective, effectiveOf, planRequest } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
+import { latentDiffusion } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders } from './model-folders.ts';
 import { RequestQueue } from './queue.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { ModelStore } from './store.ts';
-import { textToImage } from './text-to-image.ts';
 
 export type { GeneratedImage } from './images.ts';
 
@@ -35,6 +35,7 @@ export interface Timings {
   queueMs: number;
   loadMs: number;
   encodeTextMs: number;
+  encodeImageMs: number;
   denoiseMs: number;
   decodeMs: number;
 }
@@ -138,7 +139,7 @@ export class Engine {
   ): Promise<GenerateResult> {
     const planned = planRequest(request, model);
     const { seeds } = planned.work;
-    const outcome = await textToImage(model, planned.work, {
+    const outcome = await latentDiffusion(model, planned.work, {
       evaluator: this.#evaluator,
       signal,
       onStep: async ({ previews, ...step }) => {

@@ -1,11 +1,13 @@
-import { type Conditioning, repeat } from './conditioning.ts';
-import type { LatentSize, Model } from './model.ts';
+import type { LatentSize } from './autoencoder.ts';
+import type { Conditioning } from './conditioning/index.ts';
+import { repeat } from './conditioning/text.ts';
+import type { Model } from './model.ts';
 
 /** One denoising step of one request: what the U-Net is asked. */
 export interface Evaluation {
   model: Model;
   conditioning: Conditioning;
-  /** Scaled latents of all images, [images,C,h,w]. */
+  /** What the U-Net takes of all images: scaled latents, [images,C,h,w]. */
   sample: Float32Array;
   images: number;
   size: LatentSize;
@@ -24,25 +26,25 @@ export class Evaluator {
 
   /**
    * The U-Net's predictions for each of the texts that the images are conditioned on.
-   * @returns as many predictions as there are texts, each [images,C,h,w].
+   * @returns as many predictions as there are texts, each [images,outChannels,h,w].
    */
   async evaluate(evaluation: Evaluation, signal?: AbortSignal): Promise<Float32Array[]> {
     const { model, conditioning, sample, images, size, timestep } = evaluation;
     const texts = conditioning.texts;
     const perImage = sample.length / images;
+    const perPrediction = model.denoiser.outChannels * size.height * size.width;
     const perRun = Math.max(1, Math.floor(MAX_LATENT_PIXELS / (texts * size.height * size.width)));
-    const predictions = Array.from({ length: texts }, () => new Float32Array(sample.length));
+    const predictions = Array.from({ length: texts }, () => new Float32Array(images * perPrediction));
     for (let from = 0; from < images; from += perRun) {
       const n = Math.min(perRun, images - from);
-      const [begin, end] = [from * perImage, (from + n) * perImage];
       // Each image once for each text: [texts·n,C,h,w].
-      const rows = repeat(sample.subarray(begin, end), texts);
+      const rows = repeat(sample.subarray(from * perImage, (from + n) * perImage), texts);
       const predicted = await this.exclusive(async () => {
         const context = await conditioning.forImages(n);
-        return model.predict(rows, timestep, context, size);
+        return model.denoiser.predict(rows, timestep, context, size);
       }, signal);
       for (const [i, out] of predictions.entries())
-        out.set(predicted.subarray(i * n * perImage, (i + 1) * n * perImage), begin);
+        out.set(predicted.subarray(i * n * perPrediction, (i + 1) * n * perPrediction), from * perPrediction);
     }
     return predictions;
   }

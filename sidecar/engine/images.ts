@@ -1,6 +1,6 @@
 import { type Effective, parametersOf } from './effective.ts';
+import type { Outcome } from './latent-diffusion.ts';
 import { encodePng, type Pixels, parametersText } from './png.ts';
-import type { Outcome } from './text-to-image.ts';
 
 export interface GeneratedImage {
   png: Buffer;

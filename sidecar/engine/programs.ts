@@ -19,19 +19,28 @@ const limits: PoolLimits = { count: 32, cost: 2 * 2 ** 30 };
 export class Programs {
   readonly #device: NativeDevice;
   readonly #weights: NativeWeights;
+  readonly #name: string;
   readonly #dir: string;
   readonly #pool: Pool<NativeProgram>;
 
-  /** @param dir where the weights come from, for messages. */
-  constructor(device: NativeDevice, weights: NativeWeights, dir: string, pool: Pool<NativeProgram>) {
+  /**
+   * @param part the component's name, unique in the pool, and where its weights come from, for messages.
+   */
+  constructor(
+    device: NativeDevice,
+    weights: NativeWeights,
+    part: { name: string; dir: string },
+    pool: Pool<NativeProgram>,
+  ) {
     this.#device = device;
     this.#weights = weights;
-    this.#dir = dir;
+    this.#name = part.name;
+    this.#dir = part.dir;
     this.#pool = pool;
   }
 
   /**
-   * Runs the program of `key`, which stands for component and shape.
+   * Runs the program of `key`, which stands for what it does and the shape.
    * @param plan makes its plan, when it is not compiled yet.
    * @throws CheckpointError for weights that cannot be used, NaN among them.
    */
@@ -48,7 +57,7 @@ export class Programs {
       });
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
-    return this.#pool.use(key, compile, (program) => program.run(inputs, options));
+    return this.#pool.use(`${this.#name} ${key}`, compile, (program) => program.run(inputs, options));
   }
 
   /** Frees programs, then weights, after the runs in flight. */

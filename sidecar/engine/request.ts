@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import { errors } from '../errors.ts';
+import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 
 /** What a request asks for, every field within its limits; what was left out is undefined. */
 export interface ImageRequest {
   model: string;
-  prompt: string;
+  /** Left out only where there is no wire: there it is empty. */
+  prompt?: string;
   negativePrompt: string;
   width?: number;
   height?: number;
@@ -17,6 +19,7 @@ export interface ImageRequest {
   schedule: string;
   eta?: number;
   clipSkip?: number;
+  sizeConditioning?: Partial<SizeConditioning>;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -44,6 +47,15 @@ const text = (max: number) =>
     .refine((value) => !/[\0\p{Surrogate}]/u.test(value));
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they have no place in a name
 const name = text(256).refine((value) => !/[\x01-\x1f\x7f]/.test(value));
+const pixels = z.int().min(0).max(65_536).optional();
+const sizes = z.object({
+  originalWidth: pixels,
+  originalHeight: pixels,
+  cropLeft: pixels,
+  cropTop: pixels,
+  targetWidth: pixels,
+  targetHeight: pixels,
+}) satisfies z.ZodType<Partial<SizeConditioning>>;
 const side = z.literal(0).or(z.int().min(8).max(4096).multipleOf(8));
 
 /** The limits of every field: those of the contract's comments. */
@@ -66,6 +78,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
   schedule: rule('schedule', 'a name', name),
   eta: rule('eta', 'a number from 0 to 1', z.number().min(0).max(1)),
   clipSkip: rule('clip_skip', 'a whole number from 0 to 11', z.int().min(0).max(11)),
+  sizeConditioning: rule('size_conditioning', 'whole numbers of pixels from 0 to 65536', sizes),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -73,7 +86,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
 
 const isText = new Set(['prompt', 'negative_prompt']);
 
-const nothing = { model: '', prompt: '', negativePrompt: '', count: 0, seeds: [], sampler: '', schedule: '' };
+const nothing = { model: '', negativePrompt: '', count: 0, seeds: [], sampler: '', schedule: '' };
 const noPreviews = { previewInterval: 0, previewCount: 0, returnLatents: false };
 
 /**

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { CheckpointError } from '../checkpoints/error.ts';
 import { readJson } from '../checkpoints/json.ts';
-import type { Family } from '../models/components.ts';
 import { checkpointOptions, settingsFile } from '../checkpoints/single-file/options.ts';
+import type { Family } from '../models/components.ts';
 
 /**
  * latent-edge.json in a model's folder: what a request does not say, and the checkpoint's own files cannot. All of it

@@ -127,6 +127,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       eta: 0,
       clipSkip: 0,
       ignored: [],
+      sizeConditioning: null,
     },
     timings: null,
     textTokens: 5,

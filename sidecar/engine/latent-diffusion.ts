@@ -1,25 +1,23 @@
-import { errors } from '../errors.ts';
 import { classifierFreeGuidance, rescaleGuidance } from '../samplers/guidance.ts';
 import type { Sampler } from '../samplers/index.ts';
-import { Conditioning } from './conditioning.ts';
+import type { LatentSize } from './autoencoder.ts';
+import { begin } from './beginnings/index.ts';
+import { encodePrompts, type Prompts } from './conditioning/index.ts';
 import type { Evaluator } from './evaluator.ts';
-import type { LatentSize, Model } from './model.ts';
+import { finite } from './finite.ts';
+import type { Model } from './model.ts';
 import { Noise } from './noise.ts';
 import type { Pixels } from './png.ts';
 import type { Estimate } from './preview.ts';
 
 /** What to make, with every default filled in. */
-export interface TextToImage {
-  prompt: string;
-  negativePrompt: string;
-  /** Of the latents. */
-  size: LatentSize;
+export interface Work extends Prompts {
+  /** Of one image's latents. */
+  shape: [C: number, h: number, w: number];
   count: number;
   seeds: number[];
   sampler: Sampler;
-  guidanceScale: number;
   guidanceRescale: number;
-  clipSkip: number;
   /** Whether to show what a step has come to: steps count from 1. */
   previewAt: (step: number, total: number) => boolean;
   estimate: Estimate;
@@ -43,83 +41,67 @@ export interface Run {
 export interface Outcome {
   /** [count,C,h,w], before the autoencoder's scaling is undone; `shape` is that of one image. */
   latents: Float32Array;
-  shape: [C: number, h: number, w: number];
+  shape: Work['shape'];
   images: Pixels[];
   stepsRun: number;
   /** Tokens of the texts that were encoded, without padding. */
   textTokens: number;
   /** Tokens that did not fit. */
   cutTokens: { prompt: number; negative_prompt: number };
-  timings: { encodeTextMs: number; denoiseMs: number; decodeMs: number };
+  timings: { encodeTextMs: number; encodeImageMs: number; denoiseMs: number; decodeMs: number };
 }
 
 /**
  * Latent diffusion (arXiv:2112.10752): noise in the autoencoder's latent space, made into an image's latents step by
- * step under the guidance of a text, and decoded. Draws and rounds as diffusers' StableDiffusionPipeline does.
+ * step under the guidance of a text, and decoded. Draws and rounds as diffusers' pipelines do.
  * @throws the signal's reason, at most one step after it fired.
  */
-export async function textToImage(model: Model, p: TextToImage, run: Run): Promise<Outcome> {
+export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<Outcome> {
   const { evaluator, signal } = run;
-  const { sampler, size, count } = p;
+  const { sampler, count } = p;
+  const [C, height, width] = p.shape;
+  const size = { height, width };
   const watch = stopwatch();
 
-  const text = await encodeTexts(model, p, run);
+  const text = await encodePrompts(model, p, (work) => evaluator.exclusive(work, signal));
   const encodeTextMs = watch();
   try {
     const noise = new Noise(p.seeds, count);
-    const shape: Outcome['shape'] = [model.checkpoint.unet.config.in_channels, size.height, size.width];
-    const elements = shape.reduce((a, b) => a * b);
-    let latents: Float32Array = noise.draw(elements).map((z) => z * sampler.initNoiseSigma);
+    const { first, ...beginning } = await begin(model, p, noise);
+    let { latents } = beginning;
+    const encodeImageMs = watch();
 
-    const total = sampler.timesteps.length;
-    for (const [i, timestep] of sampler.timesteps.entries()) {
+    const total = sampler.timesteps.length - first;
+    for (const [step, timestep] of sampler.timesteps.slice(first).entries()) {
       const lap = stopwatch();
+      const i = first + step;
       const sample = sampler.scaleInput(latents, i);
       const { conditioning } = text;
       const predictions = await evaluator.evaluate(
         { model, conditioning, sample, images: count, size, timestep },
         signal,
       );
-      const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${i + 1}`, model);
-      latents = sampler.step(prediction, i, latents, () => noise.draw(elements));
+      const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${step + 1}`, model);
+      latents = sampler.step(prediction, i, latents, () => noise.draw(C * height * width));
       const stepMs = lap();
-      const previews = p.previewAt(i + 1, total)
+      const previews = p.previewAt(step + 1, total)
         ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run)
         : [];
-      await run.onStep?.({ step: i + 1, total, stepMs, previews });
+      await run.onStep?.({ step: step + 1, total, stepMs, previews });
     }
     const denoiseMs = watch();
 
     const images = await decodeImages(model, latents, p, run);
     const { textTokens, cutTokens } = text;
-    const timings = { encodeTextMs, denoiseMs, decodeMs: watch() };
-    return { latents, shape, images, stepsRun: total, textTokens, cutTokens, timings };
+    const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
+    return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };
   } finally {
     await text.conditioning.dispose();
   }
 }
 
-/** Prompt, and with guidance the negative prompt before it, as what the U-Net attends to. */
-async function encodeTexts(model: Model, p: TextToImage, { evaluator, signal }: Run) {
-  const prompt = model.tokenize(p.prompt);
-  const encode = (ids: Int32Array, clipSkip: number) =>
-    evaluator.exclusive(() => model.encodeText(ids, 1, clipSkip), signal);
-  const encodings = [await encode(prompt.ids, p.clipSkip)];
-  let textTokens = prompt.used;
-  const cutTokens = { prompt: prompt.cut, negative_prompt: 0 };
-  if (p.guidanceScale > 1) {
-    const negative = model.tokenize(p.negativePrompt);
-    // As in the reference, the negative prompt goes through all layers.
-    encodings.unshift(await encode(negative.ids, 0));
-    textTokens += negative.used;
-    cutTokens.negative_prompt = negative.cut;
-  }
-  for (const encoding of encodings) finite(encoding, 'the text encoding', model);
-  return { conditioning: new Conditioning(model, encodings), textTokens, cutTokens };
-}
-
 /** One prediction out of [unconditional, conditional], or the conditional one as it is. */
-function guided([first, conditional]: Float32Array[], p: TextToImage): Float32Array {
+function guided([first, conditional]: Float32Array[], p: Work): Float32Array {
   if (!conditional) return first!;
   const prediction = classifierFreeGuidance(first!, conditional, p.guidanceScale);
   if (p.guidanceRescale === 0) return prediction;
@@ -132,19 +114,15 @@ function guided([first, conditional]: Float32Array[], p: TextToImage): Float32Ar
 }
 
 /** latents [count,C,h,w] → pictures, one after the other: the decoder needs the most memory of all. */
-async function decodeImages(
-  model: Model,
-  latents: Float32Array,
-  p: TextToImage,
-  run: Run,
-): Promise<Pixels[]> {
+async function decodeImages(model: Model, latents: Float32Array, p: Work, run: Run): Promise<Pixels[]> {
   const images: Pixels[] = [];
   const elements = latents.length / p.count;
-  const { scaling_factor } = model.checkpoint.vae.config;
+  const [, height, width] = p.shape;
+  const size = { height, width };
   for (let i = 0; i < p.count; i++) {
-    const unscaled = latents.subarray(i * elements, (i + 1) * elements).map((z) => z / scaling_factor);
-    const image = await run.evaluator.exclusive(() => model.decode(unscaled, p.size), run.signal);
-    images.push(toPixels(finite(image, 'the decoded image', model), p.size, model.scale));
+    const one = latents.subarray(i * elements, (i + 1) * elements);
+    const image = await run.evaluator.exclusive(() => model.autoencoder.decode(one, size), run.signal);
+    images.push(toPixels(finite(image, 'the decoded image', model), size, model.autoencoder.scale));
   }
   return images;
 }
@@ -160,14 +138,6 @@ function toPixels(image: Float32Array, size: LatentSize, scale: number): Pixels 
       data[3 * i + c] = Math.round(unit * 255);
     }
   return { data, width, height };
-}
-
-/** The values, when none is NaN or infinite. */
-function finite(values: Float32Array, what: string, model: Model): Float32Array {
-  let sum = 0;
-  for (const value of values) sum += value * 0;
-  if (Number.isNaN(sum)) throw errors.notFinite(what, model.name);
-  return values;
 }
 
 /** Milliseconds since the last call. */

@@ -1,0 +1,84 @@
+import type { Plan } from '../graph/plan.ts';
+import type { AutoencoderShape } from '../models/autoencoder.ts';
+import { type AnyCheckpoint, planVaeDecode, planVaeEncode, planVqDecode } from '../models/components.ts';
+import { vaeScale } from '../models/vae.ts';
+import { vqScale } from '../models/vq.ts';
+import type { Programs } from './programs.ts';
+
+/** Height and width of latents. */
+export interface LatentSize {
+  height: number;
+  width: number;
+}
+
+/** What an image's latents are drawn from: a Gaussian for each of them, [C,h,w]. */
+export interface Posterior {
+  mean: Float32Array;
+  /** Standard deviations. */
+  std: Float32Array;
+}
+
+/** Between images [3,H,W], −1…1, and latents [C,h,w] as a U-Net has them: scaled to about unit variance. */
+export class Autoencoder {
+  /** C */
+  readonly channels: number;
+  /** How many pixels a latent stands for, in each direction. */
+  readonly scale: number;
+  readonly #scaling: number;
+  readonly #decode: (shape: AutoencoderShape) => Plan;
+  readonly #encode: ((shape: AutoencoderShape) => Plan) | undefined;
+  readonly #programs: Programs;
+
+  constructor(checkpoint: AnyCheckpoint, programs: Programs) {
+    this.#programs = programs;
+    if (checkpoint.kind === 'unconditional') {
+      const { config } = checkpoint.vqvae;
+      this.channels = config.vq_embed_dim;
+      this.scale = vqScale(config);
+      this.#scaling = config.scaling_factor;
+      this.#decode = (shape) => planVqDecode(checkpoint, shape);
+    } else {
+      const { config } = checkpoint.vae;
+      this.channels = config.latent_channels;
+      this.scale = vaeScale(config);
+      this.#scaling = config.scaling_factor;
+      this.#decode = (shape) => planVaeDecode(checkpoint, shape);
+      this.#encode = (shape) => planVaeEncode(checkpoint, shape);
+    }
+  }
+
+  /** Whether images can be encoded. */
+  get encodes(): boolean {
+    return this.#encode !== undefined;
+  }
+
+  /** latents [C,h,w] → image [3,H,W], about −1…1. */
+  async decode(latents: Float32Array, { height, width }: LatentSize): Promise<Float32Array> {
+    const outputs = await this.#programs.run(
+      `decode 1x${height}x${width}`,
+      () => this.#decode({ batch: 1, height, width }),
+      { latents: latents.map((z) => z / this.#scaling) },
+    );
+    return outputs.image as Float32Array;
+  }
+
+  /** image [3,H,W], −1…1 → mean and deviation of its latents, [C,h,w]. `size` is that of the latents. */
+  async encode(image: Float32Array, size: LatentSize): Promise<Posterior> {
+    const encode = this.#encode!;
+    const [height, width] = [size.height * this.scale, size.width * this.scale];
+    const outputs = await this.#programs.run(
+      `encode 1x${height}x${width}`,
+      () => encode({ batch: 1, height, width }),
+      { image },
+    );
+    const std = (v: number) => this.#scaling * Math.exp(0.5 * Math.min(20, Math.max(-30, v)));
+    return {
+      mean: (outputs.mean as Float32Array).map((x) => x * this.#scaling),
+      std: (outputs.logvar as Float32Array).map(std),
+    };
+  }
+
+  async dispose(): Promise<void> {
+    await this.#programs.dispose();
+  }
+}
