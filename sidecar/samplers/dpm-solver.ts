@@ -53,8 +53,8 @@ export interface Weights {
 }
 
 /**
- * The exact solution from λ of `from` to λ of `to` of a polynomial in λ with the derivatives D₀, D₁, D₂ (appendix B of
- * arXiv:2206.00927 for ε, of arXiv:2211.01095 for x₀ and the SDE). `midpoint` leaves out what is of third order in the
+ * The exact solution from λ of `from` to λ of `to` of a polynomial in λ with the derivatives D₀, D₁, D₂ (arXiv:2206.00927
+ * for ε, arXiv:2211.01095 for x₀ and the SDE). `midpoint` leaves out what is of third order in the
  * second term.
  */
 export function weights(algorithm: Algorithm, from: Level, to: Level): Weights {

@@ -7,7 +7,7 @@ import {
   spaceTimesteps,
   trainingSigmas,
 } from './schedule.ts';
-import { sigmaSchedules, sigmasAt, timestepAt } from './sigmas.ts';
+import { choosesTimesteps, sigmaSchedules, sigmasAt, timestepAt } from './sigmas.ts';
 
 // Samplers that solve the probability flow ODE in λ = log(α/σ), with latents α·x₀ + σ·ε (arXiv:2206.00927).
 
@@ -26,7 +26,7 @@ type Config = NoiseSchedule &
 interface Rules {
   /** ᾱ of every training step. */
   alphas: Float32Array;
-  /** The sigma to end with, of all of training's and of the run's. */
+  /** The sigma to end with, of all of training's, and of the run's where these were to go down to the least. */
   final: (training: Float32Array, spread?: number[]) => number;
   /** Where training is taken to end, exclusive. */
   end?: number;
@@ -48,10 +48,10 @@ export function runInLambda(config: Config, options: RunOptions, rules: Rules): 
     const [max, min] = [config.sigma_max ?? training.at(-1)!, config.sigma_min ?? training[0]!];
     const sigmas = sigmaSchedules[schedule]({ max, min, steps, training, aysTable });
     const at = sigmas.map((sigma) => timestepAt(sigma, logSigmas));
-    const cut = schedule === 'exponential' || schedule === 'beta' || (schedule === 'karras' && !roundsKarras);
+    const rounds = schedule === 'karras' ? roundsKarras : choosesTimesteps(schedule);
     return {
-      timesteps: at.map(cut ? Math.trunc : roundHalfToEven),
-      sigmas: [...sigmas, final(training, sigmas)].map(f),
+      timesteps: at.map(rounds ? roundHalfToEven : Math.trunc),
+      sigmas: [...sigmas, final(training, choosesTimesteps(schedule) ? undefined : sigmas)].map(f),
     };
   }
   const timesteps =

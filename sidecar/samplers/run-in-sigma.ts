@@ -7,7 +7,7 @@ import {
   spaceTimesteps,
   trainingSigmas,
 } from './schedule.ts';
-import { sigmaSchedules, sigmasAt, timestepAt } from './sigmas.ts';
+import { choosesTimesteps, sigmaSchedules, sigmasAt, timestepAt } from './sigmas.ts';
 
 // Samplers whose latents are x₀ + σ·ε: those of github.com/crowsonkb/k-diffusion (arXiv:2206.00364).
 
@@ -39,7 +39,7 @@ export function runInSigma(config: Config, options: RunOptions, final = 0): Sigm
     const [max, min] = [config.sigma_max ?? sigmas[0]!, config.sigma_min ?? sigmas.at(-1)!];
     sigmas = sigmaSchedules[schedule]({ max, min, steps, training, aysTable });
     const at = sigmas.map((sigma) => timestepAt(sigma, logSigmas));
-    timesteps = (schedule === 'ays' || schedule === 'sgm-uniform' ? at.map(nearlyWhole) : at).map(f);
+    timesteps = (choosesTimesteps(schedule) ? at.map(nearlyWhole) : at).map(f);
   }
   return { timesteps, sigmas: [...sigmas, final].map(f), logSigmas };
 }

@@ -52,6 +52,10 @@ export const sigmaSchedules = {
   },
 } satisfies Record<string, (span: Span) => number[]>;
 
+/** Whether a schedule chooses timesteps, of which the last lies before the end, and not sigmas down to the least. */
+export const choosesTimesteps = (schedule: SigmaSchedule): boolean =>
+  schedule === 'ays' || schedule === 'sgm-uniform';
+
 /** The ten timesteps of "align your steps" for Stable Diffusion 1.x and for XL. */
 const aysTimesteps = {
   sd: [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { RawSchedulerConfig } from './config.ts';
 import * as ddim from './ddim.ts';
+import * as deis from './deis.ts';
 import * as dpmMultistep from './dpm-multistep.ts';
 import * as dpmSinglestep from './dpm-singlestep.ts';
 import * as euler from './euler.ts';
@@ -11,6 +12,7 @@ import * as lms from './lms.ts';
 import * as pndm from './pndm.ts';
 import type { RunOptions, Sampler } from './sampler.ts';
 import type { SigmaSchedule } from './sigmas.ts';
+import * as unipc from './unipc.ts';
 
 /** What a sampler's file exports: the fields of its config, and a run of it. */
 interface Family {
@@ -180,6 +182,25 @@ export const samplers: readonly Row[] = [
     aliases: ['DPM++ SDE', 'k_dpmpp_sde', 'dpmpp_sde_gpu'],
     fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2 },
     drawsNoise: true,
+  },
+  {
+    name: 'deis',
+    aliases: ['DEISMultistep'],
+    className: 'DEISMultistepScheduler',
+    family: deis,
+    fixed: { algorithm_type: 'deis' },
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: 'n',
+  },
+  {
+    name: 'unipc',
+    aliases: ['uni_pc', 'uni_pc_bh2', 'UniPCMultistep'],
+    className: 'UniPCMultistepScheduler',
+    family: unipc,
+    takesSchedule: true,
+    drawsNoise: false,
+    evaluations: 'n',
   },
 ];
 
