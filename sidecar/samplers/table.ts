@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { RawSchedulerConfig } from './config.ts';
 import * as ddim from './ddim.ts';
+import * as ddpm from './ddpm.ts';
 import * as deis from './deis.ts';
 import * as dpmMultistep from './dpm-multistep.ts';
 import * as dpmSinglestep from './dpm-singlestep.ts';
@@ -8,10 +9,12 @@ import * as euler from './euler.ts';
 import * as eulerAncestral from './euler-ancestral.ts';
 import * as heun from './heun.ts';
 import * as kdpm2 from './kdpm2.ts';
+import * as lcm from './lcm.ts';
 import * as lms from './lms.ts';
 import * as pndm from './pndm.ts';
 import type { RunOptions, Sampler } from './sampler.ts';
 import type { SigmaSchedule } from './sigmas.ts';
+import * as tcd from './tcd.ts';
 import * as unipc from './unipc.ts';
 
 /** What a sampler's file exports: the fields of its config, and a run of it. */
@@ -63,6 +66,14 @@ export const samplers: readonly Row[] = [
     family: ddim,
     takesEta: true,
     drawsNoise: 'eta',
+    evaluations: 'n',
+  },
+  {
+    name: 'ddpm',
+    aliases: [],
+    className: 'DDPMScheduler',
+    family: ddpm,
+    drawsNoise: true,
     evaluations: 'n',
   },
   {
@@ -200,6 +211,23 @@ export const samplers: readonly Row[] = [
     family: unipc,
     takesSchedule: true,
     drawsNoise: false,
+    evaluations: 'n',
+  },
+  {
+    name: 'lcm',
+    aliases: [],
+    className: 'LCMScheduler',
+    family: lcm,
+    drawsNoise: true,
+    evaluations: 'n',
+  },
+  {
+    name: 'tcd',
+    aliases: [],
+    className: 'TCDScheduler',
+    family: tcd,
+    takesEta: true,
+    drawsNoise: 'eta',
     evaluations: 'n',
   },
 ];

@@ -221,8 +221,8 @@ describe('runs', () => {
     expect([3, 9, 15, 21, 27, 33].map((i) => timesteps[i])).toEqual([936, 811, 686, 561, 436, 311]);
   });
 
-  test('eta is for DDIM, from 0 to 1', () => {
-    expect(samplers.filter((row) => row.takesEta).map((row) => row.name)).toEqual(['ddim']);
+  test('eta is for DDIM and TCD, from 0 to 1', () => {
+    expect(samplers.filter((row) => row.takesEta).map((row) => row.name)).toEqual(['ddim', 'tcd']);
     expect(() => resolve({ name: 'ddim' }).create({ steps: 3, eta: Number.NaN })).toThrow(
       'for eta but received NaN',
     );
