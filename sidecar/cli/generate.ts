@@ -9,7 +9,7 @@ import { modelFolders } from '../engine/roots.ts';
 import { type DeviceOptions, deviceOptions, number, seeds, size, wholeNumber } from './options.ts';
 
 interface GenerateFlags extends DeviceOptions {
-  prompt: string;
+  prompt?: string;
   negative: string;
   model?: string;
   seed?: number[];
@@ -29,8 +29,8 @@ interface GenerateFlags extends DeviceOptions {
 
 export function generateCommand(): Command {
   const command = new Command('generate')
-    .description('make images from text, without a server')
-    .requiredOption('--prompt <text>', 'what to show')
+    .description('make images, without a server')
+    .option('--prompt <text>', 'what to show; needed but by models that take no text')
     .option('--negative <text>', 'what to keep away from', '')
     .option('--model <dir|name>', 'a folder in diffusers layout, or a name that `latent-edge models` lists')
     .option(

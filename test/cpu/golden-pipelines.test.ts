@@ -79,6 +79,43 @@ describe.each([
   });
 });
 
+test('pipeline-ldm-uncond: no prompt, and one that is sent changes nothing', async () => {
+  const { params, tensors } = fixtureCase('pipeline-ldm-uncond');
+  const engine = await engineOf(await fixtureModel('tiny-ldm-uncond'));
+  const asked = { steps: params.num_inference_steps, count: params.batch_size, seeds: [params.seed] };
+  const { images, effective, textTokens } = await engine.generate(asked);
+  const pixels = await rgb(images);
+  expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(
+    PIXELS_BEYOND_ONE_LEVEL,
+  );
+  expect(effective).toMatchObject({ prompt: '', guidanceScale: 1, sampler: 'ddim', eta: 0, ignored: [] });
+  expect(textTokens).toBe(0);
+  const told = await engine.generate({
+    ...asked,
+    prompt: 'a boat',
+    negativePrompt: 'a ship',
+    guidanceScale: 3,
+  });
+  expect(pixels.equals(await rgb(told.images))).toBe(true);
+  expect(told.effective.ignored).toEqual([
+    'prompt: tiny-ldm-uncond takes no text',
+    'negative_prompt: tiny-ldm-uncond takes no text',
+    'guidance_scale: tiny-ldm-uncond takes no text',
+  ]);
+});
+
+test('Stable Diffusion XL is told sizes; a model that takes text wants some', async () => {
+  const engine = await engineOf(await fixtureModel('tiny-sdxl'));
+  const asked = { prompt: 'a boat', steps: 1, width: 64, height: 72, seeds: [1] };
+  const plain = await engine.generate(asked);
+  const own = { originalWidth: 64, originalHeight: 72, targetWidth: 64, targetHeight: 72 };
+  expect(plain.effective.sizeConditioning).toEqual({ ...own, cropLeft: 0, cropTop: 0 });
+  const cropped = await engine.generate({ ...asked, sizeConditioning: { cropLeft: 200, originalWidth: 0 } });
+  expect(cropped.effective.sizeConditioning).toEqual({ ...own, cropLeft: 200, cropTop: 0 });
+  expect((await rgb(cropped.images)).equals(await rgb(plain.images))).toBe(false);
+  await expect(engine.generate({ seeds: [1] })).rejects.toMatchObject({ field: 'prompt' });
+});
+
 test('pipeline-emoji-5: the embedded model, by its own defaults', async () => {
   const { params, tensors } = fixtureCase('pipeline-emoji-5');
   const dir = fileURLToPath(new URL(`../../models/${params.model}`, import.meta.url));
