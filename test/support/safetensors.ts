@@ -53,8 +53,12 @@ export interface RawTensor {
 }
 
 /** Writes tensors in the order given, as the reference's writer lays them out. */
-export function writeTensors(file: string, tensors: Record<string, RawTensor>): void {
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+export function writeTensors(
+  file: string,
+  tensors: Record<string, RawTensor>,
+  metadata: Record<string, string> = {},
+): void {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
   let end = 0;
   for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
     header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] };

@@ -1,4 +1,5 @@
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type RawTensor, readRawTensors, writeTensors } from './safetensors.ts';
@@ -127,4 +128,22 @@ export function writeHollowFile(
   writeFileSync(file, Buffer.concat([size, json]));
   truncateSync(file, 8 + json.length + end);
   return new Map([...begins].map(([name, begin]) => [name, 8 + json.length + begin]));
+}
+
+/** What a tiny checkpoint's tensors cannot say, as NAME.latent-edge.json has it: heads, sizes, the scheduler. */
+export async function optionsOf(folder: string): Promise<Record<string, unknown>> {
+  const json = async (path: string) =>
+    JSON.parse(await readFile(join(folder, path), 'utf8').catch(() => 'null'));
+  const pick = async (part: string, ...fields: string[]) => {
+    const config = await json(`${part}/config.json`);
+    return config && Object.fromEntries(fields.map((field) => [field, config[field]]));
+  };
+  const { _diffusers_version, ...scheduler } = await json('scheduler/scheduler_config.json');
+  const options = {
+    unet: await pick('unet', 'attention_head_dim', 'sample_size', 'addition_time_embed_dim'),
+    text_encoder: await pick('text_encoder', 'num_attention_heads'),
+    text_encoder_2: await pick('text_encoder_2', 'num_attention_heads'),
+    scheduler,
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value));
 }

@@ -88,7 +88,7 @@ function textEncoder(tensors: Tensors, options: Parameters<typeof clipPart>[1]):
   if (clip.size > 0) return clipPart(clip, options);
   const openClip = tensors.under('model.');
   if (openClip.size === 0) return null;
-  const layers = openClip.count((i) => `transformer.resblocks.${i}.ln_1.weight`);
+  const layers = openClip.count('transformer.resblocks');
   // Stable Diffusion 2.x takes what the last but one of OpenCLIP ViT-H's 24 layers gives.
   const used = layers === 24 && !options.projection ? 23 : layers;
   return openClipPart(openClip, { layers: used, projection: options.projection });

@@ -32,7 +32,9 @@ const kinds: [string, RegExp][] = [
 
 /** What a file without a U-Net seems to be; undefined where nobody knows. */
 export function seemsToBe(tensors: Tensors): string | undefined {
-  const embedding = tensors.size === 1 && tensors.get(tensors.keys()[0]!)!.shape.length <= 2;
-  if (embedding) return 'a textual inversion embedding';
-  return kinds.find(([, pattern]) => tensors.find(pattern) !== undefined)?.[0];
+  const kind = kinds.find(([, pattern]) => tensors.find(pattern) !== undefined)?.[0];
+  if (kind) return kind;
+  const [only, ...others] = tensors.keys();
+  const vectors = only !== undefined && others.length === 0 && tensors.get(only)!.shape.length <= 2;
+  return vectors ? 'a textual inversion embedding' : undefined;
 }

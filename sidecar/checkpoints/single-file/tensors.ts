@@ -64,11 +64,13 @@ export class Tensors {
     return undefined;
   }
 
-  /** How many of key(0), key(1), … there are. */
-  count(key: (i: number) => string): number {
-    let n = 0;
-    while (this.#entries.has(key(n))) n++;
-    return n;
+  /** One more than the largest number, up to 999, that follows `at.` in a key. */
+  count(at: string): number {
+    const rest = at.length + 1;
+    const numbers = this.keys().map((key) =>
+      key.startsWith(`${at}.`) ? Number(/^\d{1,3}(?=\.)/.exec(key.slice(rest))?.[0] ?? -1) : -1,
+    );
+    return numbers.reduce((a, b) => Math.max(a, b), -1) + 1;
   }
 }
 

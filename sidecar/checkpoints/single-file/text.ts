@@ -94,14 +94,13 @@ function partOf(
     throw new CheckpointError(`Expected ${name} among ${prefix}* but found none, in ${file}`, { file });
   };
   const hidden_size = size('embeddings.token_embedding.weight', 1);
-  let num_hidden_layers = 0;
-  while (shapes.has(`encoder.layers.${num_hidden_layers}.layer_norm1.weight`)) num_hidden_layers++;
+  const layers = [...shapes.keys()].map((name) => Number(/^encoder\.layers\.(\d+)\./.exec(name)?.[1] ?? -1));
   const config = {
     model_type: 'clip_text_model',
     vocab_size: size('embeddings.token_embedding.weight', 0),
     hidden_size,
     intermediate_size: size('encoder.layers.0.mlp.fc1.weight', 0),
-    num_hidden_layers,
+    num_hidden_layers: layers.reduce((a, b) => Math.max(a, b), -1) + 1,
     // Heads of 64 channels in all of CLIP and OpenCLIP.
     num_attention_heads: Math.max(1, Math.floor(hidden_size / 64)),
     max_position_embeddings: size('embeddings.position_embedding.weight', 0),

@@ -68,14 +68,14 @@ interface Level {
 function levelsOf(tensors: Tensors): Level[] {
   let level: Level = { channels: 0, transformers: [] };
   const levels = [level];
-  for (let i = 1; ; i++) {
+  for (let i = 1; i < tensors.count('input_blocks'); i++) {
     if (tensors.has(`input_blocks.${i}.0.op.weight`)) {
       level = { channels: 0, transformers: [] };
       levels.push(level);
-    } else if (tensors.has(`input_blocks.${i}.0.out_layers.3.weight`)) {
+    } else {
       level.channels = tensors.shape(`input_blocks.${i}.0.out_layers.3.weight`, 4)[0]!;
-      level.transformers.push(transformers(tensors, `input_blocks.${i}.1`));
-    } else break;
+      level.transformers.push(tensors.count(`input_blocks.${i}.1.transformer_blocks`));
+    }
   }
   const resnets = levels.map((each) => each.transformers.length);
   if (resnets[0] === 0 || resnets.some((n) => n !== resnets[0]))
@@ -86,16 +86,12 @@ function levelsOf(tensors: Tensors): Level[] {
   return levels;
 }
 
-function transformers(tensors: Tensors, at: string): number {
-  return tensors.count((i) => `${at}.transformer_blocks.${i}.norm1.weight`);
-}
-
 function configOf(tensors: Tensors, levels: Level[], lineage: Lineage, sampleSize: number) {
   const layers = levels[0]!.transformers.length;
   const channels = levels.map((level) => level.channels);
   const up = levels.map((_, i) =>
     Array.from({ length: layers + 1 }, (_, j) =>
-      transformers(tensors, `output_blocks.${i * (layers + 1) + j}.1`),
+      tensors.count(`output_blocks.${i * (layers + 1) + j}.1.transformer_blocks`),
     ),
   );
   const attends = (counts: number[]) => counts.some((n) => n > 0);
@@ -113,7 +109,7 @@ function configOf(tensors: Tensors, levels: Level[], lineage: Lineage, sampleSiz
       attends(level.transformers) ? 'CrossAttnDownBlock2D' : 'DownBlock2D',
     ),
     up_block_types: up.map((counts) => (attends(counts) ? 'CrossAttnUpBlock2D' : 'UpBlock2D')),
-    ...transformerCounts(levels, up, transformers(tensors, 'middle_block.1')),
+    ...transformerCounts(levels, up, tensors.count('middle_block.1.transformer_blocks')),
     ...(context && { cross_attention_dim: tensors.shape(context, 2)[1]! }),
     // By lineage: 8 heads everywhere, later heads of 64 channels.
     attention_head_dim: lineage === 'sd1' ? 8 : channels.map((n) => Math.max(1, Math.floor(n / 64))),

@@ -36,7 +36,7 @@ export function vaeName(key: string, levels: number): string {
 
 /** @throws CheckpointError naming what does not make an autoencoder. */
 export function vaePart(tensors: Tensors, lineage: Lineage): FilePart {
-  const levels = tensors.count((i) => `encoder.down.${i}.block.0.conv1.weight`);
+  const levels = tensors.count('encoder.down');
   const channels = Array.from(
     { length: levels },
     (_, i) => tensors.shape(`encoder.down.${i}.block.0.conv1.weight`, 4)[0]!,
@@ -60,7 +60,7 @@ export function vaePart(tensors: Tensors, lineage: Lineage): FilePart {
     block_out_channels: channels,
     down_block_types: channels.map(() => 'DownEncoderBlock2D'),
     up_block_types: channels.map(() => 'UpDecoderBlock2D'),
-    layers_per_block: tensors.count((i) => `encoder.down.0.block.${i}.conv1.weight`),
+    layers_per_block: tensors.count('encoder.down.0.block'),
     mid_block_add_attention: tensors.has('decoder.mid.attn_1.q.weight'),
     use_quant_conv: tensors.has('quant_conv.weight'),
     use_post_quant_conv: tensors.has('post_quant_conv.weight'),
