@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { readTensors } from '../checkpoints/safetensors.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
-import { modules } from '../engine/modules.ts';
+import { modules } from '../engine/modules/index.ts';
 import { native } from '../native.ts';
 import { type DeviceOptions, deviceOptions } from './options.ts';
 
@@ -12,11 +12,11 @@ export function moduleCommand(): Command {
     .description(
       'run one component of a model on tensors from a file, to compare it with another implementation',
     )
-    .argument('<model-dir>', 'folder in diffusers layout')
+    .argument('<model>', 'folder in diffusers layout, checkpoint in one file, or the folder of a component')
     .argument('<component>', names.join(', '))
     .argument(
       '<in.safetensors>',
-      'its inputs by name: input_ids; sample, timestep, encoder_hidden_states; image; latents',
+      'its inputs by name: input_ids; sample, timestep, encoder_hidden_states, text_embeds, time_ids; image; latents',
     )
     .argument('<out.safetensors>', 'where its outputs go, float32');
   return deviceOptions(command).action(

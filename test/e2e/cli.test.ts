@@ -105,11 +105,20 @@ describe('generate', () => {
 describe('module', () => {
   const cases: [string, string, string, string[]][] = [
     ['text_encoder', 'text-clip-l', 'tiny-sd15', ['last_hidden_state', 'penultimate', 'pooler_output']],
+    ['text_encoder_2', 'text-clip-g', 'tiny-sdxl', ['last_hidden_state', 'penultimate', 'text_embeds']],
     ['unet', 'unet-sd15', 'tiny-sd15', ['sample']],
+    ['unet', 'unet-sd15-inpaint', 'tiny-sd15-inpaint', ['sample']],
+    ['unet', 'unet-sdxl', 'tiny-sdxl', ['sample']],
+    ['unet', 'ldm-uncond-unet', 'tiny-ldm-uncond', ['sample']],
     ['vae.encode', 'vae', 'tiny-sd15', ['mean', 'logvar']],
     ['vae.decode', 'vae', 'tiny-sd15', ['image']],
+    ['vae.encode', 'vae-sdxl', 'tiny-sdxl', ['mean', 'logvar']],
+    ['vae.decode', 'vae-sdxl', 'tiny-sdxl', ['image']],
+    ['taesd.encode', 'taesd', 'tiny-taesd', ['latents']],
+    ['taesd.decode', 'taesd', 'tiny-taesd', ['image']],
+    ['vqvae.decode', 'ldm-vq', 'tiny-ldm-uncond', ['image']],
   ];
-  it.each(cases)('%s', async (component, name, model, outputs) => {
+  it.each(cases)('%s: %s', async (component, name, model, outputs) => {
     const { tensors } = fixtureCase(name);
     await writeTensors(join(folder, 'in.safetensors'), inputsOf(tensors));
     const dir = await fixtureModel(model);
@@ -136,7 +145,7 @@ describe('module', () => {
       run('module', folder, 'unet', 'none.safetensors', 'o.safetensors'),
     ]);
     expect(messages.map(({ status }) => status)).toEqual([1, 1, 1, 1, 1]);
-    expect(messages[0]!.err).toMatch(/Expected text_encoder, unet, .+ but received "nope"/);
+    expect(messages[0]!.err).toMatch(/Expected text_encoder, text_encoder_2, unet, .+ but received "nope"/);
     expect(messages[1]!.err).toMatch(/Expected a tensor sample but received none/);
     expect(messages[2]!.err).toMatch(/bad\.safetensors/);
     expect(messages[3]!.err).toMatch(/missing\.safetensors/);
