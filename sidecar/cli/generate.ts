@@ -32,7 +32,10 @@ export function generateCommand(): Command {
     .description('make images, without a server')
     .option('--prompt <text>', 'what to show; needed but by models that take no text')
     .option('--negative <text>', 'what to keep away from', '')
-    .option('--model <dir|name>', 'a folder in diffusers layout, or a name that `latent-edge models` lists')
+    .option(
+      '--model <path|name>',
+      'a folder in diffusers layout, a .safetensors file, or a name that `latent-edge models` lists',
+    )
     .option(
       '--seed <n>',
       'one for all images, as in diffusers, or one for each: 1,2,3 (default: drawn)',

@@ -6,13 +6,17 @@ import { collect } from './options.ts';
 export function modelsCommand(): Command {
   return new Command('models')
     .description('list the models that can be named')
-    .option('--model <dir>', 'a model folder, or a folder of them; may be repeated', collect)
+    .option(
+      '--model <dir>',
+      'a model (folder or .safetensors file), or a folder of models; may be repeated',
+      collect,
+    )
     .action(async ({ model }: { model?: string[] }) => {
       const models = await describeAll(await modelFolders(model));
       for (const { name, family, width, height, steps, guidanceScale, sampler, bytes, isDefault } of models) {
         const defaults = `${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`;
         console.log(
-          `${name.padEnd(28)} ${family}  ${megabytes(bytes)}  ${defaults}${isDefault ? '  (default)' : ''}`,
+          `${name.padEnd(28)} ${family.padEnd(4)}  ${megabytes(bytes)}  ${defaults}${isDefault ? '  (default)' : ''}`,
         );
       }
       if (models.length === 0)
