@@ -74,9 +74,10 @@ export async function holderOf(model: ModelFolder, name: string): Promise<ModelF
 /** A single file as a folder, with what it takes from another model. */
 async function modelOf(file: SingleFile): Promise<ModelFolder> {
   const model = ownParts(file);
-  if (file.partsFrom === undefined) return model;
+  const lacking = lackingIn(file);
+  if (file.partsFrom === undefined || lacking.length === 0) return model;
   const other = await otherModel(file);
-  for (const name of lackingIn(file)) {
+  for (const name of lacking) {
     const className = other.components.get(name);
     if (className) model.components.set(name, className);
   }

@@ -8,6 +8,7 @@ import { modelHash } from '../../sidecar/checkpoints/hash.ts';
 import { openModel } from '../../sidecar/checkpoints/model.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
+import { readSampler } from '../../sidecar/engine/scheduler.ts';
 import { readSettings } from '../../sidecar/engine/settings.ts';
 import { readTokenizer } from '../../sidecar/engine/tokenizers.ts';
 import { type AnyCheckpoint, openAnyCheckpoint, openComponent } from '../../sidecar/models/components.ts';
@@ -142,8 +143,12 @@ describe('what the U-Net predicts', () => {
     expect(await schedulerOf()).toMatchObject({ prediction_type: 'epsilon', timestep_spacing: 'leading' });
     await settings({ prediction_type: 'v_prediction', zero_terminal_snr: false });
     expect(await schedulerOf()).not.toHaveProperty('rescale_betas_zero_snr');
-    await settings({ scheduler: { _class_name: 'LCMScheduler', original_inference_steps: 50 } });
-    expect(await schedulerOf()).toMatchObject({ _class_name: 'LCMScheduler', original_inference_steps: 50 });
+    const scheduler = { _class_name: 'EulerAncestralDiscreteScheduler', timestep_spacing: 'trailing' };
+    await settings({ scheduler, unet: {}, parts_from: 'not needed' });
+    expect(await schedulerOf()).toMatchObject({ ...scheduler, prediction_type: 'v_prediction' });
+    const sampler = await readSampler(await openModel(file));
+    expect(sampler('', '').name).toBe('euler-ancestral');
+    expect(sampler('', '').create({ steps: 1, eta: 0 }).timesteps).toEqual([999]);
   });
 });
 
