@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { parse } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
@@ -22,6 +22,8 @@ interface GenerateFlags extends DeviceOptions {
   clipSkip?: number;
   size?: { width: number; height: number };
   count?: number;
+  initImage?: string;
+  strength?: number;
   output?: string;
   saveLatents?: string;
   quiet?: boolean;
@@ -50,6 +52,8 @@ export function generateCommand(): Command {
     .option('--clip-skip <n>', 'last layers of the text encoder to leave out', wholeNumber(0, 11))
     .option('--size <WxH>', "pixels (default: the model's)", size)
     .option('--count <n>', 'images', wholeNumber(1, 64))
+    .option('--init-image <file>', 'PNG, JPEG or WebP to begin from (default: noise)')
+    .option('--strength <x>', 'share of the steps to run on it, 0 to 1 (default: 0.8)', number(0, 1))
     .option(
       '--output <file.png>',
       'with several images %d stands for their number (default: latent-edge-SEED.png)',
@@ -70,7 +74,7 @@ async function run(flags: GenerateFlags): Promise<void> {
   process.once('SIGINT', () => stop.abort());
   const bar = progressBar(flags.quiet ?? false);
   try {
-    const result = await engine.generate(requestOf(flags), {
+    const result = await engine.generate(await requestOf(flags), {
       signal: stop.signal,
       onProgress: ({ step, total, stepMs }) => bar.step(step, total, stepMs),
     });
@@ -82,7 +86,7 @@ async function run(flags: GenerateFlags): Promise<void> {
   }
 }
 
-function requestOf(flags: GenerateFlags): ImageRequestInput {
+async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
   return {
     prompt: flags.prompt,
     negativePrompt: flags.negative,
@@ -97,8 +101,14 @@ function requestOf(flags: GenerateFlags): ImageRequestInput {
     schedule: flags.schedule,
     eta: flags.eta,
     clipSkip: flags.clipSkip,
+    initImage: await fileOf(flags.initImage),
+    strength: flags.strength,
     returnLatents: flags.saveLatents !== undefined,
   };
+}
+
+async function fileOf(path: string | undefined): Promise<Uint8Array | undefined> {
+  return path === undefined ? undefined : readFile(path);
 }
 
 async function save(

@@ -1,13 +1,15 @@
 import { type NativeDevice, native } from '../native.ts';
+import { findLearnedWords } from '../text/learned-words.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
-import { type Effective, effectiveOf, planRequest } from './effective.ts';
+import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
 import { latentDiffusion } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
-import type { ModelFolders } from './model-folders.ts';
+import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { RequestQueue } from './queue.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
+import { openPictures, type Pictures, planRequest } from './request-plan.ts';
 import { ModelStore } from './store.ts';
 
 export type { GeneratedImage } from './images.ts';
@@ -83,6 +85,7 @@ export class Engine {
   async generate(input: ImageRequestInput, options: GenerateOptions = {}): Promise<GenerateResult> {
     const { signal, onQueued } = options;
     const request = parseRequest(input);
+    const pictures = await openPictures(request);
     const folder = await this.#folders.find(request.model);
     const admitted = performance.now();
     return this.#queue.run(
@@ -91,7 +94,7 @@ export class Engine {
         return this.#store.use(folder, (model) => {
           signal?.throwIfAborted();
           const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
-          return this.#run(model, request, timings, options);
+          return this.#run(model, folder, { request, pictures }, timings, options);
         });
       },
       { signal, onQueued },
@@ -133,21 +136,27 @@ export class Engine {
 
   async #run(
     model: Model,
-    request: ImageRequest,
+    folder: NamedFolder,
+    { request, pictures }: { request: ImageRequest; pictures: Pictures },
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
-    const planned = planRequest(request, model);
+    const planned = planRequest(request, pictures, model);
     const { seeds } = planned.work;
-    const outcome = await latentDiffusion(model, planned.work, {
-      evaluator: this.#evaluator,
-      signal,
-      onStep: async ({ previews, ...step }) => {
-        this.#stepsRun++;
-        onProgress?.({ ...step, previews: await encodeImages(previews, seeds) });
+    const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
+    const outcome = await latentDiffusion(
+      model,
+      { ...planned.work, learnedWords },
+      {
+        evaluator: this.#evaluator,
+        signal,
+        onStep: async ({ previews, ...step }) => {
+          this.#stepsRun++;
+          onProgress?.({ ...step, previews: await encodeImages(previews, seeds) });
+        },
       },
-    });
-    const effective = effectiveOf(planned, outcome, await model.hash);
+    );
+    const effective = effectiveOf(planned.effective, outcome, await model.hash);
     const images = await encodeImages(outcome.images, seeds, effective);
     return {
       images: request.returnLatents ? withLatents(images, outcome) : images,

@@ -1,8 +1,8 @@
 import { classifierFreeGuidance, rescaleGuidance } from '../samplers/guidance.ts';
 import type { Sampler } from '../samplers/index.ts';
 import type { LatentSize } from './autoencoder.ts';
-import { begin } from './beginnings/index.ts';
-import { encodePrompts, type Prompts } from './conditioning/index.ts';
+import { begin, type Source } from './beginnings/index.ts';
+import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
 import type { Model } from './model.ts';
@@ -18,6 +18,8 @@ export interface Work extends Prompts {
   seeds: number[];
   sampler: Sampler;
   guidanceRescale: number;
+  /** What to begin from; none: noise. */
+  source?: Source | undefined;
   /** Whether to show what a step has come to: steps count from 1. */
   previewAt: (step: number, total: number) => boolean;
   estimate: Estimate;
@@ -63,11 +65,13 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
   const size = { height, width };
   const watch = stopwatch();
 
-  const text = await encodePrompts(model, p, (work) => evaluator.exclusive(work, signal));
+  const exclusive: Exclusive = (work) => evaluator.exclusive(work, signal);
+
+  const text = await encodePrompts(model, p, exclusive);
   const encodeTextMs = watch();
   try {
     const noise = new Noise(p.seeds, count);
-    const { first, ...beginning } = await begin(model, p, noise);
+    const { first, ...beginning } = await begin(model, p, noise, exclusive);
     let { latents } = beginning;
     const encodeImageMs = watch();
 

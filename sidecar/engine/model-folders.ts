@@ -1,5 +1,5 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { errors } from '../errors.ts';
 import { isCheckpointFile } from './checkpoint-files.ts';
 import { readSettings } from './settings.ts';
@@ -53,6 +53,12 @@ export class ModelFolders {
   async default(): Promise<NamedFolder | undefined> {
     const folders = await this.list();
     return folders.length > 0 ? this.#defaultOf(folders) : undefined;
+  }
+
+  /** Where the learned words of a model may lie: in its folder or beside its file, then in each of the roots. */
+  embeddings({ dir }: NamedFolder): string[] {
+    const own = dir.endsWith('.safetensors') ? dirname(dir) : dir;
+    return [...new Set([own, ...this.#roots])].map((folder) => join(folder, 'embeddings'));
   }
 
   async #defaultOf(folders: NamedFolder[]): Promise<NamedFolder> {

@@ -22,4 +22,13 @@ export class Noise {
     for (const [i, generator] of this.#generators.entries()) out.set(generator.randn(size), i * size);
     return out;
   }
+
+  /** N(0, 1) for what the images have in common: [count, size]. A single generator draws once for all of them. */
+  drawShared(size: number): Float32Array<ArrayBuffer> {
+    if (this.#generators.length > 1) return this.draw(size);
+    const drawn = this.#generators[0]!.randn(size);
+    const out = new Float32Array(this.#count * size);
+    for (let i = 0; i < this.#count; i++) out.set(drawn, i * size);
+    return out;
+  }
 }

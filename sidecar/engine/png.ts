@@ -22,6 +22,8 @@ export interface ImageParameters {
   seed: number;
   width: number;
   height: number;
+  /** Image to image. */
+  strength?: number | undefined;
   model: string;
   modelHash: string;
 }
@@ -46,6 +48,7 @@ export function parametersText(p: ImageParameters): string {
     ['CFG rescale', p.guidanceRescale, p.guidanceRescale > 0],
     ['Seed', p.seed, true],
     ['Size', `${p.width}x${p.height}`, true],
+    ['Denoising strength', p.strength ?? 1, p.strength !== undefined],
     ['Model hash', p.modelHash.slice(0, 10), true],
     ['Model', p.model, true],
     // There, 1 is the last layer.

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { errors } from '../errors.ts';
+import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 
 /** What a request asks for, every field within its limits; what was left out is undefined. */
@@ -8,6 +9,7 @@ export interface ImageRequest {
   /** Left out only where there is no wire: there it is empty. */
   prompt?: string;
   negativePrompt: string;
+  promptSyntax?: PromptSyntax;
   width?: number;
   height?: number;
   count: number;
@@ -20,6 +22,8 @@ export interface ImageRequest {
   eta?: number;
   clipSkip?: number;
   sizeConditioning?: Partial<SizeConditioning>;
+  initImage?: Uint8Array;
+  strength?: number;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -56,6 +60,7 @@ const sizes = z.object({
   targetWidth: pixels,
   targetHeight: pixels,
 }) satisfies z.ZodType<Partial<SizeConditioning>>;
+const file = z.instanceof(Uint8Array);
 const side = z.literal(0).or(z.int().min(8).max(4096).multipleOf(8));
 
 /** The limits of every field: those of the contract's comments. */
@@ -67,6 +72,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
     `text of at most ${MAX_PROMPT} characters without NUL`,
     text(MAX_PROMPT),
   ),
+  promptSyntax: rule('prompt_syntax', 'weighted or plain', z.literal(['', 'weighted', 'plain'])),
   width: rule('width', 'a multiple of 8 from 8 to 4096', side),
   height: rule('height', 'a multiple of 8 from 8 to 4096', side),
   count: rule('count', 'a whole number from 1 to 64', z.int().min(0).max(64)),
@@ -79,6 +85,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
   eta: rule('eta', 'a number from 0 to 1', z.number().min(0).max(1)),
   clipSkip: rule('clip_skip', 'a whole number from 0 to 11', z.int().min(0).max(11)),
   sizeConditioning: rule('size_conditioning', 'whole numbers of pixels from 0 to 65536', sizes),
+  initImage: rule('init_image', 'the bytes of an image file', file),
+  strength: rule('strength', 'a number from 0 to 1', z.number().min(0).max(1)),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -113,14 +121,16 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
       `one, or one for each of ${Math.min(count, 64)} images`,
       `${request.seeds.length}`,
     );
-  // On the wire, 0 is what a number is that was not set.
+  // On the wire, 0, "" and no bytes are what was not set.
   const set = (n: number | undefined) => n || undefined;
   return {
     ...request,
     count,
     width: set(request.width),
     height: set(request.height),
+    promptSyntax: request.promptSyntax || undefined,
     steps: set(request.steps),
+    initImage: request.initImage?.length ? request.initImage : undefined,
   };
 }
 

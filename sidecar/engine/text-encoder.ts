@@ -1,10 +1,14 @@
 import { CheckpointError } from '../checkpoints/error.ts';
-import { type ClipTextConfig, pooledPositions, pooledRows } from '../models/clip.ts';
+import { type ClipTextConfig, pooledPositions, pooledRows, type TextShape } from '../models/clip.ts';
 import { type Component, planTextEncoder, planTextEncoderXL } from '../models/components.ts';
+import type { Chunk } from '../text/chunks.ts';
 import type { ClipTokenizer, Encoded } from '../text/tokenizer.ts';
 import type { Programs } from './programs.ts';
 
-/** A text encoder and its tokenizer. Tensors are float32, [B,T,C]. */
+/** T token ids, and the embeddings of those from vocab_size on. */
+type Row = Pick<Chunk, 'ids' | 'vectors'>;
+
+/** A text encoder and its tokenizer. Tensors are float32. */
 export class TextEncoder {
   readonly config: ClipTextConfig;
   readonly tokenizer: ClipTokenizer;
@@ -31,39 +35,43 @@ export class TextEncoder {
     return this.tokenizer.encode(text, { maxLength: this.maxLength });
   }
 
-  /** ids [B,T] → what the last layer gives, or with clipSkip one that many before it, after the final norm. */
-  async lastHiddenState(ids: Int32Array, batch: number, clipSkip: number): Promise<Float32Array> {
-    const shape = { batch, tokens: ids.length / batch, clipSkip };
-    const outputs = await this.#programs.run(
-      `text ${batch}x${shape.tokens} skip ${clipSkip}`,
-      () => planTextEncoder({ text_encoder: this }, shape),
-      { input_ids: ids },
-    );
+  /** What the last layer gives, or with clipSkip one that many before it, after the final norm: [T,C]. */
+  async lastHiddenState(chunk: Row, clipSkip: number): Promise<Float32Array> {
+    const { key, shape, inputs } = this.#take(chunk, clipSkip);
+    const plan = () => planTextEncoder({ text_encoder: this }, shape);
+    const outputs = await this.#programs.run(`text ${key}`, plan, inputs);
     return outputs.last_hidden_state as Float32Array;
   }
 
   /**
-   * ids [B,T] → what the last layer is given, or with clipSkip one that many before it, without a norm; and of an
-   * encoder with a projection the summary of each text, [B,P].
+   * What the last layer is given, or with clipSkip one that many before it, without a norm: [T,C]; and of an encoder
+   * with a projection the text's summary, [P].
    */
-  async penultimate(
-    ids: Int32Array,
-    batch: number,
-    clipSkip: number,
-  ): Promise<{ states: Float32Array; pooled?: Float32Array }> {
-    const shape = { batch, tokens: ids.length / batch, clipSkip };
-    const outputs = await this.#programs.run(
-      `text xl ${batch}x${shape.tokens} skip ${clipSkip}`,
-      () => planTextEncoderXL({ text_encoder: this }, shape),
-      { input_ids: ids },
-    );
+  async penultimate(chunk: Row, clipSkip: number): Promise<{ states: Float32Array; pooled?: Float32Array }> {
+    const { key, shape, inputs } = this.#take(chunk, clipSkip);
+    const plan = () => planTextEncoderXL({ text_encoder: this }, shape);
+    const outputs = await this.#programs.run(`text xl ${key}`, plan, inputs);
     const states = outputs.hidden_states as Float32Array;
     if (!outputs.text_embeds) return { states };
-    const ends = pooledPositions(this.config, ids, shape.tokens);
+    const ends = pooledPositions(this.config, chunk.ids, shape.tokens);
     return { states, pooled: pooledRows(outputs.text_embeds as Float32Array, ends, shape.tokens) };
   }
 
   async dispose(): Promise<void> {
     await this.#programs.dispose();
+  }
+
+  #take({ ids, vectors }: Row, clipSkip: number) {
+    const { length: tokens } = ids;
+    // Room for as many as a text can hold, so that one plan serves all.
+    const learned = vectors.length > 0 ? tokens : undefined;
+    const shape: TextShape = { batch: 1, tokens, clipSkip, learned };
+    const inputs: Record<string, Int32Array | Float32Array> = { input_ids: ids };
+    if (learned) {
+      const rows = new Float32Array(learned * this.config.hidden_size);
+      for (const [i, vector] of vectors.entries()) rows.set(vector, i * vector.length);
+      inputs.learned_embeddings = rows;
+    }
+    return { key: `${tokens} skip ${clipSkip}${learned ? ' learned' : ''}`, shape, inputs };
   }
 }

@@ -1,5 +1,6 @@
 import type { Context } from '../denoiser.ts';
 import type { Model } from '../model.ts';
+import type { ReadingOptions } from './reading.ts';
 import { encodeStableDiffusion } from './stable-diffusion.ts';
 import { encodeStableDiffusionXL, type SizeConditioning } from './stable-diffusion-xl.ts';
 import { encodeNothing } from './unconditional.ts';
@@ -14,7 +15,7 @@ export interface Conditioning {
 }
 
 /** What a request says of it. */
-export interface Prompts {
+export interface Prompts extends ReadingOptions {
   prompt: string;
   negativePrompt: string;
   /** Above 1: guidance, for which the negative prompt is needed. */

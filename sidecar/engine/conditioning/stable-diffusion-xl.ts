@@ -1,7 +1,9 @@
 import type { XLCheckpoint } from '../../models/components.ts';
+import { emphasize } from '../../text/emphasis.ts';
 import { finite } from '../finite.ts';
 import type { Model } from '../model.ts';
 import type { Encoded, Exclusive, Prompts } from './index.ts';
+import { type Reading, readTexts } from './reading.ts';
 import { join, TextConditioning, type TextEncoding } from './text.ts';
 
 /** Pixels. What a picture of the training set was before it was scaled and cropped, and became. */
@@ -25,43 +27,43 @@ const AESTHETIC_SCORE = { positive: 6, negative: 2.5 };
 export async function encodeStableDiffusionXL(
   model: Model,
   checkpoint: XLCheckpoint,
-  { prompt, negativePrompt, guidanceScale, clipSkip, sizes }: Prompts,
+  prompts: Prompts,
   exclusive: Exclusive,
 ): Promise<Encoded> {
-  const encode = async (text: string, skip: number, score: number): Promise<TextEncoding & Tokens> => {
-    const encoded = [];
-    for (const encoder of model.textEncoders) {
-      const { ids, used, cut } = encoder.tokenize(text);
-      const { states, pooled } = await exclusive(() => encoder.penultimate(ids, 1, skip));
-      encoded.push({ states, pooled, used, cut, tokens: ids.length });
+  const { prompt, negativePrompt, guidanceScale, clipSkip, sizes } = prompts;
+  const encode = async (reading: Reading, skip: number, score: number): Promise<TextEncoding> => {
+    let summary: Float32Array | undefined;
+    const states: Float32Array[] = [];
+    for (const [i, encoder] of model.textEncoders.entries()) {
+      const encoded: Float32Array[] = [];
+      for (const chunk of reading.chunks[i]!) {
+        const { states, pooled } = await exclusive(() => encoder.penultimate(chunk, skip));
+        encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
+        // Of a long text, that of its beginning.
+        if (pooled) summary ??= finite(pooled, 'the text encoding', model);
+      }
+      states.push(join(encoded));
     }
-    const { pooled, tokens, used, cut } = encoded.at(-1)!;
-    const states = sideBySide(
-      encoded.map(({ states }) => finite(states, 'the text encoding', model)),
-      tokens,
-    );
-    finite(pooled!, 'the text encoding', model);
-    return { states, added: { pooled: pooled!, timeIds: timeIds(checkpoint, sizes, score) }, used, cut };
+    const tokens = reading.chunks[0]!.reduce((sum, { ids }) => sum + ids.length, 0);
+    return {
+      states: sideBySide(states, tokens),
+      added: { pooled: summary!, timeIds: timeIds(checkpoint, sizes, score) },
+    };
   };
 
-  const positive = await encode(prompt, clipSkip, AESTHETIC_SCORE.positive);
-  let negative: Awaited<ReturnType<typeof encode>> | undefined;
-  if (guidanceScale > 1) {
-    negative =
-      negativePrompt === '' && checkpoint.forceZerosForEmptyPrompt
-        ? zeros(positive, timeIds(checkpoint, sizes, AESTHETIC_SCORE.negative))
-        : await encode(negativePrompt, 0, AESTHETIC_SCORE.negative);
-  }
+  const isGuided = guidanceScale > 1;
+  const isZeros = negativePrompt === '' && checkpoint.forceZerosForEmptyPrompt;
+  const texts = isGuided && !isZeros ? [prompt, negativePrompt] : [prompt];
+  const [positive, negative] = await readTexts(model, texts, prompts);
+  const encodings = [await encode(positive!, clipSkip, AESTHETIC_SCORE.positive)];
+  if (negative) encodings.unshift(await encode(negative, 0, AESTHETIC_SCORE.negative));
+  else if (isGuided)
+    encodings.unshift(zeros(encodings[0]!, timeIds(checkpoint, sizes, AESTHETIC_SCORE.negative)));
   return {
-    conditioning: new TextConditioning(model.denoiser, negative ? [negative, positive] : [positive]),
-    textTokens: positive.used + (negative?.used ?? 0),
-    cutTokens: { prompt: positive.cut, negative_prompt: negative?.cut ?? 0 },
+    conditioning: new TextConditioning(model.denoiser, encodings),
+    textTokens: positive!.used + (negative?.used ?? 0),
+    cutTokens: { prompt: positive!.cut, negative_prompt: negative?.cut ?? 0 },
   };
-}
-
-interface Tokens {
-  used: number;
-  cut: number;
 }
 
 /** Height before width, top before left. */
@@ -72,9 +74,9 @@ function timeIds({ timeIds }: XLCheckpoint, sizes: SizeConditioning, aestheticSc
 }
 
 /** Nothing, of the same shape as something. */
-function zeros({ states, added }: TextEncoding, timeIds: number[]): TextEncoding & Tokens {
+function zeros({ states, added }: TextEncoding, timeIds: number[]): TextEncoding {
   const pooled = new Float32Array(added!.pooled.length);
-  return { states: new Float32Array(states.length), added: { pooled, timeIds }, used: 0, cut: 0 };
+  return { states: new Float32Array(states.length), added: { pooled, timeIds } };
 }
 
 /** [T,C1], [T,C2] → [T,C1+C2] */

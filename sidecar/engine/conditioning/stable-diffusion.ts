@@ -1,7 +1,9 @@
+import { emphasize } from '../../text/emphasis.ts';
 import { finite } from '../finite.ts';
 import type { Model } from '../model.ts';
 import type { Encoded, Exclusive, Prompts } from './index.ts';
-import { TextConditioning } from './text.ts';
+import { type Reading, readTexts } from './reading.ts';
+import { join, TextConditioning, type TextEncoding } from './text.ts';
 
 /**
  * Stable Diffusion 1.x and 2.x (arXiv:2112.10752, section 3.3): one text encoder, whose last hidden state is what
@@ -9,20 +11,26 @@ import { TextConditioning } from './text.ts';
  */
 export async function encodeStableDiffusion(
   model: Model,
-  { prompt, negativePrompt, guidanceScale, clipSkip }: Prompts,
+  prompts: Prompts,
   exclusive: Exclusive,
 ): Promise<Encoded> {
+  const { prompt, negativePrompt, guidanceScale, clipSkip } = prompts;
   const clip = model.textEncoders[0]!;
-  const encode = async (text: string, skip: number) => {
-    const { ids, used, cut } = clip.tokenize(text);
-    const states = await exclusive(() => clip.lastHiddenState(ids, 1, skip));
-    return { states: finite(states, 'the text encoding', model), used, cut };
+  const encode = async ({ chunks: [chunks] }: Reading, skip: number): Promise<TextEncoding> => {
+    const encoded: Float32Array[] = [];
+    for (const chunk of chunks!) {
+      const states = await exclusive(() => clip.lastHiddenState(chunk, skip));
+      encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
+    }
+    return { states: join(encoded) };
   };
-  const positive = await encode(prompt, clipSkip);
-  const negative = guidanceScale > 1 ? await encode(negativePrompt, 0) : undefined;
+  const texts = guidanceScale > 1 ? [prompt, negativePrompt] : [prompt];
+  const [positive, negative] = await readTexts(model, texts, prompts);
+  const encodings = [await encode(positive!, clipSkip)];
+  if (negative) encodings.unshift(await encode(negative, 0));
   return {
-    conditioning: new TextConditioning(model.denoiser, negative ? [negative, positive] : [positive]),
-    textTokens: positive.used + (negative?.used ?? 0),
-    cutTokens: { prompt: positive.cut, negative_prompt: negative?.cut ?? 0 },
+    conditioning: new TextConditioning(model.denoiser, encodings),
+    textTokens: positive!.used + (negative?.used ?? 0),
+    cutTokens: { prompt: positive!.cut, negative_prompt: negative?.cut ?? 0 },
   };
 }

@@ -1,0 +1,176 @@
+import { randomInt } from 'node:crypto';
+import { errors } from '../errors.ts';
+import { defaultSize } from '../models/components.ts';
+import { firstEvaluation, type Sampler } from '../samplers/index.ts';
+import type { Source } from './beginnings/index.ts';
+import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import type { PlannedEffective } from './effective.ts';
+import type { Work } from './latent-diffusion.ts';
+import type { Model } from './model.ts';
+import { openPicture, type Picture } from './picture.ts';
+import { estimator } from './preview.ts';
+import type { ImageRequest } from './request.ts';
+import { defaultGuidance } from './settings.ts';
+
+/** As in diffusers. */
+const DEFAULT_STRENGTH = 0.8;
+
+/** The pictures of a request, by what they are for. */
+export interface Pictures {
+  image?: Picture | undefined;
+}
+
+/** @throws ServiceError invalid_argument for what is no picture. */
+export async function openPictures({ initImage }: ImageRequest): Promise<Pictures> {
+  return { image: initImage && (await openPicture(initImage, 'init_image')) };
+}
+
+/** A request with a model's defaults filled in. */
+export interface Planned {
+  work: Work;
+  effective: PlannedEffective;
+}
+
+/**
+ * Fills in what a request leaves to the model.
+ * @throws ServiceError invalid_argument for what this model cannot do.
+ */
+export function planRequest(request: ImageRequest, pictures: Pictures, model: Model): Planned {
+  const { settings, autoencoder } = model;
+  const isXL = model.checkpoint.kind === 'text-to-image-xl';
+  const { width, height } = sizeOf(request, pictures, model);
+  const texts = textsOf(request, model);
+  const { guidanceScale } = texts;
+  const isGuided = guidanceScale > 1;
+  const guidanceRescale = isGuided ? (request.guidanceRescale ?? settings.guidance_rescale) : 0;
+  const steps = request.steps ?? settings.steps;
+  const resolved = model.sampler(request.sampler, request.schedule);
+  const eta = resolved.takesEta ? (request.eta ?? 0) : 0;
+  const seeds = request.seeds.length > 0 ? request.seeds : [randomInt(2 ** 32)];
+  const sizes = sizesOf(request, width, height);
+  const sampler = resolved.create({ steps, eta });
+  const { source, strength, ...beginning } = sourceOf(request, pictures, model, sampler, steps);
+
+  const off = `guidance is off (guidance_scale ${guidanceScale})`;
+  const ignored = [
+    ...texts.ignored,
+    ...(texts.negativePrompt && !isGuided ? [`negative_prompt: ${off}`] : []),
+    ...(request.guidanceRescale && !isGuided ? [`guidance_rescale: ${off}`] : []),
+    ...(request.eta && !resolved.takesEta ? [`eta: sampler ${resolved.name} has no use for it`] : []),
+    ...(request.sizeConditioning && !isXL ? [`size_conditioning: ${model.name} has no use for it`] : []),
+    ...beginning.ignored,
+  ];
+  const { prompt, negativePrompt, clipSkip } = texts;
+  const { count, promptSyntax = 'weighted' } = request;
+  const words = { prompt, negativePrompt, promptSyntax, clipSkip };
+  const shared = { ...words, count, seeds, guidanceScale, guidanceRescale };
+  const names = { model: model.name, sampler: resolved.name, schedule: resolved.schedule };
+  return {
+    work: {
+      ...shared,
+      sizes,
+      shape: [autoencoder.channels, height / autoencoder.scale, width / autoencoder.scale],
+      sampler,
+      source,
+      previewAt: previewSteps(request),
+      estimate: estimator(resolved.config),
+    },
+    effective: {
+      ...{ ...shared, ...names, width, height, steps, eta, strength, ignored },
+      sizeConditioning: isXL ? sizes : undefined,
+    },
+  };
+}
+
+/** As large as was asked for; else as the picture to begin from, in whole latents; else as the model's own. */
+function sizeOf(request: ImageRequest, { image }: Pictures, model: Model): { width: number; height: number } {
+  const { scale } = model.autoencoder;
+  const trained = defaultSize(model.checkpoint);
+  const whole = (pixels: number) => pixels - (pixels % scale);
+  const own = image
+    ? { width: whole(image.width), height: whole(image.height) }
+    : { width: model.settings.width ?? trained.width, height: model.settings.height ?? trained.height };
+  const { width = own.width, height = own.height } = request;
+  for (const [field, value] of Object.entries({ width, height }))
+    if (value % scale !== 0 || value < scale || value > 4096)
+      throw errors.invalidArgument(field, `a multiple of ${scale} from ${scale} to 4096`, value);
+  return { width, height };
+}
+
+/** Where the run begins, by the pictures that came along. */
+function sourceOf(
+  { strength }: ImageRequest,
+  { image }: Pictures,
+  model: Model,
+  sampler: Sampler,
+  steps: number,
+): { source?: Source; strength?: number; ignored: string[] } {
+  if (!image) return { ignored: strength === undefined ? [] : ['strength: there is no init_image'] };
+  if (!model.autoencoder.encodes)
+    throw errors.unexpected('init_image', `nothing, as ${model.name} encodes no images,`, 'an image');
+  strength ??= DEFAULT_STRENGTH;
+  const isLess = steps * strength < 1;
+  return {
+    source: { image, first: firstEvaluation(sampler, steps, strength) },
+    strength,
+    ignored: isLess ? [`strength: ${strength} of ${steps} steps is less than one; one was run`] : [],
+  };
+}
+
+/** What a request says in words, and how much it counts; of a model without a prompt, nothing. */
+function textsOf(request: ImageRequest, model: Model) {
+  const { prompt, negativePrompt, guidanceScale } = request;
+  if (model.textEncoders.length > 0) {
+    if (prompt === undefined) throw errors.invalidArgument('prompt', `text, for ${model.name}`, prompt);
+    const clipSkip = clipSkipOf(request, model);
+    return {
+      ...{ prompt, negativePrompt, clipSkip, ignored: [] },
+      guidanceScale: guidanceScale ?? defaultGuidance(model.settings, model.family),
+    };
+  }
+  const asked = {
+    prompt,
+    negative_prompt: negativePrompt,
+    guidance_scale: guidanceScale,
+    clip_skip: request.clipSkip,
+  };
+  const ignored = Object.entries(asked).flatMap(([field, value]) =>
+    value ? [`${field}: ${model.name} takes no text`] : [],
+  );
+  return { prompt: '', negativePrompt: '', clipSkip: 0, guidanceScale: 1, ignored };
+}
+
+function clipSkipOf({ clipSkip = 0 }: ImageRequest, model: Model): number {
+  const layers = Math.min(...model.textEncoders.map(({ config }) => config.num_hidden_layers));
+  const most = layers - 1;
+  if (clipSkip > most)
+    throw errors.invalidArgument(
+      'clip_skip',
+      `a whole number from 0 to ${most}, for ${model.name}`,
+      clipSkip,
+    );
+  return clipSkip;
+}
+
+/** What was left out is the size of the image itself, uncropped. */
+function sizesOf(
+  { sizeConditioning: asked = {} }: ImageRequest,
+  width: number,
+  height: number,
+): SizeConditioning {
+  return {
+    originalWidth: asked.originalWidth || width,
+    originalHeight: asked.originalHeight || height,
+    cropLeft: asked.cropLeft ?? 0,
+    cropTop: asked.cropTop ?? 0,
+    targetWidth: asked.targetWidth || width,
+    targetHeight: asked.targetHeight || height,
+  };
+}
+
+/** Every so many steps, or so many in all; the last step has the picture itself. */
+function previewSteps({ previewInterval, previewCount }: ImageRequest): Work['previewAt'] {
+  if (previewInterval > 0) return (step, total) => step < total && step % previewInterval === 0;
+  const places = Array.from({ length: previewCount }, (_, i) => (i + 1) / (previewCount + 1));
+  return (step, total) => step < total && places.some((place) => Math.round(place * total) === step);
+}

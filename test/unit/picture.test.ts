@@ -1,0 +1,120 @@
+import { crc32, deflateSync } from 'node:zlib';
+import sharp from 'sharp';
+import { describe, expect, it } from 'vitest';
+import { openPicture } from '../../sidecar/engine/picture.ts';
+import { ServiceError } from '../../sidecar/errors.ts';
+
+const raw = (width: number, height: number, channels: 3 | 4, data: number[]) =>
+  sharp(Uint8Array.from(data), { raw: { width, height, channels } });
+
+const two = [255, 0, 0, 0, 0, 255];
+const red = { width: 1, height: 1 };
+
+describe('openPicture', () => {
+  it.each(['png', 'webp'] as const)('reads %s as it is', async (format) => {
+    const picture = await openPicture(
+      await raw(2, 1, 3, two).toFormat(format, { lossless: true }).toBuffer(),
+      'f',
+    );
+    expect([picture.width, picture.height]).toEqual([2, 1]);
+    expect([...(await picture.rgb({ width: 2, height: 1 }))]).toEqual(two);
+  });
+
+  it('turns as EXIF says', async () => {
+    const jpeg = await raw(2, 1, 3, two).jpeg().withMetadata({ orientation: 6 }).toBuffer();
+    const picture = await openPicture(jpeg, 'f');
+    expect([picture.width, picture.height]).toEqual([1, 2]);
+    expect((await picture.rgb({ width: 1, height: 2 })).length).toBe(6);
+  });
+
+  it('puts transparent parts on white, of masks on black', async () => {
+    const picture = await openPicture(await raw(1, 1, 4, [9, 9, 9, 0]).png().toBuffer(), 'f');
+    expect([...(await picture.rgb(red))]).toEqual([255, 255, 255]);
+    expect([...(await picture.grey(red))]).toEqual([0]);
+  });
+
+  it('takes 16 bits, grey and CMYK', async () => {
+    const wide = await raw(1, 1, 3, [255, 128, 0]).toColourspace('rgb16').png().toBuffer();
+    expect((await sharp(wide).metadata()).depth).toBe('ushort');
+    const [r, g, b] = await (await openPicture(wide, 'f')).rgb(red);
+    expect([r, b]).toEqual([255, 0]);
+    expect(Math.abs(g! - 128)).toBeLessThanOrEqual(1);
+    const grey = await raw(1, 1, 3, [77, 77, 77]).toColourspace('b-w').png().toBuffer();
+    expect([...(await (await openPicture(grey, 'f')).rgb(red))]).toEqual([77, 77, 77]);
+    expect([...(await (await openPicture(grey, 'f')).grey(red))]).toEqual([77]);
+    const cmyk = await raw(1, 1, 3, [250, 250, 250]).toColourspace('cmyk').jpeg().toBuffer();
+    expect((await (await openPicture(cmyk, 'f')).rgb(red)).length).toBe(3);
+  });
+
+  it('takes the first frame of an animation', async () => {
+    const frames = sharp(Uint8Array.from([...two.slice(0, 3), ...two.slice(3)]), {
+      raw: { width: 1, height: 2, channels: 3, pageHeight: 1 },
+    });
+    const picture = await openPicture(await frames.webp({ lossless: true }).toBuffer(), 'f');
+    expect([picture.width, picture.height]).toEqual([1, 1]);
+    expect([...(await picture.rgb(red))]).toEqual([255, 0, 0]);
+  });
+
+  it('refuses what is no picture, by field', async () => {
+    const png = await raw(2, 1, 3, two).png().toBuffer();
+    const hostile: [string, Uint8Array][] = [
+      ['svg', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')],
+      ['gif', Buffer.from('GIF89a')],
+      ['text', Buffer.from('hello')],
+      ['short', png.subarray(0, 8)],
+      ['no rows', header(7, 0)],
+      ['19000 x 19000', header(19_000, 19_000)],
+      ['lying', header(2 ** 31 - 1, 2 ** 31 - 1)],
+    ];
+    for (const [what, bytes] of hostile) {
+      const error = await openPicture(bytes, 'init_image').catch((thrown) => thrown);
+      expect(error, what).toBeInstanceOf(ServiceError);
+      expect(error).toMatchObject({ code: 'invalid_argument', field: 'init_image' });
+      expect(error.message).toMatch(
+        /^Expected a PNG, JPEG or WebP image of at most 64 megapixels for init_image but/,
+      );
+      expect(error.message.length).toBeLessThan(300);
+    }
+  });
+
+  it('refuses what breaks off', async () => {
+    const noise = Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * i * 7919) % 251);
+    for (const format of ['png', 'jpeg', 'webp'] as const) {
+      const bytes = await raw(64, 64, 3, noise).toFormat(format).toBuffer();
+      const size = { width: 64, height: 64 };
+      const reading = openPicture(bytes.subarray(0, bytes.length / 2), 'f').then((picture) =>
+        picture.rgb(size),
+      );
+      await expect(reading, format).rejects.toMatchObject({ code: 'invalid_argument', field: 'f' });
+    }
+  });
+
+  it('scales', async () => {
+    const picture = await openPicture(await header(1, 4096), 'f');
+    expect([picture.width, picture.height]).toEqual([1, 4096]);
+    expect((await picture.rgb({ width: 16, height: 8 })).length).toBe(16 * 8 * 3);
+  });
+});
+
+/** A black RGB PNG that says it is of that size, and is as long as one of at most 2²⁴ bytes. */
+function header(width: number, height: number): Buffer {
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const out = Buffer.alloc(8 + body.length);
+    out.writeUInt32BE(data.length, 0);
+    body.copy(out, 4);
+    out.writeUInt32BE(crc32(body), 4 + body.length);
+    return out;
+  };
+  const ihdr = Buffer.alloc(13);
+  ihdr.writeUInt32BE(width, 0);
+  ihdr.writeUInt32BE(height, 4);
+  ihdr.set([8, 2, 0, 0, 0], 8);
+  const rows = Buffer.alloc(Math.min(2 ** 24, (3 * width + 1) * height));
+  return Buffer.concat([
+    Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
+    chunk('IHDR', ihdr),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
+}
