@@ -127,6 +127,28 @@ test.each([
   });
 });
 
+test('resnets of a level may have unequal numbers of transformer layers, as distilled models do', async () => {
+  const left =
+    /^model\.diffusion_model\.(output_blocks\.0\.1\.transformer_blocks\.[4-9]|input_blocks\.5\.1\.transformer_blocks\.1)\./;
+  writeHollowFile(file, new Map([...fullShapes('sdxl')].filter(([key]) => !left.test(key))));
+  const { unet } = await openAnyCheckpoint(file);
+  expect(unet.config).toMatchObject({
+    transformers: {
+      down: [
+        [1, 1],
+        [2, 1],
+        [10, 10],
+      ],
+      mid: 10,
+      up: [
+        [4, 10, 10],
+        [2, 2, 2],
+        [0, 0, 0],
+      ],
+    },
+  });
+});
+
 test('the refiner has a pipeline of its own', async () => {
   write('sdxl-refiner');
   const { folder } = await openAnyCheckpoint(file);
