@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
-import { readSettings } from '../../sidecar/engine/settings.ts';
+import { defaultGuidance, readSettings } from '../../sidecar/engine/settings.ts';
 
 let home: string;
 let root: string;
@@ -68,11 +68,9 @@ describe('ModelFolders', () => {
 
 describe('readSettings', () => {
   it('has defaults, and names what is wrong', async () => {
-    expect(await readSettings(join(root, 'a'))).toMatchObject({
-      steps: 50,
-      guidance_scale: 7.5,
-      sampler: '',
-    });
+    const defaults = await readSettings(join(root, 'a'));
+    expect(defaults).toMatchObject({ steps: 50, sampler: '' });
+    expect([defaultGuidance(defaults, 'sd1'), defaultGuidance(defaults, 'sdxl')]).toEqual([7.5, 5]);
     const dir = join(home, 'settings');
     await model(dir, { steps: 4, guidance_scale: 0, sampler: 'euler' });
     expect(await readSettings(dir)).toMatchObject({ steps: 4, guidance_scale: 0, sampler: 'euler' });
