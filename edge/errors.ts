@@ -54,7 +54,9 @@ export function invalid(param: string, expected: string, received: unknown): Api
 }
 
 /** Where this API's name of a field is not the contract's. */
-const publicNames: Record<string, string> = { seeds: 'seed', count: 'n', width: 'size', height: 'size' };
+const publicNames: Record<string, string> = {
+  ...{ seeds: 'seed', count: 'n', width: 'size', height: 'size', adapters: 'loras' },
+};
 
 /** Whatever was thrown, as the error to answer with. */
 export function toApiError(error: unknown): ApiError {

@@ -8,6 +8,7 @@ export const errorCodes = {
     when: 'A field is missing, of the wrong type or out of range.',
   },
   model_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No model of that name is here.' },
+  adapter_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No adapter of that name is here.' },
   checkpoint_unusable: {
     grpc: 'FAILED_PRECONDITION',
     http: 422,
@@ -70,6 +71,12 @@ export const errors = {
       'model_not_found',
       `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a model'} for model but received ${show(name)}: there is no such model here`,
       { field: 'model' },
+    ),
+  adapterNotFound: (name: string, names: readonly string[]) =>
+    new ServiceError(
+      'adapter_not_found',
+      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'an adapter'} for adapters but received ${show(name)}: there is no such adapter here`,
+      { field: 'adapters' },
     ),
   noModels: () =>
     new ServiceError(

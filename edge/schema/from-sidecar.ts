@@ -19,6 +19,7 @@ export function effectiveOf(p: EffectiveParameters, ignored: string[]): Effectiv
     schedule: p.schedule,
     eta: p.eta,
     clip_skip: p.clipSkip,
+    loras: p.adapters.map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
     ignored: [...p.ignored, ...ignored],
   };
 }

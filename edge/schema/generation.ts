@@ -75,6 +75,14 @@ export const generationBody = z
       .openapi({ description: 'Spacing of noise levels.', example: 'karras' }),
     eta: z.number().min(0).max(1).nullish(),
     clip_skip: z.int().min(0).max(11).nullish(),
+    loras: z
+      .array(z.object({ name: z.string().min(1).max(256), scale: z.number().min(-100).max(100).nullish() }))
+      .max(16)
+      .nullish()
+      .openapi({
+        description: 'Adapters to add, for this request alone: names of the server’s, scale 1 by default.',
+        example: [{ name: 'watercolour', scale: 0.8 }],
+      }),
 
     quality: accepted('Accepted, without effect.'),
     style: accepted('Accepted, without effect.'),
@@ -109,6 +117,7 @@ export const effectiveParameters = z
     schedule: z.string(),
     eta: z.number(),
     clip_skip: z.int(),
+    loras: z.array(z.object({ name: z.string(), scale: z.number() })),
     ignored: z.array(z.string()).openapi({ description: 'What was sent and had no effect, and why.' }),
   })
   .openapi('EffectiveParameters');

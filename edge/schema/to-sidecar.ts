@@ -6,16 +6,7 @@ import { type GenerationBody, generationBody, MAX_SEED, parseSize } from './gene
 const withoutEffect = ['quality', 'style', 'background', 'moderation', 'user', 'output_compression'] as const;
 
 /** Fields that would change the picture, and that this server does not have: better refused than ignored. */
-const unsupported = [
-  'control',
-  'loras',
-  'strength',
-  'image',
-  'images',
-  'init_image',
-  'mask',
-  'input_fidelity',
-];
+const unsupported = ['control', 'strength', 'image', 'images', 'init_image', 'mask', 'input_fidelity'];
 
 /**
  * A validated body as the sidecar's request.
@@ -53,6 +44,7 @@ export function toGenerateRequest(body: GenerationBody): { request: GenerateRequ
     schedule: body.schedule ?? '',
     eta: body.eta ?? undefined,
     clipSkip: body.clip_skip ?? undefined,
+    adapters: (body.loras ?? []).map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
     previewCount: body.stream ? (body.partial_images ?? 0) : 0,
     format: 'IMAGE_FORMAT_PNG',
   };

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { parse } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
@@ -6,7 +6,16 @@ import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
-import { type DeviceOptions, deviceOptions, number, seeds, size, wholeNumber } from './options.ts';
+import {
+  type DeviceOptions,
+  deviceOptions,
+  type LoraFlag,
+  loras,
+  number,
+  seeds,
+  size,
+  wholeNumber,
+} from './options.ts';
 
 interface GenerateFlags extends DeviceOptions {
   prompt?: string;
@@ -20,6 +29,7 @@ interface GenerateFlags extends DeviceOptions {
   schedule?: string;
   eta?: number;
   clipSkip?: number;
+  lora?: LoraFlag[];
   size?: { width: number; height: number };
   count?: number;
   initImage?: string;
@@ -50,6 +60,11 @@ export function generateCommand(): Command {
     .option('--schedule <name>', 'spacing of the noise levels: default, karras, exponential')
     .option('--eta <x>', "DDIM's share of fresh noise, 0 to 1", number(0, 1))
     .option('--clip-skip <n>', 'last layers of the text encoder to leave out', wholeNumber(0, 11))
+    .option(
+      '--lora <name|file[:scale]>',
+      'an adapter to add (repeatable): the name of a file in a folder loras beside the models, or a file',
+      loras,
+    )
     .option('--size <WxH>', "pixels (default: the model's)", size)
     .option('--count <n>', 'images', wholeNumber(1, 64))
     .option('--init-image <file>', 'PNG, JPEG or WebP to begin from (default: noise)')
@@ -69,7 +84,8 @@ async function run(flags: GenerateFlags): Promise<void> {
       `Expected a file name ending in .png for --output but received ${flags.output}`,
     );
   const folders = await modelFolders(flags.model === undefined ? [] : [flags.model]);
-  const engine = await Engine.open({ folders, device: flags.device, threads: flags.threads });
+  const { device, threads } = flags;
+  const engine = await Engine.open({ folders, device, threads, adapterFiles: await adapterFiles(flags) });
   const stop = new AbortController();
   process.once('SIGINT', () => stop.abort());
   const bar = progressBar(flags.quiet ?? false);
@@ -84,6 +100,14 @@ async function run(flags: GenerateFlags): Promise<void> {
     bar.stop();
     await engine.dispose();
   }
+}
+
+/** Adapters that are named by their files. */
+async function adapterFiles({ lora = [] }: GenerateFlags): Promise<Map<string, string>> {
+  const files = await Promise.all(
+    lora.map(async ({ lora }) => ((await stat(lora).catch(() => undefined))?.isFile() ? [lora] : [])),
+  );
+  return new Map(files.flat().map((file) => [file, file]));
 }
 
 async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
@@ -101,6 +125,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     schedule: flags.schedule,
     eta: flags.eta,
     clipSkip: flags.clipSkip,
+    adapters: flags.lora?.map(({ lora, scale }) => ({ name: lora, scale })),
     initImage: await fileOf(flags.initImage),
     strength: flags.strength,
     returnLatents: flags.saveLatents !== undefined,
@@ -129,8 +154,9 @@ async function save(
   }
   const guidance = `guidance ${p.guidanceScale}`;
   const schedule = p.schedule === 'default' ? '' : ` ${p.schedule}`;
+  const adapters = p.adapters.map(({ name, scale }) => `, ${name} ${scale}`).join('');
   say(
-    `${p.model}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
+    `${p.model}${adapters}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
   );
   for (const line of p.ignored) say(`ignored: ${line}`);
 }

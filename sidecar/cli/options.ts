@@ -38,6 +38,19 @@ export function seeds(text: string): number[] {
   return text.split(',').map(wholeNumber(0, Number.MAX_SAFE_INTEGER));
 }
 
+export interface LoraFlag {
+  /** A name, or a file. */
+  lora: string;
+  scale: number;
+}
+
+/** Another `NAME`, `FILE`, or one of them with `:SCALE` after it. */
+export function loras(text: string, previous: LoraFlag[] = []): LoraFlag[] {
+  const match = /^(.+):([^:/\\]*)$/.exec(text);
+  const [lora, scale] = match ? [match[1]!, number(-100, 100)(match[2]!)] : [text, 1];
+  return [...previous, { lora, scale }];
+}
+
 export interface DeviceOptions {
   device: string;
   threads?: number;

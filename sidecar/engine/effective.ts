@@ -1,3 +1,4 @@
+import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { Outcome } from './latent-diffusion.ts';
@@ -26,6 +27,7 @@ export interface Effective {
   sizeConditioning?: SizeConditioning | undefined;
   /** Image to image: the share of the steps that is run. */
   strength?: number | undefined;
+  adapters: AdapterRequest[];
   /** What was asked for and had no effect, and why. */
   ignored: string[];
 }

@@ -1,5 +1,6 @@
 import { type NativeDevice, native } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
+import { AdapterFiles } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
@@ -16,6 +17,8 @@ export type { GeneratedImage } from './images.ts';
 
 export interface EngineOptions {
   folders: ModelFolders;
+  /** Adapters by name, beside those of the folders. */
+  adapterFiles?: ReadonlyMap<string, string>;
   /** `cpu`, `cuda:0`, …; default `cpu`. */
   device?: string;
   threads?: number;
@@ -60,14 +63,17 @@ export interface GenerateOptions {
 export class Engine {
   readonly #device: NativeDevice;
   readonly #folders: ModelFolders;
+  readonly #adapters: AdapterFiles;
   readonly #store: ModelStore;
   readonly #queue: RequestQueue;
   readonly #evaluator = new Evaluator();
   #stepsRun = 0;
 
-  private constructor(device: NativeDevice, { folders, concurrency = 1, queueLimit = 32 }: EngineOptions) {
+  private constructor(device: NativeDevice, options: EngineOptions) {
+    const { folders, concurrency = 1, queueLimit = 32 } = options;
     this.#device = device;
     this.#folders = folders;
+    this.#adapters = new AdapterFiles(folders.roots, options.adapterFiles);
     this.#store = new ModelStore(device, { models: 4, bytes: device.info.memoryBytes / 2 });
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
   }
@@ -87,11 +93,12 @@ export class Engine {
     const request = parseRequest(input);
     const pictures = await openPictures(request);
     const folder = await this.#folders.find(request.model);
+    const adapters = await this.#adapters.find(request.adapters);
     const admitted = performance.now();
     return this.#queue.run(
       () => {
         const began = performance.now();
-        return this.#store.use(folder, (model) => {
+        return this.#store.use(folder, adapters, (model) => {
           signal?.throwIfAborted();
           const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
           return this.#run(model, folder, { request, pictures }, timings, options);

@@ -27,6 +27,10 @@ export class ModelFolders {
     this.#preferred = preferred;
   }
 
+  get roots(): readonly string[] {
+    return this.#roots;
+  }
+
   async list(): Promise<NamedFolder[]> {
     const found = await Promise.all(this.#roots.map(modelsIn));
     const byName = new Map<string, NamedFolder>();

@@ -1,7 +1,7 @@
 import { CheckpointError } from '../checkpoints/error.ts';
 import { modelHash } from '../checkpoints/hash.ts';
 import { type AnyCheckpoint, type Component, type Family, openAnyCheckpoint } from '../models/components.ts';
-import type { NativeDevice } from '../native.ts';
+import type { NativeDevice, WeightDelta } from '../native.ts';
 import type { ResolvedSampler } from '../samplers/index.ts';
 import { Autoencoder } from './autoencoder.ts';
 import { Denoiser } from './denoiser.ts';
@@ -19,6 +19,8 @@ interface ModelParts {
   textEncoders: TextEncoder[];
   denoiser: Denoiser;
   autoencoder: Autoencoder;
+  /** By the names of model_index.json. */
+  programs: ReadonlyMap<string, Programs>;
 }
 
 /** A checkpoint on a device. */
@@ -32,18 +34,17 @@ export class Model {
   readonly autoencoder: Autoencoder;
   /** SHA-256 of its tensors, hexadecimal: being computed from the start, needed at the end. */
   readonly hash: Promise<string>;
-  readonly #sampler: SamplerChoice;
+  readonly #parts: ModelParts;
 
-  private constructor(name: string, parts: ModelParts) {
+  private constructor(name: string, parts: ModelParts, hash?: Promise<string>) {
     this.name = name;
     this.checkpoint = parts.checkpoint;
     this.settings = parts.settings;
     this.textEncoders = parts.textEncoders;
     this.denoiser = parts.denoiser;
     this.autoencoder = parts.autoencoder;
-    this.#sampler = parts.sampler;
-    const components = Object.entries(componentsOf(parts.checkpoint));
-    this.hash = modelHash(Object.fromEntries(components.map(([part, { sources }]) => [part, sources])));
+    this.#parts = parts;
+    this.hash = hash ?? hashOf(parts.checkpoint);
     // Whoever awaits it gets the error.
     this.hash.catch(() => {});
   }
@@ -54,19 +55,45 @@ export class Model {
     checkChannels(checkpoint, dir);
     const [settings, sampler] = await Promise.all([readSettings(dir), readSampler(checkpoint.folder)]);
     const pool = programPool();
-    const programs = async (name: string) => {
+    const programs = new Map<string, Programs>();
+    const load = async (name: string) => {
       const { sources, dir } = componentsOf(checkpoint)[name]!;
-      return new Programs(device, await device.loadWeights(sources), { name, dir }, pool);
+      const loaded = new Programs(device, await device.loadWeights(sources), { name, dir }, pool);
+      programs.set(name, loaded);
+      return loaded;
     };
     const textEncoders = [];
     for (const { part, component, tokenizer } of textComponents(checkpoint)) {
       const words = await readTokenizer(checkpoint.folder, tokenizer);
-      textEncoders.push(new TextEncoder(component, words, await programs(part)));
+      textEncoders.push(new TextEncoder(component, words, await load(part)));
     }
-    const denoiser = new Denoiser(checkpoint, await programs('unet'));
+    const denoiser = new Denoiser(checkpoint, await load('unet'));
     const isVq = checkpoint.kind === 'unconditional';
-    const autoencoder = new Autoencoder(checkpoint, await programs(isVq ? 'vqvae' : 'vae'));
-    return new Model(name, { checkpoint, settings, sampler, textEncoders, denoiser, autoencoder });
+    const autoencoder = new Autoencoder(checkpoint, await load(isVq ? 'vqvae' : 'vae'));
+    return new Model(name, { checkpoint, settings, sampler, textEncoders, denoiser, autoencoder, programs });
+  }
+
+  /**
+   * This model with adapters; what they do not change is shared with it, so it has to live as long.
+   * @param files where the deltas come from, for messages.
+   */
+  async adapted(deltas: ReadonlyMap<string, WeightDelta[]>, files: string[]): Promise<Model> {
+    const pool = programPool();
+    const programs = new Map<string, Programs>();
+    try {
+      for (const [part, list] of deltas)
+        programs.set(part, await this.#parts.programs.get(part)!.adapted(list, files, pool));
+    } catch (error) {
+      await Promise.all([...programs.values()].map((each) => each.dispose()));
+      throw error;
+    }
+    const textEncoders = textComponents(this.checkpoint).map(({ part, component }, i) => {
+      const [encoder, own] = [this.textEncoders[i]!, programs.get(part)];
+      return own ? new TextEncoder(component, encoder.tokenizer, own) : encoder;
+    });
+    const unet = programs.get('unet');
+    const denoiser = unet ? new Denoiser(this.checkpoint, unet) : this.denoiser;
+    return new Model(this.name, { ...this.#parts, textEncoders, denoiser, programs }, this.hash);
   }
 
   /** Bytes of the checkpoint's tensors once they are float32. */
@@ -91,13 +118,18 @@ export class Model {
   sampler(name: string, schedule: string): ResolvedSampler {
     // The model's own schedule belongs to its own sampler.
     const own = name === '' && schedule === '' ? this.settings.schedule : schedule;
-    return this.#sampler(name || this.settings.sampler, own);
+    return this.#parts.sampler(name || this.settings.sampler, own);
   }
 
-  /** Frees everything of it on the device, after the runs in flight. */
+  /** Frees everything on the device that it does not share, after the runs in flight. */
   async dispose(): Promise<void> {
-    await Promise.all([...this.textEncoders, this.denoiser, this.autoencoder].map((part) => part.dispose()));
+    await Promise.all([...this.#parts.programs.values()].map((each) => each.dispose()));
   }
+}
+
+function hashOf(checkpoint: AnyCheckpoint): Promise<string> {
+  const components = Object.entries(componentsOf(checkpoint));
+  return modelHash(Object.fromEntries(components.map(([part, { sources }]) => [part, sources])));
 }
 
 /** What a checkpoint consists of, by the names of model_index.json. */

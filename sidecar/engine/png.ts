@@ -26,6 +26,7 @@ export interface ImageParameters {
   strength?: number | undefined;
   model: string;
   modelHash: string;
+  adapters: { name: string; scale: number }[];
 }
 
 /** Encodes a PNG that carries `text` under the keyword `parameters`, where image browsers and other UIs look. */
@@ -51,6 +52,7 @@ export function parametersText(p: ImageParameters): string {
     ['Denoising strength', p.strength ?? 1, p.strength !== undefined],
     ['Model hash', p.modelHash.slice(0, 10), true],
     ['Model', p.model, true],
+    ['Adapters', p.adapters.map(({ name, scale }) => `${name}:${scale}`).join(', '), p.adapters.length > 0],
     // There, 1 is the last layer.
     ['Clip skip', p.clipSkip + 1, p.clipSkip > 0],
     ['Eta', p.eta, p.eta > 0],

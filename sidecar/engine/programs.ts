@@ -7,6 +7,7 @@ import type {
   NativeTensor,
   NativeWeights,
   RunOptions,
+  WeightDelta,
 } from '../native.ts';
 import { Pool, type PoolLimits } from './pool.ts';
 
@@ -58,6 +59,13 @@ export class Programs {
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
     return this.#pool.use(`${this.#name} ${key}`, compile, (program) => program.run(inputs, options));
+  }
+
+  /** The same component with deltas on top of its weights, which are shared where none touches them. */
+  async adapted(deltas: WeightDelta[], files: string[], pool: Pool<NativeProgram>): Promise<Programs> {
+    const weights = await this.#device.loadWeights([], { base: this.#weights, deltas });
+    const dir = [this.#dir, ...files].join(' with ');
+    return new Programs(this.#device, weights, { name: this.#name, dir }, pool);
   }
 
   /** Frees programs, then weights, after the runs in flight. */

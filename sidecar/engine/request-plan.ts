@@ -59,6 +59,9 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     ...(request.eta && !resolved.takesEta ? [`eta: sampler ${resolved.name} has no use for it`] : []),
     ...(request.sizeConditioning && !isXL ? [`size_conditioning: ${model.name} has no use for it`] : []),
     ...beginning.ignored,
+    ...request.adapters.flatMap(({ name, scale }) =>
+      scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
+    ),
   ];
   const { prompt, negativePrompt, clipSkip } = texts;
   const { count, promptSyntax = 'weighted' } = request;
@@ -76,7 +79,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
       estimate: estimator(resolved.config),
     },
     effective: {
-      ...{ ...shared, ...names, width, height, steps, eta, strength, ignored },
+      ...{ ...shared, ...names, width, height, steps, eta, strength, adapters: request.adapters, ignored },
       sizeConditioning: isXL ? sizes : undefined,
     },
   };

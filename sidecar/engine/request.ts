@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { errors } from '../errors.ts';
+import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 
@@ -24,6 +25,7 @@ export interface ImageRequest {
   sizeConditioning?: Partial<SizeConditioning>;
   initImage?: Uint8Array;
   strength?: number;
+  adapters: AdapterRequest[];
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -61,6 +63,9 @@ const sizes = z.object({
   targetHeight: pixels,
 }) satisfies z.ZodType<Partial<SizeConditioning>>;
 const file = z.instanceof(Uint8Array);
+const adapters = z
+  .array(z.object({ name: name.min(1), scale: z.number().min(-100).max(100).nullish() }))
+  .max(16);
 const side = z.literal(0).or(z.int().min(8).max(4096).multipleOf(8));
 
 /** The limits of every field: those of the contract's comments. */
@@ -87,6 +92,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
   sizeConditioning: rule('size_conditioning', 'whole numbers of pixels from 0 to 65536', sizes),
   initImage: rule('init_image', 'the bytes of an image file', file),
   strength: rule('strength', 'a number from 0 to 1', z.number().min(0).max(1)),
+  adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -94,7 +100,15 @@ const rules: Record<keyof ImageRequest, Rule> = {
 
 const isText = new Set(['prompt', 'negative_prompt']);
 
-const nothing = { model: '', negativePrompt: '', count: 0, seeds: [], sampler: '', schedule: '' };
+const nothing = {
+  model: '',
+  negativePrompt: '',
+  count: 0,
+  seeds: [],
+  adapters: [],
+  sampler: '',
+  schedule: '',
+};
 const noPreviews = { previewInterval: 0, previewCount: 0, returnLatents: false };
 
 /**
@@ -126,6 +140,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
   return {
     ...request,
     count,
+    adapters: request.adapters.map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
     width: set(request.width),
     height: set(request.height),
     promptSyntax: request.promptSyntax || undefined,

@@ -63,6 +63,17 @@ describe('POST /v1/images/generations', () => {
     expect(Buffer.from(await response.arrayBuffer())).toEqual(PIXEL);
   });
 
+  it('adapters by name and scale', async () => {
+    const sidecar = fakeSidecar();
+    const response = await post({ prompt: 'x', loras: [{ name: 'a', scale: 0.5 }, { name: 'b' }] }, sidecar);
+    const loras = [
+      { name: 'a', scale: 0.5 },
+      { name: 'b', scale: 1 },
+    ];
+    expect(sidecar.requests[0]!.adapters).toEqual(loras);
+    expect((await response.json()).effective.loras).toEqual(loras);
+  });
+
   it('passes the request id on', async () => {
     const sidecar = fakeSidecar();
     const response = await post({ prompt: 'x' }, sidecar, { 'x-request-id': 'abc-1' });
@@ -101,7 +112,10 @@ describe('bad bodies', () => {
     ['url', { prompt: 'x', response_format: 'url' }, 'response_format'],
     ['webp', { prompt: 'x', output_format: 'webp' }, 'output_format'],
     ['control', { prompt: 'x', control: [] }, 'control'],
-    ['loras', { prompt: 'x', loras: [{ name: 'a' }] }, 'loras'],
+    ['loras as a text', { prompt: 'x', loras: 'a' }, 'loras'],
+    ['a lora without a name', { prompt: 'x', loras: [{ scale: 1 }] }, 'loras.0.name'],
+    ['a lora of scale 1e9', { prompt: 'x', loras: [{ name: 'a', scale: 1e9 }] }, 'loras.0.scale'],
+    ['17 loras', { prompt: 'x', loras: new Array(17).fill({ name: 'a' }) }, 'loras'],
   ];
   it.each(cases)('%s', async (_, body, param) => {
     const sidecar = fakeSidecar();

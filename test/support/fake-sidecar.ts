@@ -128,6 +128,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       clipSkip: 0,
       ignored: [],
       sizeConditioning: null,
+      adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),
     },
     timings: null,
     textTokens: 5,

@@ -18,6 +18,7 @@ const parameters: ImageParameters = {
   height: 1,
   model: 'a, b: c',
   modelHash: 'abcdef0123456789',
+  adapters: [],
 };
 const pixels = { data: Uint8Array.of(1, 2, 3, 250, 251, 252), width: 2, height: 1 };
 
@@ -51,6 +52,14 @@ describe('parametersText', () => {
         'Steps: 20, Sampler: euler-ancestral, Schedule type: karras, CFG scale: 7.5, Seed: 42, Size: 2x1, Model hash: abcdef0123, Model: "a, b: c", Clip skip: 2',
       ].join('\n'),
     );
+  });
+
+  it('names adapters', () => {
+    const adapters = [
+      { name: 'a', scale: 0.8 },
+      { name: 'b', scale: -1 },
+    ];
+    expect(parametersText({ ...parameters, adapters })).toContain(', Adapters: "a:0.8, b:-1", Clip skip: 2');
   });
 
   it('leaves out what has no effect', () => {
