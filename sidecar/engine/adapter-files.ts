@@ -16,41 +16,28 @@ export interface AdapterChoice extends AdapterRequest {
 }
 
 /**
- * The adapters of this server by name: the .safetensors files of the folders `loras` beside its models. A name is
- * looked up among them, never joined to a path, so none leads elsewhere.
+ * The adapters of a request. A name is looked up among the files that are there, never joined to a path, so none leads
+ * elsewhere.
+ * @param folders with .safetensors files; of two of one name the first counts.
+ * @param named other files, by name; they come before those.
+ * @throws ServiceError adapter_not_found
  */
-export class AdapterFiles {
-  readonly #roots: readonly string[];
-  readonly #named: ReadonlyMap<string, string>;
-
-  /**
-   * @param roots where models are looked for; of two adapters of one name the first counts.
-   * @param named other files, by name; they come first.
-   */
-  constructor(roots: readonly string[], named: ReadonlyMap<string, string> = new Map()) {
-    this.#roots = roots;
-    this.#named = named;
-  }
-
-  /** Files by name. */
-  async list(): Promise<Map<string, string>> {
-    const found = await Promise.all(this.#roots.map((root) => filesIn(join(root, 'loras'))));
-    return new Map([...found.toReversed().flat(), ...this.#named]);
-  }
-
-  /** @throws ServiceError adapter_not_found */
-  async find(adapters: readonly AdapterRequest[]): Promise<AdapterChoice[]> {
-    if (adapters.length === 0) return [];
-    const files = await this.list();
-    return Promise.all(
-      adapters.map(async ({ name, scale }) => {
-        const file = files.get(name);
-        const info = file && (await stat(file).catch(() => undefined));
-        if (!file || !info) throw errors.adapterNotFound(name, [...files.keys()]);
-        return { name, scale, file, stamp: `${info.size} ${info.mtimeMs}` };
-      }),
-    );
-  }
+export async function findAdapters(
+  adapters: readonly AdapterRequest[],
+  folders: readonly string[],
+  named: ReadonlyMap<string, string> = new Map(),
+): Promise<AdapterChoice[]> {
+  if (adapters.length === 0) return [];
+  const found = await Promise.all(folders.map(filesIn));
+  const files = new Map([...found.toReversed().flat(), ...named]);
+  return Promise.all(
+    adapters.map(async ({ name, scale }) => {
+      const file = files.get(name);
+      const info = file && (await stat(file).catch(() => undefined));
+      if (!file || !info) throw errors.adapterNotFound(name, [...files.keys()].sort());
+      return { name, scale, file, stamp: `${info.size} ${info.mtimeMs}` };
+    }),
+  );
 }
 
 /** Links out of the folder are left out: only what lies there is served. */

@@ -1,6 +1,6 @@
 import { type NativeDevice, native } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
-import { AdapterFiles } from './adapter-files.ts';
+import { findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
@@ -63,7 +63,7 @@ export interface GenerateOptions {
 export class Engine {
   readonly #device: NativeDevice;
   readonly #folders: ModelFolders;
-  readonly #adapters: AdapterFiles;
+  readonly #adapterFiles: ReadonlyMap<string, string> | undefined;
   readonly #store: ModelStore;
   readonly #queue: RequestQueue;
   readonly #evaluator = new Evaluator();
@@ -73,7 +73,7 @@ export class Engine {
     const { folders, concurrency = 1, queueLimit = 32 } = options;
     this.#device = device;
     this.#folders = folders;
-    this.#adapters = new AdapterFiles(folders.roots, options.adapterFiles);
+    this.#adapterFiles = options.adapterFiles;
     this.#store = new ModelStore(device, { models: 4, bytes: device.info.memoryBytes / 2 });
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
   }
@@ -93,7 +93,7 @@ export class Engine {
     const request = parseRequest(input);
     const pictures = await openPictures(request);
     const folder = await this.#folders.find(request.model);
-    const adapters = await this.#adapters.find(request.adapters);
+    const adapters = await findAdapters(request.adapters, this.#folders.loras(folder), this.#adapterFiles);
     const admitted = performance.now();
     return this.#queue.run(
       () => {

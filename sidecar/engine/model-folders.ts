@@ -27,10 +27,6 @@ export class ModelFolders {
     this.#preferred = preferred;
   }
 
-  get roots(): readonly string[] {
-    return this.#roots;
-  }
-
   async list(): Promise<NamedFolder[]> {
     const found = await Promise.all(this.#roots.map(modelsIn));
     const byName = new Map<string, NamedFolder>();
@@ -60,9 +56,18 @@ export class ModelFolders {
   }
 
   /** Where the learned words of a model may lie: in its folder or beside its file, then in each of the roots. */
-  embeddings({ dir }: NamedFolder): string[] {
+  embeddings(model: NamedFolder): string[] {
+    return this.#of(model, 'embeddings');
+  }
+
+  /** Where its adapters may lie, in the same way. */
+  loras(model: NamedFolder): string[] {
+    return this.#of(model, 'loras');
+  }
+
+  #of({ dir }: NamedFolder, what: string): string[] {
     const own = dir.endsWith('.safetensors') ? dirname(dir) : dir;
-    return [...new Set([own, ...this.#roots])].map((folder) => join(folder, 'embeddings'));
+    return [...new Set([own, ...this.#roots])].map((folder) => join(folder, what));
   }
 
   async #defaultOf(folders: NamedFolder[]): Promise<NamedFolder> {
