@@ -8,6 +8,7 @@ export function effectiveOf(p: EffectiveParameters, ignored: string[]): Effectiv
     model_hash: p.modelHash,
     prompt: p.prompt,
     negative_prompt: p.negativePrompt,
+    prompt_syntax: p.promptSyntax,
     width: p.width,
     height: p.height,
     seeds: p.seeds,

@@ -2,7 +2,7 @@ import { z } from '@hono/zod-openapi';
 
 /** Pixels of one image, at most: 2048×2048. */
 export const MAX_PIXELS = 2048 * 2048;
-/** Characters of a prompt, at most. CLIP reads about 300 of them. */
+/** Characters of a prompt, at most. CLIP takes about 300 of them at once. */
 export const MAX_PROMPT = 32_000;
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
@@ -58,6 +58,11 @@ export const generationBody = z
     negative_prompt: text
       .nullish()
       .openapi({ description: 'What to keep away from; needs guidance_scale > 1.' }),
+    prompt_syntax: z.enum(['weighted', 'plain']).nullish().openapi({
+      description:
+        'weighted: (a:1.3), [b], BREAK, learned words, any length; plain: as it stands, cut at 77 tokens.',
+      default: 'weighted',
+    }),
     seed: z.int().min(0).max(MAX_SEED).nullish().openapi({ description: 'Default: one is drawn.' }),
     steps: z
       .int()
@@ -106,6 +111,7 @@ export const effectiveParameters = z
     model_hash: z.string().openapi({ description: 'SHA-256 of the checkpoint’s tensors.' }),
     prompt: z.string(),
     negative_prompt: z.string(),
+    prompt_syntax: z.string(),
     width: z.int(),
     height: z.int(),
     seeds: z.array(z.int()),

@@ -33,6 +33,7 @@ export function toGenerateRequest(body: GenerationBody): { request: GenerateRequ
     model: body.model ?? '',
     prompt: body.prompt,
     negativePrompt: body.negative_prompt ?? '',
+    promptSyntax: body.prompt_syntax ?? '',
     width: size?.width ?? 0,
     height: size?.height ?? 0,
     count: n,

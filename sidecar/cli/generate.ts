@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { parse } from 'node:path';
 import { SingleBar } from 'cli-progress';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
@@ -20,6 +20,7 @@ import {
 interface GenerateFlags extends DeviceOptions {
   prompt?: string;
   negative: string;
+  promptSyntax?: string;
   model?: string;
   seed?: number[];
   steps?: number;
@@ -34,6 +35,10 @@ interface GenerateFlags extends DeviceOptions {
   count?: number;
   initImage?: string;
   strength?: number;
+  mask?: string;
+  maskBlur?: number;
+  onlyMasked?: number;
+  keepUnmasked?: boolean;
   output?: string;
   saveLatents?: string;
   quiet?: boolean;
@@ -44,6 +49,14 @@ export function generateCommand(): Command {
     .description('make images, without a server')
     .option('--prompt <text>', 'what to show; needed but by models that take no text')
     .option('--negative <text>', 'what to keep away from', '')
+    .addOption(
+      new Option(
+        '--prompt-syntax <name>',
+        'weighted: (a:1.3), [b], BREAK, learned words, any length; plain: as it stands, cut at 77 tokens',
+      )
+        .choices(['weighted', 'plain'])
+        .default('weighted'),
+    )
     .option(
       '--model <path|name>',
       'a folder in diffusers layout, a .safetensors file, or a name that `latent-edge models` lists',
@@ -68,7 +81,19 @@ export function generateCommand(): Command {
     .option('--size <WxH>', "pixels (default: the model's)", size)
     .option('--count <n>', 'images', wholeNumber(1, 64))
     .option('--init-image <file>', 'PNG, JPEG or WebP to begin from (default: noise)')
-    .option('--strength <x>', 'share of the steps to run on it, 0 to 1 (default: 0.8)', number(0, 1))
+    .option(
+      '--strength <x>',
+      'share of the steps to run on it, 0 to 1 (default: 0.8; with a mask 1)',
+      number(0, 1),
+    )
+    .option('--mask <file>', 'what of it to make anew: white; of the same size')
+    .option('--mask-blur <px>', "soften the mask's edges", wholeNumber(0, 256))
+    .option(
+      '--only-masked <px>',
+      'work on the part around the mask alone, with that much beside it',
+      wholeNumber(0, 4096),
+    )
+    .option('--keep-unmasked', 'put the own pixels back where the mask is black')
     .option(
       '--output <file.png>',
       'with several images %d stands for their number (default: latent-edge-SEED.png)',
@@ -114,6 +139,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
   return {
     prompt: flags.prompt,
     negativePrompt: flags.negative,
+    promptSyntax: flags.promptSyntax,
     width: flags.size?.width,
     height: flags.size?.height,
     count: flags.count,
@@ -128,6 +154,10 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     adapters: flags.lora?.map(({ lora, scale }) => ({ name: lora, scale })),
     initImage: await fileOf(flags.initImage),
     strength: flags.strength,
+    mask: await fileOf(flags.mask),
+    maskBlur: flags.maskBlur,
+    onlyMaskedPadding: flags.onlyMasked,
+    keepUnmasked: flags.keepUnmasked,
     returnLatents: flags.saveLatents !== undefined,
   };
 }

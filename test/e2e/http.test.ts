@@ -44,6 +44,16 @@ describe('a prompt', () => {
     expect(await pixels(Buffer.from(alone.data[0].b64_json, 'base64'))).toEqual(await pixels(pngs[1]));
   });
 
+  it('is read with weights, or as it stands', async () => {
+    const settings = { prompt: 'red (apple:1.4)', seed: 3, steps: 1 };
+    const weighted = await (await post(settings)).json();
+    const plain = await (await post({ ...settings, prompt_syntax: 'plain' })).json();
+    expect([weighted, plain].map(({ effective }) => effective.prompt_syntax)).toEqual(['weighted', 'plain']);
+    // Brackets, colon and number are words there.
+    expect(plain.usage.input_tokens).toBeGreaterThan(weighted.usage.input_tokens);
+    expect(plain.data[0].b64_json).not.toBe(weighted.data[0].b64_json);
+  });
+
   it('streams', async () => {
     const response = await post({ prompt: 'red apple', stream: true, partial_images: 2, steps: 6 });
     const names = [...(await response.text()).matchAll(/^event: (.+)$/gm)].map(

@@ -56,6 +56,14 @@ describe('POST /v1/images/generations', () => {
     });
   });
 
+  it('reads prompts with weights, or as plain text where that is asked for', async () => {
+    const sidecar = fakeSidecar();
+    const { effective } = await (await post({ prompt: '(x)', prompt_syntax: 'plain' }, sidecar)).json();
+    expect(effective.prompt_syntax).toBe('plain');
+    await post({ prompt: '(x)', prompt_syntax: null }, sidecar);
+    expect(sidecar.requests.map(({ promptSyntax }) => promptSyntax)).toEqual(['plain', '']);
+  });
+
   it('gives the picture itself to who accepts image/png', async () => {
     const response = await post({ prompt: 'x', seed: 3 }, fakeSidecar(), { accept: 'image/png' });
     expect(response.headers.get('content-type')).toBe('image/png');
@@ -108,6 +116,7 @@ describe('bad bodies', () => {
     ['seeds beyond 2^53', { prompt: 'x', n: 2, seed: Number.MAX_SAFE_INTEGER }, 'seed'],
     ['eta 2', { prompt: 'x', eta: 2 }, 'eta'],
     ['clip_skip 12', { prompt: 'x', clip_skip: 12 }, 'clip_skip'],
+    ['prompt_syntax', { prompt: 'x', prompt_syntax: 'compel' }, 'prompt_syntax'],
     ['partial_images 4', { prompt: 'x', partial_images: 4 }, 'partial_images'],
     ['url', { prompt: 'x', response_format: 'url' }, 'response_format'],
     ['webp', { prompt: 'x', output_format: 'webp' }, 'output_format'],

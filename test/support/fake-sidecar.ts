@@ -114,6 +114,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       modelHash: 'ab'.repeat(32),
       prompt: request.prompt ?? '',
       negativePrompt: request.negativePrompt ?? '',
+      promptSyntax: request.promptSyntax || 'weighted',
       width: request.width || 64,
       height: request.height || 64,
       count: images.length,

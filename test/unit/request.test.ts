@@ -6,6 +6,7 @@ describe('parseRequest', () => {
   it('takes what comes from the wire, where 0 and "" stand for nothing', () => {
     const wire = { model: '', prompt: 'x', width: 0, height: 64, count: 0, seeds: [], steps: 0, sampler: '' };
     expect(parseRequest(wire)).toMatchObject({ count: 1, width: undefined, height: 64, steps: undefined });
+    expect(parseRequest({ promptSyntax: '' }).promptSyntax).toBeUndefined();
   });
 
   it('counts images by seeds', () => {
@@ -43,6 +44,7 @@ describe('parseRequest', () => {
     ['prompt', 'prompt', 'a\ud800'],
     ['prompt', 'prompt', 'x'.repeat(1024 * 1024)],
     ['negativePrompt', 'negative_prompt', 5],
+    ['promptSyntax', 'prompt_syntax', 'compel'],
     ['model', 'model', 'x'.repeat(4096)],
     ['model', 'model', 'a\nb'],
     ['previewCount', 'preview_count', 17],
