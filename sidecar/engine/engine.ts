@@ -8,9 +8,11 @@ import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
 import { latentDiffusion } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
+import type { Pixels } from './png.ts';
 import { RequestQueue } from './queue.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { openPictures, type Pictures, planRequest } from './request-plan.ts';
+import { retouch } from './retouch.ts';
 import { ModelStore } from './store.ts';
 
 export type { GeneratedImage } from './images.ts';
@@ -151,20 +153,22 @@ export class Engine {
     const planned = planRequest(request, pictures, model);
     const { seeds } = planned.work;
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
+    const { source, finish } = await retouch(planned.work.source, planned.effective, request);
+    const finished = (images: Pixels[]) => Promise.all(images.map(finish));
     const outcome = await latentDiffusion(
       model,
-      { ...planned.work, learnedWords },
+      { ...planned.work, source, learnedWords },
       {
         evaluator: this.#evaluator,
         signal,
         onStep: async ({ previews, ...step }) => {
           this.#stepsRun++;
-          onProgress?.({ ...step, previews: await encodeImages(previews, seeds) });
+          onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds) });
         },
       },
     );
     const effective = effectiveOf(planned.effective, outcome, await model.hash);
-    const images = await encodeImages(outcome.images, seeds, effective);
+    const images = await encodeImages(await finished(outcome.images), seeds, effective);
     return {
       images: request.returnLatents ? withLatents(images, outcome) : images,
       effective,

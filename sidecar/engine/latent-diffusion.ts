@@ -3,6 +3,7 @@ import type { Sampler } from '../samplers/index.ts';
 import type { LatentSize } from './autoencoder.ts';
 import { begin, type Source } from './beginnings/index.ts';
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
+import { join } from './conditioning/text.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
 import type { Model } from './model.ts';
@@ -71,7 +72,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
   const encodeTextMs = watch();
   try {
     const noise = new Noise(p.seeds, count);
-    const { first, ...beginning } = await begin(model, p, noise, exclusive);
+    const { first, beside, hold, ...beginning } = await begin(model, p, noise, exclusive);
     let { latents } = beginning;
     const encodeImageMs = watch();
 
@@ -81,12 +82,14 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       const i = first + step;
       const sample = sampler.scaleInput(latents, i);
       const { conditioning } = text;
+      const input = beside ? joinChannels(sample, beside, count) : sample;
       const predictions = await evaluator.evaluate(
-        { model, conditioning, sample, images: count, size, timestep },
+        { model, conditioning, sample: input, images: count, size, timestep },
         signal,
       );
       const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${step + 1}`, model);
       latents = sampler.step(prediction, i, latents, () => noise.draw(C * height * width));
+      latents = hold?.(latents, i) ?? latents;
       const stepMs = lap();
       const previews = p.previewAt(step + 1, total)
         ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run)
@@ -102,6 +105,13 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
   } finally {
     await text.conditioning.dispose();
   }
+}
+
+/** [count,C1,h,w], [count,C2,h,w] → [count,C1+C2,h,w] */
+function joinChannels(a: Float32Array, b: Float32Array, count: number): Float32Array {
+  const part = (x: Float32Array, i: number) =>
+    x.subarray((i * x.length) / count, ((i + 1) * x.length) / count);
+  return join(Array.from({ length: count }, (_, i) => [part(a, i), part(b, i)]).flat());
 }
 
 /** One prediction out of [unconditional, conditional], or the conditional one as it is. */

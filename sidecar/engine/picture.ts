@@ -44,20 +44,33 @@ export async function openPicture(bytes: Uint8Array, field: string): Promise<Pic
     });
   if (width * height > MAX_PIXELS) throw errors.unexpected(field, EXPECTED, `${width}x${height} pixels`);
 
+  return pictureOf(decoder, { width, height }, unreadable);
+}
+
+/** A picture of pixels at hand: RGB or grey, row by row. */
+export function rawPicture(data: Uint8Array, { width, height }: PictureSize): Picture {
+  const channels = (data.length / (width * height)) as 1 | 3;
+  return pictureOf(
+    () => sharp(data, { raw: { width, height, channels } }),
+    { width, height },
+    (error) => error,
+  );
+}
+
+function pictureOf(
+  open: () => Sharp,
+  { width, height }: PictureSize,
+  explain: (error: unknown) => unknown,
+): Picture {
   const pixels = async (image: Sharp, size: PictureSize) => {
-    const sized =
-      size.width === width && size.height === height
-        ? image
-        : image.resize(size.width, size.height, {
-            fit: 'fill',
-            kernel: 'lanczos3',
-            fastShrinkOnLoad: false,
-          });
+    const isOwn = size.width === width && size.height === height;
+    const scaling = { fit: 'fill', kernel: 'lanczos3', fastShrinkOnLoad: false } as const;
+    const sized = isOwn ? image : image.resize(size.width, size.height, scaling);
     const data = await sized
       .raw({ depth: 'uchar' })
       .toBuffer()
       .catch((error) => {
-        throw unreadable(error);
+        throw explain(error);
       });
     return new Uint8Array(data.buffer, data.byteOffset, data.length);
   };
@@ -65,8 +78,8 @@ export async function openPicture(bytes: Uint8Array, field: string): Promise<Pic
     width,
     height,
     rgb: (size) =>
-      pixels(decoder().flatten({ background: '#ffffff' }).toColourspace('srgb').removeAlpha(), size),
-    grey: (size) => pixels(decoder().flatten({ background: '#000000' }).toColourspace('b-w'), size),
+      pixels(open().flatten({ background: '#ffffff' }).toColourspace('srgb').removeAlpha(), size),
+    grey: (size) => pixels(open().flatten({ background: '#000000' }).toColourspace('b-w'), size),
   };
 }
 

@@ -13,16 +13,23 @@ import type { ImageRequest } from './request.ts';
 import { defaultGuidance } from './settings.ts';
 
 /** As in diffusers. */
-const DEFAULT_STRENGTH = 0.8;
+const DEFAULT_STRENGTH = { image: 0.8, inpainting: 1 };
 
 /** The pictures of a request, by what they are for. */
 export interface Pictures {
   image?: Picture | undefined;
+  mask?: Picture | undefined;
 }
 
-/** @throws ServiceError invalid_argument for what is no picture. */
-export async function openPictures({ initImage }: ImageRequest): Promise<Pictures> {
-  return { image: initImage && (await openPicture(initImage, 'init_image')) };
+/** @throws ServiceError invalid_argument for what is no picture, and a mask that fits none. */
+export async function openPictures(request: ImageRequest): Promise<Pictures> {
+  const image = request.initImage && (await openPicture(request.initImage, 'init_image'));
+  const mask = request.mask && (await openPicture(request.mask, 'mask'));
+  if (mask && !image) throw errors.unexpected('init_image', 'an image, as there is a mask,', 'nothing');
+  const size = ({ width, height }: Picture) => `${width}x${height}`;
+  if (mask && image && size(mask) !== size(image))
+    throw errors.unexpected('mask', `${size(image)} pixels, as init_image has,`, size(mask));
+  return { image, mask };
 }
 
 /** A request with a model's defaults filled in. */
@@ -90,9 +97,11 @@ function sizeOf(request: ImageRequest, { image }: Pictures, model: Model): { wid
   const { scale } = model.autoencoder;
   const trained = defaultSize(model.checkpoint);
   const whole = (pixels: number) => pixels - (pixels % scale);
-  const own = image
-    ? { width: whole(image.width), height: whole(image.height) }
-    : { width: model.settings.width ?? trained.width, height: model.settings.height ?? trained.height };
+  // Of a part of the picture, any size will do.
+  const own =
+    image && request.onlyMaskedPadding === undefined
+      ? { width: whole(image.width), height: whole(image.height) }
+      : { width: model.settings.width ?? trained.width, height: model.settings.height ?? trained.height };
   const { width = own.width, height = own.height } = request;
   for (const [field, value] of Object.entries({ width, height }))
     if (value % scale !== 0 || value < scale || value > 4096)
@@ -102,22 +111,33 @@ function sizeOf(request: ImageRequest, { image }: Pictures, model: Model): { wid
 
 /** Where the run begins, by the pictures that came along. */
 function sourceOf(
-  { strength }: ImageRequest,
-  { image }: Pictures,
+  request: ImageRequest,
+  { image, mask }: Pictures,
   model: Model,
   sampler: Sampler,
   steps: number,
 ): { source?: Source; strength?: number; ignored: string[] } {
-  if (!image) return { ignored: strength === undefined ? [] : ['strength: there is no init_image'] };
+  if (model.inpaints && !(image && mask)) {
+    const field = image ? 'mask' : 'init_image';
+    throw errors.unexpected(field, `an image, as ${model.name} is for inpainting,`, 'nothing');
+  }
+  const asked = {
+    strength: request.strength !== undefined && !image,
+    mask_blur: request.maskBlur && !mask,
+    only_masked_padding: request.onlyMaskedPadding !== undefined && !mask,
+    keep_unmasked: request.keepUnmasked && !mask,
+  };
+  const ignored = Object.entries(asked).flatMap(([field, isIdle]) =>
+    isIdle ? [`${field}: there is no ${field === 'strength' ? 'init_image' : 'mask'}`] : [],
+  );
+  if (!image) return { ignored };
   if (!model.autoencoder.encodes)
     throw errors.unexpected('init_image', `nothing, as ${model.name} encodes no images,`, 'an image');
-  strength ??= DEFAULT_STRENGTH;
-  const isLess = steps * strength < 1;
-  return {
-    source: { image, first: firstEvaluation(sampler, steps, strength) },
-    strength,
-    ignored: isLess ? [`strength: ${strength} of ${steps} steps is less than one; one was run`] : [],
-  };
+  const strength = request.strength ?? DEFAULT_STRENGTH[mask ? 'inpainting' : 'image'];
+  if (steps * strength < 1)
+    ignored.push(`strength: ${strength} of ${steps} steps is less than one; one was run`);
+  const first = firstEvaluation(sampler, steps, strength);
+  return { source: { image, mask, first, isNoise: strength === 1 }, strength, ignored };
 }
 
 /** What a request says in words, and how much it counts; of a model without a prompt, nothing. */

@@ -25,6 +25,10 @@ export interface ImageRequest {
   sizeConditioning?: Partial<SizeConditioning>;
   initImage?: Uint8Array;
   strength?: number;
+  mask?: Uint8Array;
+  maskBlur?: number;
+  onlyMaskedPadding?: number;
+  keepUnmasked?: boolean;
   adapters: AdapterRequest[];
   previewInterval: number;
   previewCount: number;
@@ -92,6 +96,14 @@ const rules: Record<keyof ImageRequest, Rule> = {
   sizeConditioning: rule('size_conditioning', 'whole numbers of pixels from 0 to 65536', sizes),
   initImage: rule('init_image', 'the bytes of an image file', file),
   strength: rule('strength', 'a number from 0 to 1', z.number().min(0).max(1)),
+  mask: rule('mask', 'the bytes of an image file', file),
+  maskBlur: rule('mask_blur', 'a whole number of pixels from 0 to 256', z.int().min(0).max(256)),
+  onlyMaskedPadding: rule(
+    'only_masked_padding',
+    'a whole number of pixels from 0 to 4096',
+    z.int().min(0).max(4096),
+  ),
+  keepUnmasked: rule('keep_unmasked', 'true or false', z.boolean()),
   adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
@@ -137,6 +149,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     );
   // On the wire, 0, "" and no bytes are what was not set.
   const set = (n: number | undefined) => n || undefined;
+  const bytes = (file: Uint8Array | undefined) => (file?.length ? file : undefined);
   return {
     ...request,
     count,
@@ -145,7 +158,8 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     height: set(request.height),
     promptSyntax: request.promptSyntax || undefined,
     steps: set(request.steps),
-    initImage: request.initImage?.length ? request.initImage : undefined,
+    initImage: bytes(request.initImage),
+    mask: bytes(request.mask),
   };
 }
 

@@ -33,6 +33,7 @@ describe.each([['pipeline-sd15-img2img', 'tiny-sd15', 'euler']])('%s', (name, mo
       guidanceScale: params.guidance_scale,
       strength: params.strength,
       initImage: await file(golden, 'image'),
+      mask: 'in.mask_image.0' in tensors ? await file(golden, 'mask_image') : undefined,
     });
     const { png, latents } = images[0]!;
     expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
@@ -74,5 +75,65 @@ describe('image to image', () => {
     const { effective } = await engine.generate({ ...asked, width: 64, height: 64, strength: 0.5 });
     expect(effective.ignored).toEqual(['strength: there is no init_image']);
     expect(effective.strength).toBeUndefined();
+  });
+});
+
+describe('inpainting', () => {
+  const golden = fixtureCase('pipeline-sd15-inpaint4');
+  const own = async (name: string) => pixels(await file(golden, name));
+  const asked = { model: 'tiny-sd15', prompt: 'a boat', sampler: 'euler', steps: 2, seeds: [1] };
+  const pictures = async () => ({
+    initImage: await file(golden, 'image'),
+    mask: await file(golden, 'mask_image'),
+  });
+
+  /** Which pixels of two RGB pictures are the same. */
+  const same = (a: Uint8Array, b: Uint8Array) =>
+    Array.from({ length: a.length / 3 }, (_, i) => [0, 1, 2].every((c) => a[3 * i + c] === b[3 * i + c]));
+
+  test.each([
+    ['keep_unmasked', { keepUnmasked: true }],
+    ['only_masked_padding', { onlyMaskedPadding: 8, width: 64, height: 64 }],
+  ])('%s gives back what the mask leaves, byte for byte', async (_, options) => {
+    const { images } = await engine.generate({ ...asked, ...(await pictures()), ...options });
+    expect([images[0]!.width, images[0]!.height]).toEqual([128, 128]);
+    const kept = same(await pixels(images[0]!.png), await own('image'));
+    const mask = golden.tensors['in.mask_image.0']!.data;
+    expect(kept.every((isSame, i) => isSame || mask[i]! > 0)).toBe(true);
+    expect(kept.filter((isSame, i) => isSame && mask[i]! > 0).length).toBeLessThan(100);
+  });
+
+  test('a blurred mask fades from the one into the other', async () => {
+    const options = { keepUnmasked: true, maskBlur: 4 };
+    const { images } = await engine.generate({ ...asked, ...(await pictures()), ...options });
+    const kept = same(await pixels(images[0]!.png), await own('image'));
+    const outside = [...golden.tensors['in.mask_image.0']!.data].map((grey) => grey === 0);
+    const changed = outside.filter((isOutside, i) => isOutside && !kept[i]).length;
+    expect(changed).toBeGreaterThan(0);
+    // The mask begins at 49, 49; twelve pixels are three standard deviations.
+    expect(kept.every((isSame, i) => isSame || (i % 128 > 30 && i > 128 * 30))).toBe(true);
+  });
+
+  test('all images of a request, each by its own seed', async () => {
+    for (const model of ['tiny-sd15', 'tiny-sd15-inpaint']) {
+      const request = { ...asked, ...(await pictures()), model, sampler: 'euler-ancestral', strength: 0.6 };
+      const together = await engine.generate({ ...request, seeds: [1, 2], returnLatents: true });
+      const [alone] = (await engine.generate({ ...request, seeds: [2], returnLatents: true })).images;
+      expect(together.images[1]!.latents).toEqual(alone!.latents);
+    }
+  });
+
+  test('says what is missing, or does not fit', async () => {
+    const { initImage, mask } = await pictures();
+    const small = await sharp(mask).resize(64, 64).png().toBuffer();
+    const refused = (request: object, field: string) =>
+      expect(engine.generate({ ...asked, ...request })).rejects.toMatchObject({
+        code: 'invalid_argument',
+        field,
+      });
+    await refused({ mask }, 'init_image');
+    await refused({ initImage, mask: small }, 'mask');
+    await refused({ model: 'tiny-sd15-inpaint' }, 'init_image');
+    await refused({ model: 'tiny-sd15-inpaint', initImage }, 'mask');
   });
 });

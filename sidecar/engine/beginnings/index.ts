@@ -4,11 +4,16 @@ import type { Model } from '../model.ts';
 import type { Noise } from '../noise.ts';
 import type { Picture } from '../picture.ts';
 import { fromImage } from './image.ts';
+import { inpaint } from './inpaint.ts';
 import { fromNoise } from './noise.ts';
 
 /** A picture that a run begins from. */
 export interface Source {
   image: Picture;
+  /** Inpainting: white is what to make anew. */
+  mask?: Picture | undefined;
+  /** Whether nothing of the image is to be left where it is made anew: strength 1. */
+  isNoise: boolean;
   /** The first of the sampler's evaluations that is run. */
   first: number;
 }
@@ -19,6 +24,10 @@ export interface Beginning {
   latents: Float32Array;
   /** The first of the sampler's evaluations that is run. */
   first: number;
+  /** Further channels of what the U-Net is given, the same at each step: [count,C',h,w]. */
+  beside?: Float32Array;
+  /** The latents after evaluation `i`, held to the picture where it is to stay. */
+  hold?: (latents: Float32Array, i: number) => Float32Array;
 }
 
 /** Draws from `noise` in the reference's order. */
@@ -30,5 +39,6 @@ export async function begin(
 ): Promise<Beginning> {
   const { source } = work;
   if (!source) return fromNoise(work, noise);
+  if (source.mask) return inpaint(model, work, { ...source, mask: source.mask }, noise, exclusive);
   return fromImage(model, work, source, noise, exclusive);
 }
