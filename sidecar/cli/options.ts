@@ -22,6 +22,17 @@ export function number(min: number, max: number): (text: string) => number {
   };
 }
 
+/** `8GiB`, `500MB`, or bytes. */
+export function bytes(text: string): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?)\s*(?:([KMGT])(i?))?B?$/i.exec(text.trim());
+  const power = match?.[2] ? ' KMGT'.indexOf(match[2].toUpperCase()) : 0;
+  const value = Math.round(Number(match?.[1]) * (match?.[3] ? 1024 : 1000) ** power);
+  if (value >= 1 && value <= Number.MAX_SAFE_INTEGER) return value;
+  throw new InvalidArgumentError(
+    `Expected an amount of memory such as 8GiB or 500MB but received ${JSON.stringify(text)}.`,
+  );
+}
+
 /** `512x768` */
 export function size(text: string): { width: number; height: number } {
   const match = /^(\d{1,5})x(\d{1,5})$/.exec(text);

@@ -3,7 +3,7 @@ import { Engine } from '../engine/engine.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { serve } from '../main.ts';
 import type { CallLog } from '../service.ts';
-import { collect, type DeviceOptions, deviceOptions, wholeNumber } from './options.ts';
+import { bytes, collect, type DeviceOptions, deviceOptions, wholeNumber } from './options.ts';
 
 interface ServeFlags extends DeviceOptions {
   host: string;
@@ -12,6 +12,7 @@ interface ServeFlags extends DeviceOptions {
   concurrency: number;
   queueLimit: number;
   grace: number;
+  memoryBudget?: number;
 }
 
 export function serveCommand(): Command {
@@ -37,6 +38,14 @@ export function serveCommand(): Command {
     )
     .addOption(limit('--queue-limit <n>', 'requests that may wait', 32, 0, 10_000, 'LATENT_EDGE_QUEUE_LIMIT'))
     .addOption(
+      new Option(
+        '--memory-budget <bytes>',
+        "for the weights of loaded models together, as 8GiB (default: half of the device's memory)",
+      )
+        .env('LATENT_EDGE_MEMORY_BUDGET')
+        .argParser(bytes),
+    )
+    .addOption(
       limit(
         '--grace <s>',
         'seconds for requests in flight when it is stopped',
@@ -60,11 +69,12 @@ async function run({
   concurrency,
   queueLimit,
   grace,
+  memoryBudget,
   device,
   threads,
 }: ServeFlags): Promise<void> {
   const folders = await modelFolders(model);
-  const engine = await Engine.open({ folders, device, threads, concurrency, queueLimit });
+  const engine = await Engine.open({ folders, device, threads, memoryBudget, concurrency, queueLimit });
   const server = await serve(engine, { host, port, log: logCall });
   const [opened] = engine.info().devices;
   console.error(

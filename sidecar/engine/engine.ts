@@ -24,6 +24,8 @@ export interface EngineOptions {
   /** `cpu`, `cuda:0`, …; default `cpu`. */
   device?: string;
   threads?: number;
+  /** Bytes that the weights of loaded models may take together. Default: half of the device's memory. */
+  memoryBudget?: number;
   /** Requests that run at once, taking turns step by step. */
   concurrency?: number;
   /** Requests that may wait. */
@@ -76,7 +78,7 @@ export class Engine {
     this.#device = device;
     this.#folders = folders;
     this.#adapterFiles = options.adapterFiles;
-    this.#store = new ModelStore(device, { models: 4, bytes: device.info.memoryBytes / 2 });
+    this.#store = new ModelStore(device, options.memoryBudget ?? device.info.memoryBytes / 2);
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
   }
 

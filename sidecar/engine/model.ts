@@ -1,10 +1,10 @@
 import { CheckpointError } from '../checkpoints/error.ts';
-import { modelHash } from '../checkpoints/hash.ts';
-import { type AnyCheckpoint, type Component, type Family, openAnyCheckpoint } from '../models/components.ts';
+import { type AnyCheckpoint, componentsOf, type Family, openAnyCheckpoint } from '../models/components.ts';
 import type { NativeDevice, WeightDelta } from '../native.ts';
 import type { ResolvedSampler } from '../samplers/index.ts';
 import { Autoencoder } from './autoencoder.ts';
 import { Denoiser } from './denoiser.ts';
+import { checkpointHash } from './inspect.ts';
 import type { NamedFolder } from './model-folders.ts';
 import { Programs, programPool } from './programs.ts';
 import { readSampler, type SamplerChoice } from './scheduler.ts';
@@ -44,16 +44,24 @@ export class Model {
     this.denoiser = parts.denoiser;
     this.autoencoder = parts.autoencoder;
     this.#parts = parts;
-    this.hash = hash ?? hashOf(parts.checkpoint);
+    this.hash = hash ?? checkpointHash(parts.checkpoint);
     // Whoever awaits it gets the error.
     this.hash.catch(() => {});
   }
 
-  /** @throws CheckpointError naming file and field or tensor. */
-  static async load({ name, dir }: NamedFolder, device: NativeDevice): Promise<Model> {
+  /**
+   * @param room is told the bytes that it needs, before it takes them.
+   * @throws CheckpointError naming file and field or tensor.
+   */
+  static async load(
+    { name, dir }: NamedFolder,
+    device: NativeDevice,
+    room: (bytes: number) => Promise<void> = async () => {},
+  ): Promise<Model> {
     const checkpoint = await openAnyCheckpoint(dir);
     checkChannels(checkpoint, dir);
     const [settings, sampler] = await Promise.all([readSettings(dir), readSampler(checkpoint.folder)]);
+    await room(bytesOf(checkpoint));
     const pool = programPool();
     const programs = new Map<string, Programs>();
     const load = async (name: string) => {
@@ -98,8 +106,7 @@ export class Model {
 
   /** Bytes of the checkpoint's tensors once they are float32. */
   get bytes(): number {
-    const components = Object.values(componentsOf(this.checkpoint));
-    return 4 * components.reduce((sum, { parameters }) => sum + parameters, 0);
+    return bytesOf(this.checkpoint);
   }
 
   get family(): Family | 'ldm' {
@@ -127,16 +134,8 @@ export class Model {
   }
 }
 
-function hashOf(checkpoint: AnyCheckpoint): Promise<string> {
-  const components = Object.entries(componentsOf(checkpoint));
-  return modelHash(Object.fromEntries(components.map(([part, { sources }]) => [part, sources])));
-}
-
-/** What a checkpoint consists of, by the names of model_index.json. */
-function componentsOf(checkpoint: AnyCheckpoint): Record<string, Component<unknown>> {
-  const names = ['text_encoder', 'text_encoder_2', 'unet', 'vae', 'vqvae'] as const;
-  const all = checkpoint as unknown as Record<string, Component<unknown> | undefined>;
-  return Object.fromEntries(names.flatMap((name) => (all[name] ? [[name, all[name]]] : [])));
+function bytesOf(checkpoint: AnyCheckpoint): number {
+  return 4 * Object.values(componentsOf(checkpoint)).reduce((sum, { parameters }) => sum + parameters, 0);
 }
 
 /** The text encoders, in the order in which their states are joined. */

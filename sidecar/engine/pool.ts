@@ -12,6 +12,9 @@ export interface Pooled<T> {
   dispose: () => Promise<void>;
 }
 
+/** Lets go of what must go for something of that cost to be made. */
+export type Room = (cost: number) => Promise<void>;
+
 interface Entry<T> {
   made: Promise<Pooled<T>>;
   ready?: Pooled<T>;
@@ -32,7 +35,11 @@ export class Pool<T> {
   }
 
   /** Runs `work` on the value of `key`, which `make` makes when it is not there; it is not let go meanwhile. */
-  async use<R>(key: string, make: () => Promise<Pooled<T>>, work: (value: T) => Promise<R>): Promise<R> {
+  async use<R>(
+    key: string,
+    make: (room: Room) => Promise<Pooled<T>>,
+    work: (value: T) => Promise<R>,
+  ): Promise<R> {
     const entry = this.#entries.get(key) ?? this.#add(key, make);
     entry.users++;
     this.#entries.delete(key);
@@ -61,8 +68,10 @@ export class Pool<T> {
     await this.#trim({ count: 0, cost: 0 });
   }
 
-  #add(key: string, make: () => Promise<Pooled<T>>): Entry<T> {
-    const entry: Entry<T> = { made: make(), users: 0 };
+  #add(key: string, make: (room: Room) => Promise<Pooled<T>>): Entry<T> {
+    const { count, cost } = this.#limits;
+    const room: Room = (needed) => this.#trim({ count: count - 1, cost: cost - needed });
+    const entry: Entry<T> = { made: make(room), users: 0 };
     entry.made.then(
       (ready) => {
         entry.ready = ready;

@@ -1,21 +1,21 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { delimiter } from 'node:path';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errors } from '../errors.ts';
 import { openAnyCheckpoint } from '../models/components.ts';
 import { ModelFolders } from './model-folders.ts';
 
 /**
- * Where models are looked for: what was named, then LATENT_EDGE_MODELS (folders, separated as in PATH), then the
- * embedded ones.
+ * Where models are looked for: what was named, then LATENT_EDGE_MODELS (folders, separated as in PATH; without it,
+ * the folder of pulled models), then the embedded ones.
  * @param named models (folders or files), folders of models, or names; the first is the default.
  * @throws ServiceError, or CheckpointError for a file that is no checkpoint.
  */
 export async function modelFolders(named: readonly string[] = []): Promise<ModelFolders> {
   const all = named.length > 0 ? named : [process.env.LATENT_EDGE_MODEL ?? ''].filter(Boolean);
   const folders = all.filter((path) => existsSync(path));
-  const others = (process.env.LATENT_EDGE_MODELS ?? '').split(delimiter).filter(Boolean);
   for (const path of folders) {
     // It says what is wrong with it.
     if ((await stat(path)).isFile()) await openAnyCheckpoint(path);
@@ -24,7 +24,18 @@ export async function modelFolders(named: readonly string[] = []): Promise<Model
         `Expected a checkpoint in ${path}, a folder with model_index.json or a .safetensors file, but found none`,
       );
   }
-  return new ModelFolders([...folders, ...others, ...embedded()], all[0]);
+  return new ModelFolders([...folders, ...stores(), ...embedded()], all[0]);
+}
+
+/** Where pulled models go: the first folder of LATENT_EDGE_MODELS, else one in the user's home. */
+export function modelStore(): string {
+  return stores()[0]!;
+}
+
+function stores(): string[] {
+  const named = (process.env.LATENT_EDGE_MODELS ?? '').split(delimiter).filter(Boolean);
+  const data = process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share');
+  return named.length > 0 ? named : [join(data, 'latent-edge', 'models')];
 }
 
 // From sources (sidecar/engine) and from the build (dist/sidecar/engine).

@@ -3,28 +3,25 @@ import { AdaptedModels } from './adapted-models.ts';
 import type { AdapterChoice } from './adapter-files.ts';
 import { Model } from './model.ts';
 import type { NamedFolder } from './model-folders.ts';
-import { Pool } from './pool.ts';
+import { Pool, type Room } from './pool.ts';
 
-export interface StoreLimits {
-  /** Models kept loaded. */
-  models: number;
-  /** Bytes of their weights as float32. */
-  bytes: number;
-}
+/** Of a model with adapters: variants that are kept, and the share of the budget that each model's may take. */
+const ADAPTED = { count: 4, share: 0.25 };
 
-/** Variants of a model with adapters that are kept. */
-const ADAPTED = 4;
-
-/** The loaded models of a device. The least recently used are let go; one in use never is. */
+/**
+ * The loaded models of a device, within a budget of memory for their weights: for one more to be loaded, the least
+ * recently used are let go. One in use never is, so that the budget can be passed while more are in use at once.
+ */
 export class ModelStore {
   readonly #device: NativeDevice;
   readonly #pool: Pool<AdaptedModels>;
   readonly #adaptedBytes: number;
 
-  constructor(device: NativeDevice, { models, bytes }: StoreLimits) {
+  /** @param budget bytes of weights, as float32. */
+  constructor(device: NativeDevice, budget: number) {
     this.#device = device;
-    this.#pool = new Pool({ count: models, cost: bytes });
-    this.#adaptedBytes = bytes / models;
+    this.#pool = new Pool({ count: Number.POSITIVE_INFINITY, cost: budget });
+    this.#adaptedBytes = budget * ADAPTED.share;
   }
 
   /**
@@ -36,9 +33,9 @@ export class ModelStore {
     adapters: readonly AdapterChoice[],
     work: (model: Model) => Promise<R>,
   ): Promise<R> {
-    const load = async () => {
-      const model = await Model.load(folder, this.#device);
-      const value = new AdaptedModels(model, { count: ADAPTED, cost: this.#adaptedBytes });
+    const load = async (room: Room) => {
+      const model = await Model.load(folder, this.#device, room);
+      const value = new AdaptedModels(model, { count: ADAPTED.count, cost: this.#adaptedBytes });
       const dispose = async () => {
         await value.dispose();
         await model.dispose();

@@ -134,6 +134,13 @@ async function openUnconditionalCheckpoint(
   return { kind: 'unconditional', folder, unet, vqvae };
 }
 
+/** What a checkpoint consists of, by the names of model_index.json. */
+export function componentsOf(checkpoint: AnyCheckpoint): Record<string, Component<unknown>> {
+  const names = ['text_encoder', 'text_encoder_2', 'unet', 'vae', 'vqvae'] as const;
+  const all = checkpoint as unknown as Record<string, Component<unknown> | undefined>;
+  return Object.fromEntries(names.flatMap((name) => (all[name] ? [[name, all[name]]] : [])));
+}
+
 /** Width and height in pixels that the checkpoint was trained at. */
 export function defaultSize(
   checkpoint: Pick<Checkpoint, 'unet' | 'vae'> | Pick<UnconditionalCheckpoint, 'unet' | 'vqvae'>,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Pool } from '../../sidecar/engine/pool.ts';
+import { Pool, type Room } from '../../sidecar/engine/pool.ts';
 
 function pool(count: number, cost = Number.POSITIVE_INFINITY) {
   const events: string[] = [];
@@ -30,6 +30,20 @@ describe('Pool', () => {
     expect(events).toEqual(['+a', '+b', '+c', '-b']);
     expect(values.has('b')).toBe(false);
     expect(values.values()).toEqual(['a', 'c']);
+  });
+
+  it('makes room before a value is made that says what it costs', async () => {
+    const events: string[] = [];
+    const values = new Pool<string>({ count: 10, cost: 5 });
+    for (const key of ['a', 'b']) {
+      const make = async (room: Room) => {
+        await room(3);
+        events.push(`+${key}`);
+        return { value: key, cost: 3, dispose: async () => void events.push(`-${key}`) };
+      };
+      await values.use(key, make, async () => {});
+    }
+    expect(events).toEqual(['+a', '-a', '+b']);
   });
 
   it('counts costs, and keeps what is in use', async () => {

@@ -1,0 +1,92 @@
+import { modelHash } from '../checkpoints/hash.ts';
+import { dtypeBytes } from '../checkpoints/header.ts';
+import { elements } from '../graph/signature.ts';
+import {
+  type AnyCheckpoint,
+  type Component,
+  componentsOf,
+  defaultSize,
+  openAnyCheckpoint,
+} from '../models/components.ts';
+import { vaeScale } from '../models/vae.ts';
+import { vqScale } from '../models/vq.ts';
+import { readSampler } from './scheduler.ts';
+import { readSettings } from './settings.ts';
+
+/** What a model consists of, as its configs and headers say: nothing of it is loaded. */
+export interface Inspection {
+  path: string;
+  /** The class that diffusers opens it with. */
+  pipeline: string;
+  kind: AnyCheckpoint['kind'];
+  family: string;
+  components: ComponentInspection[];
+  parameters: number;
+  /** Bytes of its tensors once they are loaded, as float32. */
+  memoryBytes: number;
+  /** The sampler that its scheduler stands for. */
+  scheduler: string;
+  /** Pixels. */
+  defaultSize: { width: number; height: number };
+  latentChannels: number;
+  pixelsPerLatent: number;
+  /** SHA-256 over its tensors; only when it was asked for. */
+  hash?: string;
+}
+
+export interface ComponentInspection {
+  name: string;
+  className: string;
+  parameters: number;
+  /** Types of its tensors in the files: `F16`. */
+  dtypes: string[];
+  /** Bytes of its tensors in the files. */
+  bytes: number;
+}
+
+/**
+ * Reads a model's configs and headers, and holds one against the other.
+ * @throws CheckpointError naming file and field or tensor of what is wrong.
+ */
+export async function inspect(path: string, { hash = false } = {}): Promise<Inspection> {
+  const checkpoint = await openAnyCheckpoint(path);
+  const { folder, unet } = checkpoint;
+  const [settings, sampler] = await Promise.all([readSettings(path), readSampler(folder)]);
+  const components = Object.entries(componentsOf(checkpoint)).map(([name, component]) => ({
+    name,
+    className: folder.components.get(name)!,
+    ...inspectComponent(component),
+  }));
+  const parameters = components.reduce((sum, component) => sum + component.parameters, 0);
+  const isVq = checkpoint.kind === 'unconditional';
+  const size = defaultSize(checkpoint);
+  return {
+    ...{ path, pipeline: folder.pipeline, kind: checkpoint.kind },
+    family: isVq ? 'ldm' : checkpoint.family,
+    ...{ components, parameters, memoryBytes: 4 * parameters },
+    scheduler: sampler(settings.sampler, settings.schedule).name,
+    defaultSize: { width: settings.width ?? size.width, height: settings.height ?? size.height },
+    latentChannels: unet.config.out_channels,
+    pixelsPerLatent: isVq ? vqScale(checkpoint.vqvae.config) : vaeScale(checkpoint.vae.config),
+    ...(hash && { hash: await checkpointHash(checkpoint) }),
+  };
+}
+
+/**
+ * SHA-256 over a model's tensors, as results name it. Reads all of its files, the first time.
+ * @throws CheckpointError
+ */
+export async function hashOf(path: string): Promise<string> {
+  return checkpointHash(await openAnyCheckpoint(path));
+}
+
+/** SHA-256 over a checkpoint's tensors, hexadecimal. */
+export function checkpointHash(checkpoint: AnyCheckpoint): Promise<string> {
+  const parts = Object.entries(componentsOf(checkpoint)).map(([name, { sources }]) => [name, sources]);
+  return modelHash(Object.fromEntries(parts));
+}
+
+function inspectComponent({ sources, parameters }: Component<unknown>) {
+  const bytes = sources.reduce((sum, { dtype, shape }) => sum + dtypeBytes[dtype]! * elements(shape), 0);
+  return { parameters, dtypes: [...new Set(sources.map(({ dtype }) => dtype))].sort(), bytes };
+}
