@@ -94,7 +94,7 @@ const weightFile =
   /^(?:diffusion_pytorch_model|model)(?:\.(?<a>[\w-]+))?\.safetensors(?<index>\.index(?:\.(?<b>[\w-]+))?\.json)?$/;
 
 /** The file, or index of shards, for a variant; without one, the plain file, then half precision, then any. */
-function chooseWeights(names: string[], variant: string | undefined): string | undefined {
+export function chooseWeights(names: string[], variant: string | undefined): string | undefined {
   const found = names.toSorted().flatMap((name) => {
     const groups = weightFile.exec(name)?.groups;
     return groups ? [{ name, variant: groups.a ?? groups.b }] : [];

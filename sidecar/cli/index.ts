@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { toServiceError } from '../errors.ts';
 import { devicesCommand } from './devices.ts';
 import { generateCommand } from './generate.ts';
-import { modelsCommand } from './models.ts';
+import { modelsCommand } from './models/index.ts';
 import { moduleCommand } from './module.ts';
 import { serveCommand } from './serve.ts';
 

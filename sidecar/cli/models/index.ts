@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { describeAll } from '../../engine/catalog.ts';
+import { hashOf } from '../../engine/inspect.ts';
+import { modelFolders } from '../../engine/roots.ts';
+import { collect } from '../options.ts';
+import { inspectCommand } from './inspect.ts';
+import { pullCommand } from './pull.ts';
+import { bytesText } from './text.ts';
+
+interface ModelsFlags {
+  model?: string[];
+  hash?: boolean;
+}
+
+export function modelsCommand(): Command {
+  return new Command('models')
+    .description('list the models that can be named; inspect one, or pull one from the hub')
+    .option(
+      '--model <dir>',
+      'a model (folder or .safetensors file), or a folder of models; may be repeated',
+      collect,
+    )
+    .option('--hash', 'with the SHA-256 of each model’s tensors; reads all of a file the first time')
+    .action(list)
+    .addCommand(inspectCommand())
+    .addCommand(pullCommand());
+}
+
+async function list({ model, hash }: ModelsFlags): Promise<void> {
+  const folders = await modelFolders(model);
+  const models = await describeAll(folders);
+  for (const { name, kind, family, width, height, steps, guidanceScale, sampler, ...rest } of models) {
+    const defaults = `${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`;
+    const digest = hash ? `  ${await hashOf((await folders.find(name)).dir)}` : '';
+    console.log(
+      `${name.padEnd(28)} ${kind}  ${family.padEnd(4)}  ${bytesText(rest.bytes)}${digest}  ${defaults}${rest.isDefault ? '  (default)' : ''}`,
+    );
+  }
+  if (models.length === 0) console.error('No models here: name a folder with --model or LATENT_EDGE_MODELS');
+}

@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs';
+import { Command } from 'commander';
+import { type Inspection, inspect } from '../../engine/inspect.ts';
+import { modelFolders } from '../../engine/roots.ts';
+import { bytesText, countText } from './text.ts';
+
+interface InspectFlags {
+  hash?: boolean;
+  json?: boolean;
+}
+
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description('say what a model consists of, or what is wrong with it')
+    .argument('<model>', 'a name that `latent-edge models` lists, a folder in diffusers layout or a file')
+    .option('--hash', 'with the SHA-256 of its tensors')
+    .option('--json', 'as JSON')
+    .action(async (model: string, { hash, json }: InspectFlags) => {
+      // A path is looked at as it is, so that what is wrong with it is said.
+      const path = existsSync(model) ? model : (await (await modelFolders()).find(model)).dir;
+      const found = await inspect(path, { hash });
+      if (json) console.log(JSON.stringify(found, null, 2));
+      else for (const line of report(found)) console.log(line);
+    });
+}
+
+function report(found: Inspection): string[] {
+  const { width, height } = found.defaultSize;
+  const rows: [string, string][] = [
+    ['path', found.path],
+    ['pipeline', `${found.pipeline} (${found.kind}, ${found.family})`],
+    ...found.components.map((component): [string, string] => [
+      component.name,
+      `${component.className}, ${countText(component.parameters)} parameters, ${component.dtypes.join(' and ')}, ${bytesText(component.bytes).trim()}`,
+    ]),
+    ['all', `${countText(found.parameters)} parameters, ${bytesText(found.memoryBytes).trim()} loaded`],
+    ['scheduler', found.scheduler],
+    ['size', `${width}x${height}`],
+    ['latents', `${found.latentChannels} channels, ${found.pixelsPerLatent} pixels each`],
+  ];
+  if (found.hash) rows.push(['hash', found.hash]);
+  return rows.map(([name, text]) => `${name.padEnd(16)} ${text}`);
+}
