@@ -20,6 +20,7 @@ export function modelsCommand(): Command {
       'a model (folder or .safetensors file), or a folder of models; may be repeated',
       collect,
     )
+    .enablePositionalOptions()
     .option('--hash', 'with the SHA-256 of each model’s tensors; reads all of a file the first time')
     .action(list)
     .addCommand(inspectCommand())
