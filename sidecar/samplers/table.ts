@@ -232,14 +232,25 @@ export const samplers: readonly Row[] = [
   },
 ];
 
-/** Every schedule and its other spellings. */
-export const schedules: Record<SigmaSchedule, string[]> = {
-  default: ['automatic', 'uniform', 'normal'],
-  karras: [],
-  exponential: [],
-  beta: [],
-  ays: ['Align Your Steps', 'align_your_steps'],
-  'sgm-uniform': ['SGM Uniform', 'sgm_uniform'],
+/** Every schedule: its other spellings, and where it puts the sigmas. */
+export const schedules: Record<SigmaSchedule, { aliases: string[]; spread: string }> = {
+  default: {
+    aliases: ['automatic', 'uniform', 'normal'],
+    spread: "at the timesteps, spaced as the checkpoint's `timestep_spacing` says",
+  },
+  karras: { aliases: [], spread: 'evenly in σ^(1/7) (arXiv:2206.00364, equation 5)' },
+  exponential: { aliases: [], spread: 'evenly in log σ' },
+  beta: { aliases: [], spread: 'quantiles of Beta(0.6, 0.6), dense at both ends (arXiv:2407.12173)' },
+  ays: {
+    aliases: ['Align Your Steps', 'align_your_steps'],
+    spread:
+      'the ten timesteps of "align your steps" (arXiv:2404.14507), for Stable Diffusion 1.x or XL; other numbers of ' +
+      'steps by interpolation in log σ',
+  },
+  'sgm-uniform': {
+    aliases: ['SGM Uniform', 'sgm_uniform'],
+    spread: 'at n + 1 timesteps evenly from the last of training to 0, without the 0',
+  },
 };
 
 /** Letters and digits only; `++` is `pp`, as in dpmpp. */
@@ -257,7 +268,10 @@ for (const row of samplers) {
 
 const scheduleByName = new Map(
   (Object.keys(schedules) as SigmaSchedule[]).flatMap((schedule) =>
-    [schedule, ...schedules[schedule]].map((name): [string, SigmaSchedule] => [plain(name), schedule]),
+    [schedule, ...schedules[schedule].aliases].map((name): [string, SigmaSchedule] => [
+      plain(name),
+      schedule,
+    ]),
   ),
 );
 
