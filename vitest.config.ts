@@ -1,8 +1,16 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 // Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes).
 const project = (name: string, timeout: number) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: timeout, hookTimeout: timeout },
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: timeout,
+    hookTimeout: timeout,
+    // Models that somebody has pulled are no concern of the tests.
+    env: { XDG_DATA_HOME: fileURLToPath(new URL('test/.cache/data', import.meta.url)) },
+  },
 });
 
 export default defineConfig({

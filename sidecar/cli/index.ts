@@ -14,6 +14,8 @@ import { serveCommand } from './serve.ts';
 export async function main(args: string[]): Promise<number> {
   const program = new Command('latent-edge')
     .description('Text in, image out, on your own devices')
+    // What stands after a command is that command's.
+    .enablePositionalOptions()
     .showHelpAfterError('(--help says more)')
     .configureHelp({ showGlobalOptions: true });
   for (const command of [

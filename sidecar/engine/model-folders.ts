@@ -94,12 +94,15 @@ export class ModelFolders {
   }
 }
 
-/** `root` itself, or the models in it. Links out of it are left out: only what lies there is served. */
+/**
+ * `root` itself, or the models in it. Links out of it are left out: only what lies there is served. So are hidden ones:
+ * what is still being pulled.
+ */
 async function modelsIn(root: string): Promise<NamedFolder[]> {
   if (await isModel(root)) return [{ name: modelName(root), dir: root }];
   const home = await realpath(root).catch(() => undefined);
   if (home === undefined) return [];
-  const names = (await readdir(root).catch(() => [])).sort();
+  const names = (await readdir(root).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
   const folders = await Promise.all(
     names.map(async (name) => {
       const dir = join(root, name);

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
+import { startHub } from '../support/hub.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
 
 // The command line as it is built, each command a process of its own.
@@ -20,9 +21,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-function run(...args: string[]): Promise<{ status: number | null; out: string; err: string }> {
+const run = (...args: string[]) => runWith({}, ...args);
+
+function runWith(
+  env: Record<string, string>,
+  ...args: string[]
+): Promise<{ status: number | null; out: string; err: string }> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [BIN, ...args], { cwd: folder });
+    const child = spawn(process.execPath, [BIN, ...args], { cwd: folder, env: { ...process.env, ...env } });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     child.stdout.on('data', (chunk) => out.push(chunk));
@@ -150,6 +156,57 @@ describe('module', () => {
     expect(messages[2]!.err).toMatch(/bad\.safetensors/);
     expect(messages[3]!.err).toMatch(/missing\.safetensors/);
     expect(messages[4]!.err).toMatch(/model_index\.json/);
+  });
+});
+
+describe('models', () => {
+  it('pulls one from a hub, which can be named at once', async () => {
+    const source = await fixtureModel('tiny-sd15');
+    const paths = (await readdir(source, { recursive: true })).filter((path) => /\.\w+$/.test(path));
+    const bytes = await Promise.all(paths.map((path) => readFile(join(source, path))));
+    const repository = Object.fromEntries(paths.map((path, i) => [path, bytes[i]!]));
+    const hub = await startHub({ 'owner/tiny@v1': repository }, { token: 'secret' });
+    const env = { HF_ENDPOINT: hub.url, LATENT_EDGE_MODELS: join(folder, 'store') };
+    const refused = await runWith(env, 'models', 'pull', 'owner/tiny');
+    expect([refused.status, refused.out]).toEqual([1, '']);
+    expect(refused.err).toMatch(/^latent-edge: Expected access to owner\/tiny on .+ status 401: .+ HF_TOKEN/);
+
+    const pulling = { ...env, HF_TOKEN: 'secret' };
+    const pulled = await runWith(pulling, 'models', 'pull', 'owner/tiny', '--revision', 'v1');
+    await hub.stop();
+    expect(pulled).toEqual({ status: 0, out: `${join(folder, 'store', 'tiny')}\n`, err: '' });
+    const listed = await runWith(env, 'models', '--hash');
+    expect(listed.out).toMatch(/^tiny +latent-diffusion +sd1 +\d+ MB +[0-9a-f]{64} +128x128, 50 steps/m);
+    const made = await runWith(
+      env,
+      ...['generate', '--model', 'tiny', '--prompt', 'x', '--steps', '1', '--size', '64x64', '--quiet'],
+    );
+    expect(made).toEqual({ status: 0, out: '', err: '' });
+  });
+
+  it('inspects one, or says what is wrong with it', async () => {
+    const xl = await run('models', 'inspect', await fixtureModel('tiny-sdxl'), '--json', '--hash');
+    const { components, hash, ...rest } = JSON.parse(xl.out);
+    expect(rest).toMatchObject({ kind: 'text-to-image-xl', family: 'sdxl', scheduler: 'euler' });
+    expect(hash).toMatch(/^[0-9a-f]{64}$/);
+    expect(components.map(({ name }: { name: string }) => name)).toEqual([
+      ...['text_encoder', 'text_encoder_2', 'unet', 'vae'],
+    ]);
+    const { out } = await run('models', 'inspect', 'tiny-emoji-ldm', '--hash');
+    expect(out).toMatch(/^unet +UNet2DConditionModel, 6,025,572 parameters, F16, 12 MB$/m);
+    expect(out).toMatch(/^hash +[0-9a-f]{64}$/m);
+
+    const dir = await fixtureModel('tiny-sd15');
+    await cp(dir, join(folder, 'lacking'), { recursive: true, dereference: true });
+    await rm(join(folder, 'lacking', 'unet', 'config.json'));
+    await writeFile(join(folder, 'text.safetensors'), 'no tensors');
+    const wrong = [];
+    for (const model of ['lacking', 'text.safetensors', 'nope'])
+      wrong.push(await run('models', 'inspect', model));
+    expect(wrong.map(({ status }) => status)).toEqual([1, 1, 1]);
+    expect(wrong[0]!.err).toMatch(/lacking\/unet\/config\.json/);
+    expect(wrong[1]!.err).toMatch(/Expected .+ but received .+text\.safetensors/);
+    expect(wrong[2]!.err).toMatch(/Expected one of tiny-emoji-ldm for model but received "nope"/);
   });
 });
 

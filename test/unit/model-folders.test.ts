@@ -20,6 +20,7 @@ beforeAll(async () => {
   await model(join(root, 'b'));
   await model(join(root, 'a'));
   await mkdir(join(root, 'no-model'));
+  await model(join(root, '.c.pull'));
   await model(join(home, 'outside'));
   await symlink(join(home, 'outside'), join(root, 'link'));
   await symlink(join(root, 'a'), join(root, 'alias'));
