@@ -1,13 +1,16 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { fixtureLora } from '../support/adapters.ts';
-import { relativeL2 } from '../support/compare.ts';
+import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
 import { readTensors } from '../support/safetensors.ts';
+import { startServers } from '../support/servers.ts';
 
 const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
 
@@ -58,4 +61,50 @@ it.each([
   const { status, err } = await generate(lora);
   expect(status).toBe(1);
   expect(err).toMatch(message);
+});
+
+it('adds adapters by name over HTTP, for that request alone', async () => {
+  const { params: p, tensors } = fixtureCase('pipeline-lora-sd15-two');
+  await mkdir(join(folder, 'loras'));
+  for (const { name } of p.loras)
+    await copyFile(fixtureLora(name), join(folder, 'loras', `${name}.safetensors`));
+  const servers = await startServers({
+    folders: new ModelFolders([folder, await fixtureModel('tiny-sd15')]),
+  });
+  try {
+    const post = async (loras?: unknown) => {
+      const body = {
+        ...{
+          prompt: p.prompt,
+          negative_prompt: p.negative_prompt,
+          seed: p.seed,
+          size: `${p.width}x${p.height}`,
+        },
+        ...{ steps: p.num_inference_steps, guidance_scale: p.guidance_scale, loras },
+      };
+      const response = await fetch(`${servers.url}/v1/images/generations`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      return { status: response.status, json: await response.json() };
+    };
+    const plain = await post();
+    const { status, json } = await post(p.loras);
+    expect([status, json.effective?.loras]).toEqual([200, p.loras]);
+    const pixels = await sharp(Buffer.from(json.data[0].b64_json, 'base64')).raw().toBuffer();
+    expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+    expect((await post()).json.data).toEqual(plain.json.data);
+    expect((await post([{ name: 'tiny-sd15-kohya' }])).json.effective.loras[0].scale).toBe(1);
+    const missing = await post([{ name: '../tiny-sd15-kohya' }]);
+    expect([missing.status, missing.json.error]).toMatchObject([
+      404,
+      { code: 'adapter_not_found', param: 'loras' },
+    ]);
+    await copyFile(fixtureLora('tiny-sdxl-kohya'), join(folder, 'loras', 'other.safetensors'));
+    const foreign = await post([{ name: 'other' }]);
+    expect([foreign.status, foreign.json.error.code]).toEqual([422, 'checkpoint_unusable']);
+  } finally {
+    await servers.stop();
+  }
 });
