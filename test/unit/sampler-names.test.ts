@@ -43,6 +43,28 @@ describe('names', () => {
     ['DPM++ 2M Karras', 'dpmpp-2m', 'karras'],
     ['dpmpp_2m', 'dpmpp-2m', 'default'],
     ['dpmpp-2m-exponential', 'dpmpp-2m', 'exponential'],
+    ['DPM++ 2M SGM Uniform', 'dpmpp-2m', 'sgm-uniform'],
+    ['DPM++ 2M SDE', 'dpmpp-2m-sde', 'default'],
+    ['dpmpp_2m_sde_gpu', 'dpmpp-2m-sde', 'default'],
+    ['DPM++ 2M SDE Heun Karras', 'dpmpp-2m-sde-heun', 'karras'],
+    ['DPM++ 3M SDE Exponential', 'dpmpp-3m-sde', 'exponential'],
+    ['DPM++ SDE Karras', 'dpmpp-sde', 'karras'],
+    ['DPMSolverSinglestepScheduler', 'dpmpp-2s', 'default'],
+    ['DPMSolverMultistep', 'dpmpp-2m', 'default'],
+    ['LMS Karras', 'lms', 'karras'],
+    ['Heun', 'heun', 'default'],
+    ['DPM2', 'kdpm2', 'default'],
+    ['DPM2 a Karras', 'kdpm2-ancestral', 'karras'],
+    ['dpm_2_ancestral', 'kdpm2-ancestral', 'default'],
+    ['KDPM2AncestralDiscreteScheduler', 'kdpm2-ancestral', 'default'],
+    ['uni_pc', 'unipc', 'default'],
+    ['UniPC Align Your Steps', 'unipc', 'ays'],
+    ['Euler Beta', 'euler', 'beta'],
+    ['euler normal', 'euler', 'default'],
+    ['deis', 'deis', 'default'],
+    ['ddpm', 'ddpm', 'default'],
+    ['LCM', 'lcm', 'default'],
+    ['TCDScheduler', 'tcd', 'default'],
   ])('%s is %s, %s', (name, canonical, schedule) => {
     expect(resolve({ name })).toMatchObject({ name: canonical, schedule });
   });
@@ -74,6 +96,22 @@ describe('schedules', () => {
       use_karras_sigmas: false,
       use_exponential_sigmas: true,
     });
+  });
+
+  test('in any spelling, and with a sampler whose class has no flag for it', () => {
+    expect(resolve({ name: 'lms', schedule: 'sgm_uniform' }).schedule).toBe('sgm-uniform');
+    expect(resolve({ name: 'heun', schedule: 'Align Your Steps' }).schedule).toBe('ays');
+    expect(resolve({ name: 'euler-ancestral', schedule: 'karras' }).schedule).toBe('karras');
+    const karras = { ...PNDM, _class_name: 'EulerDiscreteScheduler', use_karras_sigmas: true };
+    expect(resolve({ name: 'euler-ancestral', checkpointConfig: karras }).schedule).toBe('default');
+    expect(resolve({ checkpointConfig: karras, schedule: 'ays' }).config.use_karras_sigmas).toBe(false);
+  });
+
+  test('align your steps has a table for XL', () => {
+    const timesteps = (pipeline: string) =>
+      resolve({ name: 'dpmpp-2m', schedule: 'ays', pipeline }).create({ steps: 10 }).timesteps;
+    expect(timesteps('StableDiffusionPipeline')).toEqual([999, 850, 736, 645, 545, 455, 343, 233, 124, 24]);
+    expect(timesteps('StableDiffusionXLPipeline')).toEqual([999, 845, 730, 587, 443, 310, 193, 116, 53, 13]);
   });
 
   test('one that does not apply, is unknown or contradicts the name is an error', () => {
@@ -210,6 +248,16 @@ describe('runs', () => {
     expect(() => resolve({}).create({ steps: 1000 })).toThrow('for steps but received 1000');
     const checkpointConfig = { ...PNDM, skip_prk_steps: false };
     expect(() => resolve({ checkpointConfig }).create({ steps: 3 })).toThrow('Expected 4 or more steps');
+  });
+
+  test('so are more than a distilled model knows, and so many that two would be one', () => {
+    expect(() => resolve({ name: 'lcm' }).create({ steps: 51 })).toThrow(
+      'a whole number from 1 to 50 for steps',
+    );
+    expect(() => resolve({ name: 'tcd' }).create({ steps: 51 })).toThrow(
+      'a whole number from 1 to 50 for steps',
+    );
+    expect(() => resolve({ name: 'unipc' }).create({ steps: 1000 })).toThrow('Expected fewer steps');
   });
 
   test('trailing timesteps halfway between two whole numbers go the way of numpy', () => {
