@@ -16,6 +16,8 @@ export interface FakeHubOptions {
   ranges?: boolean;
   /** Files of one page of a list. */
   page?: number;
+  /** Another server that files are to be fetched from. */
+  storage?: string;
   /** Names added to the lists. */
   listed?: string[];
 }
@@ -73,7 +75,9 @@ function answer(
   const content = files[path!];
   if (content === undefined) return fail(404, 'Entry not found');
   if (url.pathname.includes('/resolve/')) {
-    response.writeHead(302, { Location: url.pathname.replace('/resolve/', '/bytes/') });
+    response.writeHead(302, {
+      Location: `${options.storage ?? ''}${url.pathname.replace('/resolve/', '/bytes/')}`,
+    });
     response.end();
   } else send(hub, path!, Buffer.from(content), request, response);
 }

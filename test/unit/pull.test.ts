@@ -268,6 +268,15 @@ describe('a token', () => {
     expect(requests.every(({ token }) => token === 'secret')).toBe(true);
   });
 
+  it('goes to nobody that the hub refers to', async () => {
+    const storage = await startHub({ 'owner/model@main': folder });
+    const { requests } = await start({ token: 'secret', storage: storage.url });
+    await get('owner/model/model.safetensors', { token: 'secret' });
+    expect(requests.map(({ token }) => token)).toEqual(['secret', 'secret']);
+    expect(storage.requests.map(({ token }) => token)).toEqual([undefined]);
+    await storage.stop();
+  });
+
   it('that is missing or wrong is said', async () => {
     await start({ token: 'secret' });
     await expect(get('owner/model')).rejects.toThrow(
