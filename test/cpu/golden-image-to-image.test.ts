@@ -9,7 +9,7 @@ import { type FixtureCase, fixtureCase, fixtureModel } from '../support/fixtures
 
 let engine: Engine;
 beforeAll(async () => {
-  const models = ['tiny-sd15', 'tiny-sd15-inpaint', 'tiny-ldm-uncond'];
+  const models = ['tiny-sd15', 'tiny-sd15-inpaint', 'tiny-ldm-uncond', 'tiny-sdxl', 'tiny-sdxl-refiner'];
   engine = await Engine.open({ folders: new ModelFolders(await Promise.all(models.map(fixtureModel))) });
 });
 afterAll(() => engine.dispose());
@@ -23,12 +23,20 @@ function file({ tensors }: FixtureCase, name: string): Promise<Buffer> {
 
 const pixels = (png: Buffer) => sharp(png).raw().toBuffer();
 
-describe.each([['pipeline-sd15-img2img', 'tiny-sd15', 'euler']])('%s', (name, model, sampler) => {
+describe.each([
+  ['pipeline-sd15-img2img', 'tiny-sd15', 'euler'],
+  ['pipeline-sd15-inpaint9', 'tiny-sd15-inpaint', 'ddim'],
+  ['pipeline-sd15-inpaint4', 'tiny-sd15', 'ddim'],
+  ['pipeline-sdxl-img2img', 'tiny-sdxl', ''],
+  ['pipeline-sdxl-refiner', 'tiny-sdxl-refiner', ''],
+])('%s', (name, model, sampler) => {
   test('latents and pixels', async () => {
     const golden = fixtureCase(name);
     const { params, tensors } = golden;
     const { images, effective } = await engine.generate({
-      ...{ model, sampler, prompt: params.prompt, seeds: [params.seed], returnLatents: true },
+      ...{ model, sampler, seeds: [params.seed], returnLatents: true },
+      prompt: params.prompt,
+      negativePrompt: params.negative_prompt,
       steps: params.num_inference_steps,
       guidanceScale: params.guidance_scale,
       strength: params.strength,
@@ -38,7 +46,8 @@ describe.each([['pipeline-sd15-img2img', 'tiny-sd15', 'euler']])('%s', (name, mo
     const { png, latents } = images[0]!;
     expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
     expect(shareBeyondOneLevel(await pixels(png), tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
-    expect(effective).toMatchObject({ width: 128, height: 128, strength: params.strength, ignored: [] });
+    const [, height, width] = tensors['out.images']!.shape;
+    expect(effective).toMatchObject({ width, height, strength: params.strength, ignored: [] });
   });
 });
 

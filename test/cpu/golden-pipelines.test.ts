@@ -30,6 +30,11 @@ interface PipelineCase {
   num_images_per_prompt?: number;
   width: number;
   height: number;
+  clip_skip?: number;
+  /** Height before width. */
+  original_size?: [number, number];
+  crops_coords_top_left?: [number, number];
+  target_size?: [number, number];
 }
 
 const request = (p: PipelineCase) => ({
@@ -41,6 +46,15 @@ const request = (p: PipelineCase) => ({
   count: p.num_images_per_prompt,
   width: p.width,
   height: p.height,
+  clipSkip: p.clip_skip,
+  sizeConditioning: p.original_size && {
+    originalHeight: p.original_size[0],
+    originalWidth: p.original_size[1],
+    cropTop: p.crops_coords_top_left![0],
+    cropLeft: p.crops_coords_top_left![1],
+    targetHeight: p.target_size![0],
+    targetWidth: p.target_size![1],
+  },
   returnLatents: true,
 });
 
@@ -60,6 +74,7 @@ describe.each([
   ['pipeline-sd-turbo-4step', 'tiny-sd-turbo', {}],
   ['pipeline-sdxl', 'tiny-sdxl', {}],
   ['pipeline-sdxl-empty-negative', 'tiny-sdxl', {}],
+  ['pipeline-sdxl-sizes', 'tiny-sdxl', {}],
   ['pipeline-sdxl-turbo-1step', 'tiny-sdxl-turbo', {}],
   ['pipeline-sdxl-turbo-2step', 'tiny-sdxl-turbo', {}],
 ])('%s', (name, model, sampler) => {

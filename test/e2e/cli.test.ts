@@ -65,6 +65,31 @@ describe('generate', () => {
     expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
   });
 
+  it('begins from a picture, and keeps what a mask leaves', async () => {
+    const { params, tensors } = fixtureCase('pipeline-sd15-inpaint4');
+    const raw = (name: string, channels: 1 | 3) =>
+      sharp(Uint8Array.from(tensors[`in.${name}.0`]!.data), { raw: { width: 128, height: 128, channels } });
+    await raw('image', 3).toFile(join(folder, 'photo.png'));
+    await raw('mask_image', 1).toFile(join(folder, 'mask.png'));
+    const { status, out } = await run(
+      ...['generate', '--model', await fixtureModel('tiny-sd15'), '--prompt', params.prompt],
+      ...['--seed', `${params.seed}`, '--steps', `${params.num_inference_steps}`, '--sampler', 'ddim'],
+      ...['--guidance', `${params.guidance_scale}`, '--strength', `${params.strength}`],
+      ...['--init-image', 'photo.png', '--mask', 'mask.png', '--output', 'painted.png', '--quiet'],
+    );
+    expect([status, out]).toEqual([0, '']);
+    const pixels = await sharp(join(folder, 'painted.png')).raw().toBuffer();
+    expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+  });
+
+  it('needs no prompt where the model takes none', async () => {
+    const dir = await fixtureModel('tiny-ldm-uncond');
+    const { status, out } = await run('generate', '--model', dir, '--steps', '2', '--seed', '4');
+    expect([status, out]).toEqual([0, 'latent-edge-4.png\n']);
+    const refused = await run('generate', '--steps', '2');
+    expect([refused.status, refused.err]).toEqual([1, expect.stringContaining('Expected text, for ')]);
+  });
+
   it('needs nothing but a prompt', async () => {
     const { status, out } = await run('generate', '--prompt', 'red apple', '--seed', '5', '--count', '2');
     expect([status, out]).toEqual([0, 'latent-edge-5-1.png\nlatent-edge-5-2.png\n']);

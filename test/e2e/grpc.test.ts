@@ -58,6 +58,28 @@ describe('Generate', () => {
     expect(textTokens).toBeGreaterThan(4);
   });
 
+  it('takes pictures to begin from', async () => {
+    const request = { prompt: 'red apple', seeds: [7], steps: 5, previewCount: 1 };
+    const [apple] = (await generate(request)).at(-1)!.result!.images;
+    const white = { width: 64, height: 64, channels: 3 as const, background: '#fff' };
+    const mask = await sharp({ create: white }).png().toBuffer();
+    const events = await generate({
+      ...request,
+      initImage: apple!.data,
+      mask,
+      strength: 0.6,
+      keepUnmasked: true,
+    });
+    expect(events.filter(({ event }) => event === 'progress').length).toBe(3);
+    const { effective, images, timings } = events.at(-1)!.result!;
+    expect(effective).toMatchObject({ width: 64, height: 64, strength: 0.6, stepsRun: 3, ignored: [] });
+    expect(timings!.encodeImageMs).toBeGreaterThan(0);
+    expect((await sharp(images[0]!.data).metadata()).comments![0]!.text).toContain('Denoising strength: 0.6');
+    const error = await failure({ ...request, initImage: Buffer.from('<svg/>') });
+    expect(error).toMatchObject({ code: status.INVALID_ARGUMENT });
+    expect(error.metadata.get('error-field')).toEqual(['init_image']);
+  });
+
   it('says what had no effect', async () => {
     const request = {
       prompt: 'cat '.repeat(200),
