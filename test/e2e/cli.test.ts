@@ -229,6 +229,8 @@ describe('models', () => {
     for (const model of ['lacking', 'text.safetensors', 'nope'])
       wrong.push(await run('models', 'inspect', model));
     expect(wrong.map(({ status }) => status)).toEqual([1, 1, 1]);
+    const listed = await run('models', '--model', 'lacking');
+    expect(listed.err).toMatch(/^lacking cannot be read: latent-edge models inspect .+lacking says why$/m);
     expect(wrong[0]!.err).toMatch(/lacking\/unet\/config\.json/);
     expect(wrong[1]!.err).toMatch(/Expected .+ but received .+text\.safetensors/);
     expect(wrong[2]!.err).toMatch(/Expected one of tiny-emoji-ldm for model but received "nope"/);

@@ -37,5 +37,9 @@ async function list({ model, hash }: ModelsFlags): Promise<void> {
       `${name.padEnd(28)} ${kind}  ${family.padEnd(4)}  ${bytesText(rest.bytes)}${digest}  ${defaults}${rest.isDefault ? '  (default)' : ''}`,
     );
   }
+  const described = new Set(models.map(({ name }) => name));
+  for (const { name, dir } of await folders.list())
+    if (!described.has(name))
+      console.error(`${name} cannot be read: latent-edge models inspect ${dir} says why`);
   if (models.length === 0) console.error('No models here: name a folder with --model or LATENT_EDGE_MODELS');
 }
