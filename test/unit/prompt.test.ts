@@ -206,7 +206,8 @@ test.each([
 ])('64 KB of %s take no time', (_, prompt) => {
   const start = performance.now();
   parsePrompt(prompt);
-  expect(performance.now() - start).toBeLessThan(200);
+  // Milliseconds when linear; minutes when quadratic.
+  expect(performance.now() - start).toBeLessThan(2000);
 });
 
 describe('properties', () => {

@@ -118,7 +118,7 @@ test.each([
 ])('a megabyte of %s takes no time', (_, text) => {
   const start = performance.now();
   const { ids, used } = tokenizer.encode(text);
-  expect(performance.now() - start).toBeLessThan(1000);
+  expect(performance.now() - start).toBeLessThan(4000);
   expect(ids.length).toBe(77);
   expect(ids[used - 1]).toBe(END);
 });
