@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import {
   type handleServerStreamingCall,
   Metadata,
@@ -31,6 +32,8 @@ export function diffusionService(
   engine: Engine,
   { log = () => {}, stopping }: { log?: (entry: CallLog) => void; stopping?: AbortSignal } = {},
 ): DiffusionHandlers {
+  // One listener for each call in flight.
+  if (stopping) setMaxListeners(0, stopping);
   return {
     Generate: ((call: GenerateCall) =>
       void generate(engine, call, log, stopping)) as handleServerStreamingCall<
