@@ -66,11 +66,11 @@ export const errors = {
     new ServiceError('invalid_argument', `Expected ${expected} for ${field} but received ${received}`, {
       field,
     }),
-  modelNotFound: (name: string, names: readonly string[]) =>
+  modelNotFound: (name: string, names: readonly string[], field = 'model') =>
     new ServiceError(
       'model_not_found',
-      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a model'} for model but received ${show(name)}: there is no such model here`,
-      { field: 'model' },
+      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a model'} for ${field} but received ${show(name)}: there is no such model here`,
+      { field },
     ),
   adapterNotFound: (name: string, names: readonly string[]) =>
     new ServiceError(

@@ -1,5 +1,5 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import { parse } from 'node:path';
+import { basename, parse } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
@@ -35,6 +35,8 @@ interface GenerateFlags extends DeviceOptions {
   count?: number;
   initImage?: string;
   strength?: number;
+  refiner?: string;
+  refinerStart?: number;
   mask?: string;
   maskBlur?: number;
   onlyMasked?: number;
@@ -86,6 +88,12 @@ export function generateCommand(): Command {
       'share of the steps to run on it, 0 to 1 (default: 0.8; with a mask 1)',
       number(0, 1),
     )
+    .option('--refiner <path|name>', "a model that goes on towards the end: Stable Diffusion XL's refiner")
+    .option(
+      '--refiner-start <x>',
+      'share of the noise schedule behind when it does, 0 to 1 (default: 0.8)',
+      number(0, 1),
+    )
     .option('--mask <file>', 'what of it to make anew: white; of the same size')
     .option('--mask-blur <px>', "soften the mask's edges", wholeNumber(0, 256))
     .option(
@@ -108,7 +116,9 @@ async function run(flags: GenerateFlags): Promise<void> {
     throw new InvalidArgumentError(
       `Expected a file name ending in .png for --output but received ${flags.output}`,
     );
-  const folders = await modelFolders(flags.model === undefined ? [] : [flags.model]);
+  const folders = await modelFolders(
+    flags.model === undefined ? [] : [flags.model, flags.refiner ?? []].flat(),
+  );
   const { device, threads } = flags;
   const engine = await Engine.open({ folders, device, threads, adapterFiles: await adapterFiles(flags) });
   const stop = new AbortController();
@@ -154,6 +164,9 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     adapters: flags.lora?.map(({ lora, scale }) => ({ name: lora, scale })),
     initImage: await fileOf(flags.initImage),
     strength: flags.strength,
+    // A path names what lies there.
+    refiner: flags.refiner && basename(flags.refiner, '.safetensors'),
+    refinerStart: flags.refinerStart,
     mask: await fileOf(flags.mask),
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,

@@ -27,6 +27,9 @@ export interface Effective {
   sizeConditioning?: SizeConditioning | undefined;
   /** Image to image: the share of the steps that is run. */
   strength?: number | undefined;
+  /** The model that went on from `refinerStart`, the share of the noise schedule that lay behind by then. */
+  refiner?: string | undefined;
+  refinerStart?: number | undefined;
   adapters: AdapterRequest[];
   /** What was asked for and had no effect, and why. */
   ignored: string[];

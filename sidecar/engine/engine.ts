@@ -5,11 +5,11 @@ import { describeAll, type ModelDescription } from './catalog.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
-import { latentDiffusion } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { Pixels } from './png.ts';
 import { RequestQueue } from './queue.ts';
+import { latentDiffusionRefined } from './refine.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { openPictures, type Pictures, planRequest } from './request-plan.ts';
 import { retouch } from './retouch.ts';
@@ -63,6 +63,14 @@ export interface GenerateOptions {
   onProgress?: (progress: Progress) => void;
 }
 
+/** A request whose models are there and whose pictures can be read. */
+interface Admitted {
+  request: ImageRequest;
+  pictures: Pictures;
+  folder: NamedFolder;
+  refiner: NamedFolder | undefined;
+}
+
 /** A device, its models and the queue before it: all of the sidecar but the wire. */
 export class Engine {
   readonly #device: NativeDevice;
@@ -98,6 +106,7 @@ export class Engine {
     const pictures = await openPictures(request);
     const folder = await this.#folders.find(request.model);
     const adapters = await findAdapters(request.adapters, this.#folders.loras(folder), this.#adapterFiles);
+    const refiner = request.refiner ? await this.#folders.find(request.refiner, 'refiner') : undefined;
     const admitted = performance.now();
     return this.#queue.run(
       () => {
@@ -105,7 +114,7 @@ export class Engine {
         return this.#store.use(folder, adapters, (model) => {
           signal?.throwIfAborted();
           const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
-          return this.#run(model, folder, { request, pictures }, timings, options);
+          return this.#run(model, { folder, refiner, request, pictures }, timings, options);
         });
       },
       { signal, onQueued },
@@ -147,8 +156,7 @@ export class Engine {
 
   async #run(
     model: Model,
-    folder: NamedFolder,
-    { request, pictures }: { request: ImageRequest; pictures: Pictures },
+    { folder, refiner, request, pictures }: Admitted,
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
@@ -157,9 +165,11 @@ export class Engine {
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
     const { source, finish } = await retouch(planned.work.source, planned.effective, request);
     const finished = (images: Pixels[]) => Promise.all(images.map(finish));
-    const outcome = await latentDiffusion(
+    const outcome = await latentDiffusionRefined(
       model,
       { ...planned.work, source, learnedWords },
+      planned.handover,
+      (work) => this.#store.use(refiner!, [], work),
       {
         evaluator: this.#evaluator,
         signal,

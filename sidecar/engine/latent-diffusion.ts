@@ -1,7 +1,7 @@
 import { classifierFreeGuidance, rescaleGuidance } from '../samplers/guidance.ts';
 import type { Sampler } from '../samplers/index.ts';
 import type { LatentSize } from './autoencoder.ts';
-import { begin, type Source } from './beginnings/index.ts';
+import { begin, type Source, type Unfinished } from './beginnings/index.ts';
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
 import type { Evaluator } from './evaluator.ts';
@@ -20,7 +20,9 @@ export interface Work extends Prompts {
   sampler: Sampler;
   guidanceRescale: number;
   /** What to begin from; none: noise. */
-  source?: Source | undefined;
+  source?: Source | Unfinished | undefined;
+  /** The sampler's evaluation to stop before, for another run to go on from; none: run all, and decode. */
+  end?: number | undefined;
   /** Whether to show what a step has come to: steps count from 1. */
   previewAt: (step: number, total: number) => boolean;
   estimate: Estimate;
@@ -76,8 +78,9 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     let { latents } = beginning;
     const encodeImageMs = watch();
 
-    const total = sampler.timesteps.length - first;
-    for (const [step, timestep] of sampler.timesteps.slice(first).entries()) {
+    const timesteps = sampler.timesteps.slice(first, p.end);
+    const total = timesteps.length;
+    for (const [step, timestep] of timesteps.entries()) {
       const lap = stopwatch();
       const i = first + step;
       const sample = sampler.scaleInput(latents, i);
@@ -98,7 +101,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     }
     const denoiseMs = watch();
 
-    const images = await decodeImages(model, latents, p, run);
+    const images = p.end === undefined ? await decodeImages(model, latents, p, run) : [];
     const { textTokens, cutTokens } = text;
     const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
     return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };

@@ -36,9 +36,10 @@ export class ModelFolders {
 
   /**
    * @param name of a model; empty: the default.
+   * @param field that it came in, for messages.
    * @throws ServiceError model_not_found
    */
-  async find(name: string): Promise<NamedFolder> {
+  async find(name: string, field = 'model'): Promise<NamedFolder> {
     const folders = await this.list();
     if (name === '') return this.#defaultOf(folders);
     const folder = folders.find((candidate) => candidate.name === name);
@@ -46,6 +47,7 @@ export class ModelFolders {
       throw errors.modelNotFound(
         name,
         folders.map((candidate) => candidate.name),
+        field,
       );
     return folder;
   }

@@ -9,11 +9,15 @@ import type { Work } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import { openPicture, type Picture } from './picture.ts';
 import { estimator } from './preview.ts';
+import type { Handover } from './refine.ts';
 import type { ImageRequest } from './request.ts';
 import { defaultGuidance } from './settings.ts';
 
 /** As in diffusers. */
 const DEFAULT_STRENGTH = { image: 0.8, inpainting: 1 };
+
+/** As the published refiner was trained: for the last fifth of the noise schedule. */
+const DEFAULT_HANDOVER = 0.8;
 
 /** The pictures of a request, by what they are for. */
 export interface Pictures {
@@ -34,7 +38,9 @@ export async function openPictures(request: ImageRequest): Promise<Pictures> {
 
 /** A request with a model's defaults filled in. */
 export interface Planned {
-  work: Work;
+  work: Omit<Work, 'source'> & { source: Source | undefined };
+  /** With a refiner: the evaluation that it goes on from, and the sampler that it does so with. */
+  handover: Handover | undefined;
   effective: PlannedEffective;
 }
 
@@ -58,6 +64,9 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
   const sampler = resolved.create({ steps, eta });
   const { source, strength, ...beginning } = sourceOf(request, pictures, model, sampler, steps);
 
+  const at = handoverAt(request, sampler, resolved.config);
+  const handover = at === undefined ? undefined : { at, sampler: resolved.create({ steps, eta }) };
+
   const off = `guidance is off (guidance_scale ${guidanceScale})`;
   const ignored = [
     ...texts.ignored,
@@ -66,6 +75,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     ...(request.eta && !resolved.takesEta ? [`eta: sampler ${resolved.name} has no use for it`] : []),
     ...(request.sizeConditioning && !isXL ? [`size_conditioning: ${model.name} has no use for it`] : []),
     ...beginning.ignored,
+    ...(request.refinerStart !== undefined && !handover ? ['refiner_start: there is no refiner'] : []),
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
     ),
@@ -76,6 +86,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
   const shared = { ...words, count, seeds, guidanceScale, guidanceRescale };
   const names = { model: model.name, sampler: resolved.name, schedule: resolved.schedule };
   return {
+    handover,
     work: {
       ...shared,
       sizes,
@@ -88,6 +99,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     effective: {
       ...{ ...shared, ...names, width, height, steps, eta, strength, adapters: request.adapters, ignored },
       sizeConditioning: isXL ? sizes : undefined,
+      ...(handover && { refiner: request.refiner, refinerStart: request.refinerStart ?? DEFAULT_HANDOVER }),
     },
   };
 }
@@ -138,6 +150,20 @@ function sourceOf(
     ignored.push(`strength: ${strength} of ${steps} steps is less than one; one was run`);
   const first = firstEvaluation(sampler, steps, strength);
   return { source: { image, mask, first, isNoise: strength === 1 }, strength, ignored };
+}
+
+/** The first evaluation of the refiner's share of the noise schedule, at the beginning of a step. */
+function handoverAt(
+  { refiner, refinerStart = DEFAULT_HANDOVER, mask }: ImageRequest,
+  { timesteps, evaluationsPerStep }: Sampler,
+  { num_train_timesteps }: Record<string, unknown>,
+): number | undefined {
+  if (!refiner) return undefined;
+  if (mask) throw errors.unexpected('refiner', 'nothing, as there is a mask,', 'a model');
+  const trained = num_train_timesteps as number;
+  const cutoff = Math.round(trained - refinerStart * trained);
+  const at = timesteps.findIndex((t) => t < cutoff);
+  return at < 0 ? timesteps.length : Math.ceil(at / evaluationsPerStep) * evaluationsPerStep;
 }
 
 /** What a request says in words, and how much it counts; of a model without a prompt, nothing. */

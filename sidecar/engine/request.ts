@@ -30,6 +30,8 @@ export interface ImageRequest {
   onlyMaskedPadding?: number;
   keepUnmasked?: boolean;
   adapters: AdapterRequest[];
+  refiner?: string;
+  refinerStart?: number;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -105,6 +107,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
   ),
   keepUnmasked: rule('keep_unmasked', 'true or false', z.boolean()),
   adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
+  refiner: rule('refiner', 'a name of at most 256 characters', name),
+  refinerStart: rule('refiner_start', 'a number from 0 to 1', z.number().min(0).max(1)),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),

@@ -87,6 +87,51 @@ describe('image to image', () => {
   });
 });
 
+describe('a refiner', () => {
+  const { params, tensors } = fixtureCase('pipeline-sdxl-handover');
+  const asked = {
+    ...{ model: 'tiny-sdxl', prompt: params.prompt, negativePrompt: params.negative_prompt },
+    ...{ width: params.width, height: params.height, seeds: [params.seed] },
+    steps: params.num_inference_steps,
+    guidanceScale: params.guidance_scale,
+    returnLatents: true,
+  };
+  const refined = { ...asked, refiner: 'tiny-sdxl-refiner', refinerStart: params.handover };
+
+  test('pipeline-sdxl-handover: goes on where the base stops', async () => {
+    const steps: number[][] = [];
+    const { images, effective } = await engine.generate(refined, {
+      onProgress: ({ step, total }) => steps.push([step, total]),
+    });
+    const [{ png, latents }] = images as [(typeof images)[0]];
+    expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
+    expect(shareBeyondOneLevel(await pixels(png), tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+    expect(effective).toMatchObject({
+      stepsRun: 5,
+      refiner: 'tiny-sdxl-refiner',
+      refinerStart: 0.6,
+      ignored: [],
+    });
+    expect(steps).toEqual([1, 2, 3, 4, 5].map((step) => [step, 5]));
+  });
+
+  test('takes over at the end: nothing is left to do', async () => {
+    const late = await engine.generate({ ...refined, refinerStart: 1 });
+    const alone = await engine.generate(asked);
+    expect(late.images[0]!.latents).toEqual(alone.images[0]!.latents);
+    const { effective } = await engine.generate({ ...asked, steps: 1, refinerStart: 0.5 });
+    expect(effective.ignored).toEqual(['refiner_start: there is no refiner']);
+  });
+
+  test('must be there, and fit', async () => {
+    const refused = (request: object) =>
+      expect(engine.generate({ ...asked, steps: 1, ...request })).rejects.toMatchObject({ field: 'refiner' });
+    await refused({ refiner: 'nowhere' });
+    await refused({ refiner: 'tiny-ldm-uncond' });
+    await refused({ refiner: 'tiny-sd15-inpaint' });
+  });
+});
+
 describe('inpainting', () => {
   const golden = fixtureCase('pipeline-sd15-inpaint4');
   const own = async (name: string) => pixels(await file(golden, name));

@@ -83,6 +83,7 @@ describe('Generate', () => {
   it('says what had no effect', async () => {
     const request = {
       prompt: 'cat '.repeat(200),
+      promptSyntax: 'plain',
       negativePrompt: 'dog',
       guidanceScale: 1,
       steps: 1,

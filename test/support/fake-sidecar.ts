@@ -129,6 +129,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       clipSkip: 0,
       ignored: [],
       sizeConditioning: null,
+      refiner: '',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),
     },
     timings: null,

@@ -7,6 +7,14 @@ import { fromImage } from './image.ts';
 import { inpaint } from './inpaint.ts';
 import { fromNoise } from './noise.ts';
 
+/** Latents that another run left midway. */
+export interface Unfinished {
+  /** [count,C,h,w] */
+  latents: Float32Array;
+  /** The first of the sampler's evaluations that is run. */
+  first: number;
+}
+
 /** A picture that a run begins from. */
 export interface Source {
   image: Picture;
@@ -39,6 +47,7 @@ export async function begin(
 ): Promise<Beginning> {
   const { source } = work;
   if (!source) return fromNoise(work, noise);
+  if ('latents' in source) return source;
   if (source.mask) return inpaint(model, work, { ...source, mask: source.mask }, noise, exclusive);
   return fromImage(model, work, source, noise, exclusive);
 }
