@@ -11,6 +11,7 @@ const std::map<std::string, Kernel>& cpu_kernels() {
       {"layer_norm", kLayerNorm},  {"linear", kLinear},
       {"quantize", kQuantize},     {"timestep_embedding", kTimestepEmbedding},
       {"to_nchw", kToNchw},        {"to_nhwc", kToNhwc},
+      {"zero_conv", kZeroConv},
   };
   return kernels;
 }

@@ -32,6 +32,11 @@ const norm = (x: number[], groups: number, silu: boolean, channels = x.at(-1)!):
   attrs: { groups, eps: 1e-5, silu },
   also: channels === x.at(-1) ? [] : ['x2'],
 });
+const zero = (x: number[], O: number, levels: number, level: number, also = ['onto']): OpCase => ({
+  tensors: { x, scale: [levels, x[0]!], weight: [O, x[3]!], bias: [O] },
+  attrs: { level },
+  also,
+});
 const embed = (tensors: Record<string, number[]>): OpCase => ({ tensors });
 const attend = (T: number, heads: number, head_size: number, causal = false): OpCase => ({
   tensors: { q: [2, T, 3 * heads * head_size] },
@@ -205,6 +210,29 @@ const table = {
       conv([1, 16, 16, 128], [128, 128, 3, 3], { upsample: [32, 31] }),
       conv([2, 6, 6, 9], [16, 9, 5, 5], { padding: [2, 2, 2, 2] }),
       conv([2, 3, 5, 8], [8, 8, 1, 1]),
+    ],
+  },
+
+  /**
+   * y = onto + scale[level]·(x·weightᵀ + bias): a 1×1 convolution that starts at zero, times a factor for each image,
+   * on top of a skip connection; arXiv:2302.05543, section 3.1. Where the factor is 0, y is onto bit for bit.
+   */
+  zero_conv: {
+    inputs: { x: '[N,H,W,C]', scale: '[R,N]', 'onto?': '[N,H,W,O]' },
+    weights: { weight: '[O,C]', bias: '[O]' },
+    attrs: { level: 'int' },
+    derive: ({ R }, { level }): Sizes =>
+      (level as number) < 0 || (level as number) >= R! ? mismatch(`a level below ${R}`, level) : {},
+    output: '[N,H,W,O]',
+    flops: ({ C }, output) => 2 * elements(output) * C!,
+    cases: [
+      zero([2, 8, 8, 320], 320, 13, 0),
+      zero([2, 4, 4, 1280], 1280, 13, 12),
+      zero([1, 16, 16, 640], 640, 10, 6),
+      zero([3, 5, 3, 33], 19, 2, 1),
+      zero([2, 1, 1, 7], 5, 1, 0),
+      zero([1, 9, 7, 64], 64, 3, 1, []),
+      zero([2, 16, 17, 300], 70, 4, 2, []),
     ],
   },
 

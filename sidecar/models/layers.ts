@@ -71,6 +71,21 @@ export function conv2d(g: Graph, w: Weights, x: Tensor, features: number, option
   return g.op('conv2d', w.path, { x, x2, temb, residual }, weights, { stride, padding, upsample });
 }
 
+/**
+ * onto + scale[level]·conv1x1(x): x [N,H,W,C], scale [R,N] → [N,H,W,C]. Without `onto` the product alone.
+ * arXiv:2302.05543, section 3.1.
+ */
+export function zeroConv(
+  g: Graph,
+  w: Weights,
+  x: Tensor,
+  { scale, level, onto }: { scale: Tensor; level: number; onto?: Tensor },
+): Tensor {
+  const C = x.shape[3]!;
+  const weights = { weight: w.param('weight', [C, C]), bias: w.param('bias', [C]) };
+  return g.op('zero_conv', w.path, { x, scale, onto }, weights, { level });
+}
+
 /** x [N,..,C], or x and x2 joined → the same. */
 export function groupNorm(
   g: Graph,

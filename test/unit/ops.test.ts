@@ -25,7 +25,7 @@ test('every op has cases, and each of them has a shape and a cost', () => {
     expect(cases.length, op).toBeGreaterThan(1);
     for (const { plan } of cases) expect(cost(plan.ops[0]!).bytes).toBeGreaterThan(0);
   }
-  expect(Object.keys(ops)).toHaveLength(12);
+  expect(Object.keys(ops)).toHaveLength(13);
 });
 
 describe('shapes', () => {
@@ -47,6 +47,13 @@ describe('shapes', () => {
     ['conv2d', { x: [1, 2, 2, 4], x2: [1, 2, 2, 3] }, { weight: [6, 7, 3, 3] }, conv, [1, 2, 2, 6]],
     ['affine', { x: [2, 3, 4] }, {}, { scale: 2, shift: -1 }, [2, 3, 4]],
     ['quantize', { x: [2, 3, 4] }, { codebook: [9, 4] }, {}, [2, 3, 4]],
+    [
+      'zero_conv',
+      { x: [2, 3, 5, 4], scale: [3, 2], onto: [2, 3, 5, 6] },
+      { weight: [6, 4], bias: [6] },
+      { level: 2 },
+      [2, 3, 5, 6],
+    ],
     ['attention', { q: [2, 5, 48] }, {}, { heads: 2, head_size: 8 }, [2, 5, 16]],
     ['attention', { q: [2, 5, 16], kv: [2, 77, 32] }, {}, { heads: 2, head_size: 8 }, [2, 5, 16]],
   ])('%s %o', (op, inputs, weights, attrs, expected) => {

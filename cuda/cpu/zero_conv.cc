@@ -1,0 +1,141 @@
+// zero_conv: y = onto + scale[level][n]·(x·Wᵀ + bias), a 1×1 convolution of a ControlNet's activation, added
+// straight to a U-Net's skip connection; without `onto` the residual itself. arXiv:2302.05543, section 3.1
+// x [N,H,W,C], y and onto [N,H,W,O], scale [R,N] of which row `level`; weight [O,C], bias [O]
+// Where the scale or the residual is zero y is `onto`, bit for bit, its negative zeros too.
+// Bound by arithmetic; the epilogue reads and writes each output once.
+#include "gemm.h"
+#include "kernels.h"
+
+namespace latent_edge {
+namespace {
+
+struct ZeroConv {
+  TensorRef x, scale, out;
+  std::optional<TensorRef> onto;
+  int64_t images, pixels, channels, out_channels, level;
+
+  explicit ZeroConv(const OpDesc& op)
+      : x(op.input("x")),
+        scale(op.input("scale")),
+        out(op.output),
+        onto(optional_input(op, "onto")),
+        level(op.integer("level")) {
+    const Shape& s = x.shape;
+    expect(s.size() == 4, "x of four dimensions [N, H, W, C]", s);
+    images = s[0], pixels = s[1] * s[2], channels = s[3];
+    const Shape& w = op.weight("weight").shape;
+    expect(w.size() == 2 && w[1] == channels, "weight [O, " + std::to_string(channels) + "]", w);
+    out_channels = w[0];
+    expect_shape("bias", op.weight("bias").shape, {out_channels});
+    expect(scale.shape.size() == 2 && scale.shape[1] == images, "scale [R, " + std::to_string(images) + "]",
+           scale.shape);
+    expect(level >= 0 && level < scale.shape[0], "level in a scale of as many rows", scale.shape);
+    expect_shape("output", out.shape, {images, s[1], s[2], out_channels});
+    if (onto) expect_shape("onto", onto->shape, out.shape);
+  }
+
+  const float* scales(char* arena) const { return floats(arena, scale) + level * images; }
+
+  // y = onto, or zero.
+  void keep(const float* onto, float* y, int64_t n) const {
+    if (onto)
+      std::memcpy(y, onto, n * sizeof(float));
+    else
+      std::memset(y, 0, n * sizeof(float));
+  }
+};
+
+class Fast : public Step {
+ public:
+  Fast(const OpDesc& op, BindContext& context)
+      : p_(op),
+        tiling_(p_.images * p_.pixels, packed_columns(p_.out_channels), p_.channels, context.pool.threads()),
+        threads_(context.pool.threads()),
+        bias_(context.weights.raw(op.weight("bias"))) {
+    const int64_t n = p_.out_channels, k = p_.channels;
+    weight_ = context.weights.get(op.weight("weight"), "panels", packed_columns(n) * k,
+                                  [=, &pool = context.pool](const float* w, float* packed) {
+                                    pack_panels(n, k, 1, packed, pool,
+                                                [=](int64_t o, int64_t c, int64_t) { return w[o * k + c]; });
+                                  });
+  }
+
+  size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
+
+  void run(char* arena, char* scratch, ThreadPool& pool) const override {
+    const float *x = floats(arena, p_.x), *onto = floats(arena, p_.onto), *scales = p_.scales(arena);
+    float* y = floats(arena, p_.out);
+    const int64_t k = p_.channels, n = p_.out_channels;
+    if (std::all_of(scales, scales + p_.images, [](float s) { return s == 0; }))
+      return p_.keep(onto, y, elements(p_.out.shape));
+    gemm(
+        tiling_, weight_->data, scratch, pool,
+        [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
+          for (int64_t i = 0; i < rows; i++)
+            std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
+        },
+        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+          for (int64_t i = 0; i < rows; i++) {
+            const int64_t at = (row + i) * n + col;
+            add(tile + i * ldc, bias_->data + col, scales[(row + i) / p_.pixels], onto ? onto + at : nullptr,
+                y + at, std::min(cols, n - col));
+          }
+        });
+  }
+
+ private:
+  void add(const float* product, const float* bias, float scale, const float* onto, float* y,
+           int64_t n) const {
+    if (scale == 0) return p_.keep(onto, y, n);
+    if (!onto) {
+      for (int64_t j = 0; j < n; j++) y[j] = scale * (product[j] + bias[j]);
+      return;
+    }
+    for (int64_t j = 0; j < n; j++) {
+      const float residual = scale * (product[j] + bias[j]);
+      y[j] = residual == 0 ? onto[j] : onto[j] + residual;
+    }
+  }
+
+  ZeroConv p_;
+  GemmTiling tiling_;
+  int threads_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+class Reference : public Step {
+ public:
+  Reference(const OpDesc& op, BindContext& context)
+      : p_(op),
+        weight_(context.weights.raw(op.weight("weight"))),
+        bias_(context.weights.raw(op.weight("bias"))) {}
+
+  void run(char* arena, char*, ThreadPool&) const override {
+    const float *x = floats(arena, p_.x), *onto = floats(arena, p_.onto), *scales = p_.scales(arena);
+    float* y = floats(arena, p_.out);
+    const int64_t k = p_.channels, n = p_.out_channels;
+    for (int64_t row = 0; row < p_.images * p_.pixels; row++) {
+      const double scale = scales[row / p_.pixels];
+      for (int64_t o = 0; o < n; o++) {
+        double s = bias_->data[o];
+        for (int64_t c = 0; c < k; c++) s += static_cast<double>(x[row * k + c]) * weight_->data[o * k + c];
+        const int64_t i = row * n + o;
+        const double residual = scale == 0 ? 0 : scale * s;
+        if (onto)
+          y[i] = residual == 0 ? onto[i] : static_cast<float>(onto[i] + residual);
+        else
+          y[i] = static_cast<float>(residual);
+      }
+    }
+  }
+
+ private:
+  ZeroConv p_;
+  std::shared_ptr<const PackedWeight> weight_, bias_;
+};
+
+}  // namespace
+
+const Kernel kZeroConv = kernel_of<Fast, Reference>();
+
+}  // namespace latent_edge
