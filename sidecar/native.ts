@@ -59,6 +59,8 @@ export interface WeightDelta {
 export interface LoadOptions {
   /** What the sources and deltas come on top of. Weights that neither touches are shared with it, also once packed. */
   base?: NativeWeights;
+  /** Weights that are shared too, each under a prefix of their names: a U-Net as `base`, a ControlNet as `control.0.`. */
+  under?: Record<string, NativeWeights>;
   deltas?: WeightDelta[];
 }
 

@@ -34,9 +34,9 @@ struct Packing {
 
 }  // namespace
 
-Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base,
+Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base, Prefixed under,
                        std::vector<WeightDelta> deltas, std::shared_ptr<Account> account, ThreadPool& pool)
-    : account_(std::move(account)), pool_(pool), base_(std::move(base)) {
+    : account_(std::move(account)), pool_(pool), base_(std::move(base)), under_(std::move(under)) {
   std::map<std::string, std::shared_ptr<MappedFile>> files;
   for (WeightSource& source : sources) {
     source.map(files);
@@ -69,7 +69,14 @@ Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkp
 const WeightSource* Checkpoint::find(const std::string& name) const {
   const auto it = sources_.find(name);
   if (it != sources_.end()) return &it->second;
-  return base_ ? base_->find(name) : nullptr;
+  const auto [other, key] = elsewhere(name);
+  return other ? other->find(key) : nullptr;
+}
+
+std::pair<Checkpoint*, std::string> Checkpoint::elsewhere(const std::string& name) const {
+  for (const auto& [prefix, checkpoint] : under_)
+    if (name.compare(0, prefix.size(), prefix) == 0) return {checkpoint.get(), name.substr(prefix.size())};
+  return {base_.get(), name};
 }
 
 bool Checkpoint::differs(const std::string& name) const {
@@ -109,8 +116,15 @@ std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const 
                                                     size_t floats,
                                                     const std::function<void(const float*, float*)>& fill) {
   const auto changed = [this](const std::string& name) { return differs(name); };
-  if (base_ && std::none_of(ref.names.begin(), ref.names.end(), changed))
-    return base_->get(ref, form, floats, fill);
+  if (std::none_of(ref.names.begin(), ref.names.end(), changed) && !ref.names.empty()) {
+    Checkpoint* const holder = elsewhere(ref.names[0]).first;
+    WeightRef there{{}, ref.shape};
+    for (const std::string& name : ref.names) {
+      auto [other, key] = elsewhere(name);
+      if (other == holder) there.names.push_back(std::move(key));
+    }
+    if (holder && there.names.size() == ref.names.size()) return holder->get(there, form, floats, fill);
+  }
   check(ref);
   std::string key = form;
   for (const std::string& name : ref.names) key += '\n' + name;
@@ -127,6 +141,7 @@ std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const 
 void Checkpoint::drop_staging() {
   staging_.reset();
   if (base_) base_->drop_staging();
+  for (const auto& [prefix, checkpoint] : under_) checkpoint->drop_staging();
 }
 
 // Has the system hand out a large weight's pages on all threads: clearing them takes longer than filling
@@ -156,10 +171,12 @@ const float* Checkpoint::joined(const WeightRef& ref) {
 
 void Checkpoint::convert(const std::string& name, float* to) {
   const auto it = sources_.find(name);
-  if (it != sources_.end())
+  if (it != sources_.end()) {
     it->second.convert(to, pool_, &account_->weights);
-  else
-    base_->convert(name, to);
+  } else {
+    const auto [other, key] = elsewhere(name);
+    other->convert(key, to);
+  }
   const auto deltas = deltas_.find(name);
   if (deltas == deltas_.end()) return;
   for (const WeightDelta& delta : deltas->second) delta.add_to(to, pool_, &account_->weights);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "account.h"
@@ -14,13 +15,17 @@
 
 namespace latent_edge {
 
+class Checkpoint;
+using Prefixed = std::map<std::string, std::shared_ptr<Checkpoint>>;
+
 // Used from the device's thread alone, but for construction and destruction.
 class Checkpoint final : public WeightStore {
  public:
   // Maps the files and checks that each tensor lies within its own, and that each delta fits its weight.
   // Throws std::runtime_error naming the tensor. With a base, which lives on at least as long, the sources
-  // take the place of its weights of the same names, or add to them.
-  Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base,
+  // take the place of its weights of the same names, or add to them. Names that begin with a prefix of
+  // `under` are, without it, names of the checkpoint there.
+  Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base, Prefixed under,
              std::vector<WeightDelta> deltas, std::shared_ptr<Account> account, ThreadPool& pool);
   ~Checkpoint() override { account_->weights -= in_memory_; }
   Checkpoint(const Checkpoint&) = delete;
@@ -36,6 +41,8 @@ class Checkpoint final : public WeightStore {
  private:
   const WeightSource* find(const std::string& name) const;  // nullptr where there is none
   bool differs(const std::string& name) const;              // from the base
+  // The checkpoint that has a weight which this one does not, nullptr for none, and its name there.
+  std::pair<Checkpoint*, std::string> elsewhere(const std::string& name) const;
   void check(const WeightRef& ref) const;
   void touch(float* data, size_t floats);
   const float* joined(const WeightRef& ref);
@@ -44,6 +51,7 @@ class Checkpoint final : public WeightStore {
   const std::shared_ptr<Account> account_;
   ThreadPool& pool_;
   const std::shared_ptr<Checkpoint> base_;
+  const Prefixed under_;
   std::map<std::string, WeightSource> sources_;
   std::map<std::string, std::vector<WeightDelta>> deltas_;
   std::map<std::string, std::shared_ptr<const PackedWeight>> packed_;

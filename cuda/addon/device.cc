@@ -55,9 +55,13 @@ void Device::loop() {
 }
 
 std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const Weights* base,
+                                      const std::map<std::string, std::shared_ptr<Weights>>& under,
                                       std::vector<WeightDelta> deltas) {
-  auto weights = std::make_shared<Weights>(std::make_shared<Checkpoint>(
-      std::move(sources), base ? base->checkpoint() : nullptr, std::move(deltas), account, pool_));
+  Prefixed parts;
+  for (const auto& [prefix, part] : under) parts[prefix] = part->checkpoint();
+  auto weights = std::make_shared<Weights>(
+      std::make_shared<Checkpoint>(std::move(sources), base ? base->checkpoint() : nullptr, std::move(parts),
+                                   std::move(deltas), account, pool_));
   track(weights);
   return weights;
 }

@@ -51,8 +51,10 @@ class Device {
 
   // The following are for jobs.
 
-  // `base`: nullptr, or what the sources and deltas come on top of.
+  // `base`: nullptr, or what the sources and deltas come on top of. `under`: weights by the prefix of their
+  // names.
   std::shared_ptr<Weights> load(std::vector<WeightSource> sources, const Weights* base,
+                                const std::map<std::string, std::shared_ptr<Weights>>& under,
                                 std::vector<WeightDelta> deltas);
   std::shared_ptr<Program> compile(PlanDesc plan, const Weights& weights);
   void run(Program& program, RunRequest& request);

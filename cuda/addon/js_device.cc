@@ -91,12 +91,17 @@ Napi::Value JsDevice::load_weights(const Napi::CallbackInfo& info) {
     const Field options(info[1], "options");
     const bool plain = options.absent() || options["base"].absent();
     const std::shared_ptr<Weights> base = plain ? nullptr : JsWeights::from(options["base"], *session_);
+    std::map<std::string, std::shared_ptr<Weights>> under;
+    if (!options.absent() && !options["under"].absent())
+      for (const std::string& prefix : options["under"].keys())
+        under[prefix] = JsWeights::from(options["under"][prefix], *session_);
     auto deltas = std::make_shared<std::vector<WeightDelta>>();
     if (!options.absent() && !options["deltas"].absent()) *deltas = deltas_from_js(options["deltas"]);
     auto loaded = std::make_shared<std::shared_ptr<Weights>>();
     Session* session = session_.get();
     return session_->submit(
-        env, [=] { *loaded = session->device().load(std::move(*sources), base.get(), std::move(*deltas)); },
+        env,
+        [=] { *loaded = session->device().load(std::move(*sources), base.get(), under, std::move(*deltas)); },
         [=](Napi::Env env) { return JsWeights::make(env, session->shared_from_this(), *loaded); });
   });
 }
