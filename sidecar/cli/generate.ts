@@ -37,6 +37,8 @@ interface GenerateFlags extends DeviceOptions {
   strength?: number;
   refiner?: string;
   refinerStart?: number;
+  hires?: number;
+  hiresStrength?: number;
   mask?: string;
   maskBlur?: number;
   onlyMasked?: number;
@@ -94,6 +96,8 @@ export function generateCommand(): Command {
       'share of the noise schedule behind when it does, 0 to 1 (default: 0.8)',
       number(0, 1),
     )
+    .option('--hires <x>', 'go over each image a second time, enlarged so many times, 1 to 4', number(1, 4))
+    .option('--hires-strength <x>', 'share of the steps to run then, 0 to 1 (default: 0.5)', number(0, 1))
     .option('--mask <file>', 'what of it to make anew: white; of the same size')
     .option('--mask-blur <px>', "soften the mask's edges", wholeNumber(0, 256))
     .option(
@@ -167,6 +171,8 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     // A path names what lies there.
     refiner: flags.refiner && basename(flags.refiner, '.safetensors'),
     refinerStart: flags.refinerStart,
+    hiresScale: flags.hires,
+    hiresStrength: flags.hiresStrength,
     mask: await fileOf(flags.mask),
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,

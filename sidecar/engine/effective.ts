@@ -30,6 +30,9 @@ export interface Effective {
   /** The model that went on from `refinerStart`, the share of the noise schedule that lay behind by then. */
   refiner?: string | undefined;
   refinerStart?: number | undefined;
+  /** The second pass, at a larger size. */
+  hiresScale?: number | undefined;
+  hiresStrength?: number | undefined;
   adapters: AdapterRequest[];
   /** What was asked for and had no effect, and why. */
   ignored: string[];

@@ -4,7 +4,9 @@ import { findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
+import { goOver } from './hires.ts';
 import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
+import type { Run } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { Pixels } from './png.ts';
@@ -165,20 +167,22 @@ export class Engine {
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
     const { source, finish } = await retouch(planned.work.source, planned.effective, request);
     const finished = (images: Pixels[]) => Promise.all(images.map(finish));
-    const outcome = await latentDiffusionRefined(
+    const { handover, hires } = planned;
+    const work = { ...planned.work, source, learnedWords };
+    const onStep: Run['onStep'] = async ({ previews, ...step }) => {
+      this.#stepsRun++;
+      onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds) });
+    };
+    const run = { evaluator: this.#evaluator, signal, onStep };
+    const ahead = hires ? work.count * hires.evaluations : 0;
+    const drawn = await latentDiffusionRefined(
       model,
-      { ...planned.work, source, learnedWords },
-      planned.handover,
+      work,
+      handover,
       (work) => this.#store.use(refiner!, [], work),
-      {
-        evaluator: this.#evaluator,
-        signal,
-        onStep: async ({ previews, ...step }) => {
-          this.#stepsRun++;
-          onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds) });
-        },
-      },
+      { ...run, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
     );
+    const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
     const effective = effectiveOf(planned.effective, outcome, await model.hash);
     const images = await encodeImages(await finished(outcome.images), seeds, effective);
     return {

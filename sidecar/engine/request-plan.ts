@@ -5,6 +5,7 @@ import { firstEvaluation, type Sampler } from '../samplers/index.ts';
 import type { Source } from './beginnings/index.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { PlannedEffective } from './effective.ts';
+import type { Hires } from './hires.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 import { openPicture, type Picture } from './picture.ts';
@@ -13,8 +14,8 @@ import type { Handover } from './refine.ts';
 import type { ImageRequest } from './request.ts';
 import { defaultGuidance } from './settings.ts';
 
-/** As in diffusers. */
-const DEFAULT_STRENGTH = { image: 0.8, inpainting: 1 };
+/** The first two as in diffusers. */
+const DEFAULT_STRENGTH = { image: 0.8, inpainting: 1, hires: 0.5 };
 
 /** As the published refiner was trained: for the last fifth of the noise schedule. */
 const DEFAULT_HANDOVER = 0.8;
@@ -41,6 +42,7 @@ export interface Planned {
   work: Omit<Work, 'source'> & { source: Source | undefined };
   /** With a refiner: the evaluation that it goes on from, and the sampler that it does so with. */
   handover: Handover | undefined;
+  hires: Hires | undefined;
   effective: PlannedEffective;
 }
 
@@ -67,6 +69,8 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
   const at = handoverAt(request, sampler, resolved.config);
   const handover = at === undefined ? undefined : { at, sampler: resolved.create({ steps, eta }) };
 
+  const hires = hiresOf(request, { width, height }, model, () => resolved.create({ steps, eta }), steps);
+
   const off = `guidance is off (guidance_scale ${guidanceScale})`;
   const ignored = [
     ...texts.ignored,
@@ -75,6 +79,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     ...(request.eta && !resolved.takesEta ? [`eta: sampler ${resolved.name} has no use for it`] : []),
     ...(request.sizeConditioning && !isXL ? [`size_conditioning: ${model.name} has no use for it`] : []),
     ...beginning.ignored,
+    ...(request.hiresStrength !== undefined && !hires ? ['hires_strength: there is no hires_scale'] : []),
     ...(request.refinerStart !== undefined && !handover ? ['refiner_start: there is no refiner'] : []),
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
@@ -87,6 +92,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
   const names = { model: model.name, sampler: resolved.name, schedule: resolved.schedule };
   return {
     handover,
+    hires,
     work: {
       ...shared,
       sizes,
@@ -99,6 +105,8 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     effective: {
       ...{ ...shared, ...names, width, height, steps, eta, strength, adapters: request.adapters, ignored },
       sizeConditioning: isXL ? sizes : undefined,
+      hiresScale: hires && request.hiresScale,
+      hiresStrength: hires && (request.hiresStrength ?? DEFAULT_STRENGTH.hires),
       ...(handover && { refiner: request.refiner, refinerStart: request.refinerStart ?? DEFAULT_HANDOVER }),
     },
   };
@@ -150,6 +158,39 @@ function sourceOf(
     ignored.push(`strength: ${strength} of ${steps} steps is less than one; one was run`);
   const first = firstEvaluation(sampler, steps, strength);
   return { source: { image, mask, first, isNoise: strength === 1 }, strength, ignored };
+}
+
+/** A second pass at a multiple of the size, in whole latents. */
+function hiresOf(
+  request: ImageRequest,
+  size: { width: number; height: number },
+  { autoencoder, name }: Model,
+  sampler: () => Sampler,
+  steps: number,
+): Hires | undefined {
+  const { hiresScale, hiresStrength = DEFAULT_STRENGTH.hires, mask } = request;
+  if (hiresScale === undefined) return undefined;
+  if (mask) throw errors.unexpected('hires_scale', 'nothing, as there is a mask,', 'a number');
+  if (!autoencoder.encodes)
+    throw errors.unexpected('hires_scale', `nothing, as ${name} encodes no images,`, 'a number');
+  const { channels, scale } = autoencoder;
+  const latents = (pixels: number) => Math.round((pixels * hiresScale) / scale);
+  const [height, width] = [latents(size.height), latents(size.width)];
+  if (Math.max(height, width) * scale > 4096)
+    throw errors.unexpected(
+      'hires_scale',
+      'an image of at most 4096x4096 pixels',
+      `${width * scale}x${height * scale}`,
+    );
+  const run = sampler();
+  const first = firstEvaluation(run, steps, hiresStrength);
+  return {
+    shape: [channels, height, width],
+    sizes: sizesOf(request, width * scale, height * scale),
+    evaluations: run.timesteps.length - first,
+    sampler,
+    first,
+  };
 }
 
 /** The first evaluation of the refiner's share of the noise schedule, at the beginning of a step. */

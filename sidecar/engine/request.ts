@@ -32,6 +32,8 @@ export interface ImageRequest {
   adapters: AdapterRequest[];
   refiner?: string;
   refinerStart?: number;
+  hiresScale?: number;
+  hiresStrength?: number;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -109,6 +111,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
   adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
   refiner: rule('refiner', 'a name of at most 256 characters', name),
   refinerStart: rule('refiner_start', 'a number from 0 to 1', z.number().min(0).max(1)),
+  hiresScale: rule('hires_scale', 'a number from 1 to 4', z.literal(0).or(z.number().min(1).max(4))),
+  hiresStrength: rule('hires_strength', 'a number from 0 to 1', z.number().min(0).max(1)),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -162,6 +166,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     height: set(request.height),
     promptSyntax: request.promptSyntax || undefined,
     steps: set(request.steps),
+    hiresScale: set(request.hiresScale),
     initImage: bytes(request.initImage),
     mask: bytes(request.mask),
   };

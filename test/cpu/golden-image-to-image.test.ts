@@ -132,6 +132,36 @@ describe('a refiner', () => {
   });
 });
 
+describe('a second pass', () => {
+  const asked = { model: 'tiny-sd15', prompt: 'a boat', sampler: 'euler', steps: 4, returnLatents: true };
+
+  test('is image to image of what the first one made', async () => {
+    const steps: number[][] = [];
+    const first = { ...asked, seeds: [1, 2], width: 64, height: 72 };
+    const { images, effective } = await engine.generate(
+      { ...first, hiresScale: 1.5 },
+      { onProgress: ({ step, total }) => steps.push([step, total]) },
+    );
+    for (const [i, { png: initImage }] of (await engine.generate(first)).images.entries()) {
+      const request = { ...asked, initImage, seeds: [first.seeds[i]], strength: 0.5, width: 96, height: 112 };
+      const [over] = (await engine.generate(request)).images;
+      expect(images[i]!.latents).toEqual(over!.latents);
+      expect((await pixels(images[i]!.png)).equals(await pixels(over!.png))).toBe(true);
+      expect([images[i]!.width, images[i]!.height]).toEqual([96, 112]);
+    }
+    expect(effective).toMatchObject({ stepsRun: 8, hiresScale: 1.5, hiresStrength: 0.5, ignored: [] });
+    expect(steps).toEqual([1, 2, 3, 4, 5, 6, 7, 8].map((step) => [step, 8]));
+  });
+
+  test('has its limits', async () => {
+    const refused = (request: object) =>
+      expect(engine.generate({ ...asked, ...request })).rejects.toMatchObject({ field: 'hires_scale' });
+    await refused({ hiresScale: 0.5 });
+    await refused({ hiresScale: 4, width: 2048 });
+    await refused({ hiresScale: 2, model: 'tiny-ldm-uncond' });
+  });
+});
+
 describe('inpainting', () => {
   const golden = fixtureCase('pipeline-sd15-inpaint4');
   const own = async (name: string) => pixels(await file(golden, name));
