@@ -3,6 +3,7 @@ export type Part =
   | 'text_encoder'
   | 'text_encoder_2'
   | 'unet'
+  | 'controlnet'
   | 'unconditional_unet'
   | 'vae'
   | 'vqvae'

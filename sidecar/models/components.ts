@@ -11,6 +11,9 @@ import { type VqConfig, vqScale } from './vq.ts';
 export { type Component, openComponent, openPart } from './parts.ts';
 export {
   planContext,
+  planControlContext,
+  planControlNet,
+  planHint,
   planTaesdDecode,
   planTaesdEncode,
   planTextEncoder,

@@ -8,6 +8,8 @@ import { checkWeights } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
+import { traceControlContext, traceControlNet, traceHint } from './controlnet.ts';
+import { controlNetConfig, hintScale } from './controlnet-config.ts';
 import { taesdConfig, traceTaesdDecode, traceTaesdEncode } from './taesd.ts';
 import { traceContext, traceUNet } from './unet.ts';
 import { unetConfig } from './unet-config.ts';
@@ -53,6 +55,19 @@ const parts = {
       return [
         traceUNet(config, { batch: 1, height: size, width: size, tokens: 1 }),
         traceContext(config, { batch: 1, tokens: 1, timeIds: 1 }),
+      ];
+    },
+  }),
+  controlnet: kind({
+    classes: ['ControlNetModel'],
+    schema: controlNetConfig,
+    graphs: (config) => {
+      const size = 2 ** config.block_out_channels.length;
+      const scale = hintScale(config);
+      return [
+        traceHint(config, { batch: 1, height: scale, width: scale }),
+        traceControlContext(config, { batch: 1, tokens: 1, timeIds: 1 }),
+        traceControlNet(config, { batch: 1, height: size, width: size, tokens: 1 }),
       ];
     },
   }),

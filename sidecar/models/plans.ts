@@ -2,9 +2,12 @@ import type { Plan } from '../graph/plan.ts';
 import { plan } from '../graph/planner.ts';
 import type { AutoencoderShape } from './autoencoder.ts';
 import { type ClipTextConfig, type TextShape, traceTextEncoder, traceTextEncoderXL } from './clip.ts';
+import { type HintShape, traceControlContext, traceControlNet, traceHint } from './controlnet.ts';
+import type { ControlNetConfig } from './controlnet-config.ts';
 import { type TaesdConfig, traceTaesdDecode, traceTaesdEncode } from './taesd.ts';
-import { type ContextShape, traceContext, traceUNet, type UNetShape } from './unet.ts';
+import { traceContext, traceUNet } from './unet.ts';
 import type { UNetConfig } from './unet-config.ts';
+import type { ContextShape, UNetShape } from './unet-context.ts';
 import {
   traceUnconditionalUNet,
   type UnconditionalConfig,
@@ -36,9 +39,41 @@ export function planContext(part: { unet: { config: UNetConfig } }, shape: Conte
   return plan(traceContext(part.unet.config, shape));
 }
 
-/** sample [B,C,h,w], timestep [B], the outputs of `planContext` → sample [B,C,h,w]. */
-export function planUNet(part: { unet: { config: UNetConfig } }, shape: UNetShape): Plan {
-  return plan(traceUNet(part.unet.config, shape));
+/**
+ * sample [B,C,h,w], timestep [B], the outputs of `planContext` → sample [B,C,h,w].
+ * @param controls ControlNets of the same plan: of the i-th, the outputs of `planHint` and `planControlContext`, and
+ * scales [R,B] are inputs named `control.i.…`, its parameters likewise.
+ */
+export function planUNet(
+  part: { unet: { config: UNetConfig } },
+  shape: UNetShape,
+  controls: readonly { config: ControlNetConfig }[] = [],
+): Plan {
+  return plan(
+    traceUNet(
+      part.unet.config,
+      shape,
+      controls.map(({ config }) => config),
+    ),
+  );
+}
+
+/** controlnet_cond [B,3,H,W], in 0…1 → hint [B,h,w,C] at the size of the latents. */
+export function planHint(part: { controlnet: { config: ControlNetConfig } }, shape: HintShape): Plan {
+  return plan(traceHint(part.controlnet.config, shape));
+}
+
+/** encoder_hidden_states, in Stable Diffusion XL text_embeds and time_ids → kv.*, add_embedding of a ControlNet. */
+export function planControlContext(
+  part: { controlnet: { config: ControlNetConfig } },
+  shape: ContextShape,
+): Plan {
+  return plan(traceControlContext(part.controlnet.config, shape));
+}
+
+/** sample [B,C,h,w], timestep [B], hint, scales [R,B], outputs of `planControlContext` → down.0, …, mid [B,C,h,w]. */
+export function planControlNet(part: { controlnet: { config: ControlNetConfig } }, shape: UNetShape): Plan {
+  return plan(traceControlNet(part.controlnet.config, shape));
 }
 
 /** image [B,3,H,W] → mean, logvar [B,C,h,w]. */

@@ -14,28 +14,34 @@ import type { Attention } from './unet-config.ts';
 // Encoder, middle and decoder of U-Nets (arXiv:1505.04597, arXiv:2112.10752, section 3.3), whatever they are
 // conditioned on. Parameters are named as diffusers names them. Inside, activations are [B,H,W,C].
 
-/** What the configs of all U-Nets come to. Lists have one entry for each down block, or up block. */
-export interface UNetBlocks {
-  out_channels: number;
+/** What the configs of all encoders, a ControlNet's too, come to. Lists have one entry for each down block. */
+export interface UNetEncoder {
   block_out_channels: number[];
   /** Resnets of a down block; an up block has one more. */
   layers_per_block: number[];
   /** What follows each of a block's resnets. */
-  attention: { down: Attention[]; mid: Attention; up: Attention[] };
+  attention: { down: Attention[]; mid: Attention };
   /** Of the middle: 2 around its attention, 1 or none. */
   mid_resnets: number;
   /** Of each down block; up blocks have them in reverse. */
   heads: number[];
   /** Transformer layers of each resnet of each block, where there is cross-attention. */
-  transformers?: { down: number[][]; mid: number; up: number[][] };
+  transformers?: { down: number[][]; mid: number };
   norm_num_groups: number;
   norm_eps: number;
   downsample_padding: number;
   conv_in_kernel: number;
-  conv_out_kernel: number;
   flip_sin_to_cos: boolean;
   freq_shift: number;
   time_embedding_dim?: number | null;
+}
+
+/** What the configs of all U-Nets come to. */
+export interface UNetBlocks extends UNetEncoder {
+  out_channels: number;
+  attention: UNetEncoder['attention'] & { up: Attention[] };
+  transformers?: UNetEncoder['transformers'] & { up: number[][] };
+  conv_out_kernel: number;
 }
 
 /** What the blocks are conditioned on. */
@@ -47,7 +53,7 @@ export interface Conditioning {
 }
 
 /** Sinusoids of times or of sizes, [B] → [B,dim]. */
-export function sinusoids(g: Graph, scope: string, config: UNetBlocks, t: Tensor, dim: number): Tensor {
+export function sinusoids(g: Graph, scope: string, config: UNetEncoder, t: Tensor, dim: number): Tensor {
   const { flip_sin_to_cos, freq_shift } = config;
   return g.op(
     'timestep_embedding',
@@ -59,7 +65,7 @@ export function sinusoids(g: Graph, scope: string, config: UNetBlocks, t: Tensor
 }
 
 /** Width E of the time embedding. */
-export function timeFeatures(config: UNetBlocks): number {
+export function timeFeatures(config: UNetEncoder): number {
   return config.time_embedding_dim ?? 4 * config.block_out_channels[0]!;
 }
 
@@ -70,47 +76,61 @@ export function timeFeatures(config: UNetBlocks): number {
 export function timeEmbedding(
   g: Graph,
   w: Weights,
-  config: UNetBlocks,
+  config: UNetEncoder,
   timestep: Tensor,
   added?: Tensor,
 ): Tensor {
   const features = timeFeatures(config);
-  const t = sinusoids(g, 'time_proj', config, timestep, config.block_out_channels[0]!);
+  const t = sinusoids(g, w.at('time_proj').path, config, timestep, config.block_out_channels[0]!);
   const h = linear(g, w.at('time_embedding', 'linear_1'), t, features, { activation: 'silu' });
   const second = w.at('time_embedding', 'linear_2');
   if (!added) return linear(g, second, h, features, { activation: 'silu' });
-  return activation(g, 'time_embedding', linear(g, second, h, features, { residual: added }), 'silu');
+  return activation(
+    g,
+    w.at('time_embedding').path,
+    linear(g, second, h, features, { residual: added }),
+    'silu',
+  );
+}
+
+/** What an encoder has besides a U-Net's. */
+export interface EncoderOptions {
+  /** Added to the first convolution's output, of its shape. */
+  hint?: Tensor;
+  /** What to give for the skip connection `i`, as soon as it is known; default: the activation itself. */
+  skip?: (x: Tensor, i: number) => Tensor;
 }
 
 /** The encoder: x [B,h,w,in_channels] → its last activation, and one skip connection for each resnet to come. */
 export function downBlocks(
   g: Graph,
   w: Weights,
-  config: UNetBlocks,
+  config: UNetEncoder,
   sample: Tensor,
   given: Conditioning,
+  { hint, skip = (x) => x }: EncoderOptions = {},
 ): { x: Tensor; skips: Tensor[] } {
   const { block_out_channels: channels, layers_per_block, attention, heads, transformers } = config;
-  let x = conv2d(g, w.at('conv_in'), sample, channels[0]!, { kernel: config.conv_in_kernel });
-  const skips = [x];
+  let x = conv2d(g, w.at('conv_in'), sample, channels[0]!, { kernel: config.conv_in_kernel, residual: hint });
+  const skips = [skip(x, 0)];
   for (const [i, features] of channels.entries()) {
     const block = w.at('down_blocks', i);
     for (let j = 0; j < layers_per_block[i]!; j++) {
       x = resnetBlock(g, block.at('resnets', j), x, features, { norm: normOf(config), temb: given.temb });
       const how = { heads: heads[i]!, layers: transformers?.down[i]?.[j] };
       x = attend(g, block.at('attentions', j), config, x, attention.down[i]!, how, given);
-      skips.push(x);
+      skips.push(skip(x, skips.length));
     }
     if (i < channels.length - 1) {
       x = downsample(g, block.at('downsamplers', 0), x, config.downsample_padding);
-      skips.push(x);
+      skips.push(skip(x, skips.length));
     }
   }
   return { x, skips };
 }
 
 /** x [B,h,w,C] → the same. */
-export function midBlock(g: Graph, w: Weights, config: UNetBlocks, x: Tensor, given: Conditioning): Tensor {
+export function midBlock(g: Graph, w: Weights, config: UNetEncoder, x: Tensor, given: Conditioning): Tensor {
   const { attention, heads, mid_resnets: resnets, transformers } = config;
   const block = w.at('mid_block');
   const resnet = (j: number) =>
@@ -155,7 +175,7 @@ export function upBlocks(
 function attend(
   g: Graph,
   w: Weights,
-  config: UNetBlocks,
+  config: UNetEncoder,
   x: Tensor,
   to: Attention,
   { heads, layers = 0 }: { heads: number; layers?: number },
@@ -167,6 +187,6 @@ function attend(
   return transformer2d(g, w, x, { heads, layers, groups: config.norm_num_groups, context });
 }
 
-function normOf({ norm_num_groups: groups, norm_eps: eps }: UNetBlocks): Norm {
+function normOf({ norm_num_groups: groups, norm_eps: eps }: UNetEncoder): Norm {
   return { groups, eps };
 }
