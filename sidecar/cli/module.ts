@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { readTensors } from '../checkpoints/safetensors.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
-import { modules } from '../engine/modules/index.ts';
+import { type ModuleOptions, modules } from '../engine/modules/index.ts';
 import { native } from '../native.ts';
-import { type DeviceOptions, deviceOptions } from './options.ts';
+import { type DeviceOptions, deviceOptions, number } from './options.ts';
 
 const names = Object.keys(modules);
 
@@ -16,11 +16,20 @@ export function moduleCommand(): Command {
     .argument('<component>', names.join(', '))
     .argument(
       '<in.safetensors>',
-      'its inputs by name: input_ids; sample, timestep, encoder_hidden_states, text_embeds, time_ids; image; latents',
+      'its inputs by name: input_ids; sample, timestep, encoder_hidden_states, text_embeds, time_ids; controlnet_cond; image; latents',
     )
-    .argument('<out.safetensors>', 'where its outputs go, float32');
+    .argument('<out.safetensors>', 'where its outputs go, float32')
+    .option('--controlnet <folder>', 'of controlnet and controlnet+unet: the ControlNet')
+    .option('--scale <x>', 'factor of its residuals (default: 1)', number(-100, 100))
+    .option('--guess-mode', 'its shallow residuals less: a tenth for the first');
   return deviceOptions(command).action(
-    async (dir: string, component: string, input: string, output: string, options: DeviceOptions) => {
+    async (
+      dir: string,
+      component: string,
+      input: string,
+      output: string,
+      options: DeviceOptions & ModuleOptions,
+    ) => {
       const run = Object.hasOwn(modules, component) ? modules[component] : undefined;
       if (!run)
         throw new Error(
@@ -29,7 +38,7 @@ export function moduleCommand(): Command {
       const inputs = await readTensors(input);
       const device = await native().open(options);
       try {
-        await writeSafetensors(output, await run(device, dir, inputs));
+        await writeSafetensors(output, await run(device, dir, inputs, options));
       } finally {
         await device.dispose();
       }

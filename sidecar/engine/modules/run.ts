@@ -10,7 +10,21 @@ import type { InputValue, NativeDevice, NativeTensor, NativeWeights } from '../.
 export type Tensors = Map<string, HostTensor>;
 
 /** Runs one component of a model: named tensors in, named tensors out, [B,C,H,W] or [B,T,C]. */
-export type Module = (device: NativeDevice, path: string, inputs: Tensors) => Promise<Tensors>;
+export type Module = (
+  device: NativeDevice,
+  path: string,
+  inputs: Tensors,
+  options?: ModuleOptions,
+) => Promise<Tensors>;
+
+/** What some components take besides tensors. */
+export interface ModuleOptions {
+  /** The folder of a ControlNet. */
+  controlnet?: string;
+  /** Factor of its residuals; default 1. */
+  scale?: number;
+  guessMode?: boolean;
+}
 
 /**
  * Opens a part of a model, or a folder that is the part itself: config.json beside its weights.

@@ -63,7 +63,7 @@ const conditionedUNet: Module = async (device, path, inputs) => {
 };
 
 /** Of Stable Diffusion XL: the pooled text, and sizes and crop. */
-function addedInputs(inputs: Tensors, { added }: UNetConfig, batch: number) {
+export function addedInputs(inputs: Tensors, { added }: UNetConfig, batch: number) {
   if (!added) return undefined;
   const ids = tensor(inputs, 'time_ids', [batch, 'sizes']);
   const timeIds = ids.shape[1]!;
