@@ -16,6 +16,11 @@ std::unique_ptr<Step> bind(const OpDesc& op, BindContext& context, bool referenc
     for (const auto& [name, kernel] : cpu_kernels()) known += (known.empty() ? "" : ", ") + name;
     throw std::runtime_error("unknown op, expected one of " + known);
   }
+  for (const auto& [name, weight] : op.weights)
+    for (int64_t d : weight.shape)
+      if (d < 1)
+        throw std::runtime_error("expected " + name + " of dimensions of at least 1, received " +
+                                 to_string(weight.shape));
   return (reference ? it->second.reference : it->second.fast)(op, context);
 }
 

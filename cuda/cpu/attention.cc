@@ -1,8 +1,8 @@
-// attention: y = softmax(scale·q·kᵀ + mask)·v for each image and head, without the matrix of scores in
-// memory: blocks of keys, an online softmax (arXiv:1805.02867, arXiv:2205.14135) self: q [B,T,3C] holds q, k,
-// v side by side; cross: q [B,T,C], kv [B,S,2C]. y [B,T,C], C = heads·head_size. attrs: heads, head_size,
-// causal (key j only for j ≤ i), scale (absent: 1/√head_size) Keys and values are packed into panels once per
-// (image, head). Bound by arithmetic; by exp at small head sizes.
+// attention: y = softmax(scale·q·kᵀ + mask)·v for each image and head, without the matrix of scores in memory:
+// blocks of keys, an online softmax (arXiv:1805.02867, arXiv:2205.14135)
+// self: q [B,T,3C] holds q, k, v side by side; cross: q [B,T,C], kv [B,S,2C]; y [B,T,C], C = heads·head_size
+// attrs: heads, head_size, causal (key j only for j ≤ i), scale (absent: 1/√head_size)
+// Keys and values are packed into panels once per (image, head). Bound by arithmetic; by exp at small head sizes.
 #include <cmath>
 #include <limits>
 

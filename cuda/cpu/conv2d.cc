@@ -1,7 +1,7 @@
-// conv2d: y = conv(upsample?(x ⊕ x2), W) + bias + temb + residual, an implicit product of [N·Ho·Wo, kh·kw·C]
-// and [kh·kw·C, Cout]; ⊕ joins channels (a U-Net's skip connection) without a copy. x [N,H,W,C1], x2
-// [N,H,W,C2], temb [N,Cout], y and residual [N,Ho,Wo,Cout]; weight [Cout,C1+C2,kh,kw], bias [Cout] attrs:
-// stride; padding [top,left,bottom,right]; upsample [H',W']: x is first resized (nearest) to H' in {2H−1, 2H}
+// conv2d: y = conv(upsample?(x ⊕ x2), W) + bias + temb + residual, an implicit product of [N·Ho·Wo, kh·kw·C] and
+// [kh·kw·C, Cout]; ⊕ joins channels (a U-Net's skip connection) without a copy
+// x [N,H,W,C1], x2 [N,H,W,C2], temb [N,Cout], y and residual [N,Ho,Wo,Cout]; weight [Cout,C1+C2,kh,kw], bias [Cout]
+// attrs: stride; padding [top,left,bottom,right]; upsample [H',W']: x first resized (nearest), H' in {2H−1, 2H}
 // Bound by arithmetic, but where Cout is small by the copying of patches.
 #include "gemm.h"
 #include "kernels.h"

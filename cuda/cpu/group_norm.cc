@@ -1,7 +1,9 @@
 // group_norm: y = silu?((x − μ)·rsqrt(σ² + eps)·weight + bias), arXiv:1803.08494
-// μ, σ² over each (n, group): all positions × C/G channels. x [N,...,C1] ⊕ x2 [N,...,C2] → y [N,...,C1+C2];
-// weight, bias [C]. Sums are taken about each channel's first value, in float32 over a block of positions and
-// in float64 above that: no cancellation where |μ| ≫ σ. Reads x twice, writes y once: bound by bandwidth.
+// μ, σ² over each (n, group): all positions × C/G channels
+// x [N,...,C1] ⊕ x2 [N,...,C2] → y [N,...,C1+C2]; weight, bias [C]; attrs: groups, eps, silu
+// Sums are taken about each channel's first value, in float32 over a block of positions and in float64 above that;
+// μ is subtracted before it is scaled: nothing cancels where |μ| ≫ σ.
+// Reads x twice, writes y once: bound by bandwidth.
 #include <cmath>
 
 #include "gemm.h"
@@ -47,13 +49,13 @@ class Fast : public Step {
     blocks_ = ceil_div(p_.positions, kBlock);
   }
 
-  size_t scratch_bytes() const override { return p_.images * (blocks_ + 1) * 2 * width() * sizeof(float); }
+  size_t scratch_bytes() const override { return p_.images * (2 * blocks_ + 3) * width() * sizeof(float); }
 
   void run(char* arena, char* scratch, ThreadPool& pool) const override {
     const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
     float* y = floats(arena, p_.out);
     float* partial = reinterpret_cast<float*>(scratch);            // [images][blocks][sum, square][width]
-    float* factors = partial + p_.images * blocks_ * 2 * width();  // [images][scale, shift][width]
+    float* factors = partial + p_.images * blocks_ * 2 * width();  // [images][mean, scale, shift][width]
     const auto each = [&](int64_t task, auto body) {  // the two sources of one block of positions
       const int64_t image = task / blocks_, first = task % blocks_ * kBlock;
       const int64_t count = std::min(kBlock, p_.positions - first), row = image * p_.positions;
@@ -70,14 +72,14 @@ class Fast : public Step {
            });
     });
     pool.parallel_for(p_.images, [&](int64_t image, int) {
-      combine(image, x, x2, partial + image * blocks_ * 2 * width(), factors + image * 2 * width());
+      combine(image, x, x2, partial + image * blocks_ * 2 * width(), factors + image * 3 * width());
     });
     pool.parallel_for(p_.images * blocks_, [&](int64_t task, int) {
       each(task, [&](int64_t image, const float* from, int64_t row, int64_t first, int64_t count, int64_t c,
                      int64_t at) {
-        const float* scale = factors + image * 2 * width() + at;
-        isa().affine(from + (row + first) * c, c, y + (row + first) * p_.channels + at, p_.channels, count, c,
-                     scale, scale + width(), p_.silu);
+        const float* mean = factors + image * 3 * width() + at;
+        isa().normalize(from + (row + first) * c, c, y + (row + first) * p_.channels + at, p_.channels, count,
+                        c, mean, mean + width(), mean + 2 * width(), p_.silu);
       });
     });
   }
@@ -86,7 +88,8 @@ class Fast : public Step {
   static constexpr int64_t kBlock = 128;  // positions
   int64_t width() const { return lines(p_.channels); }
 
-  // Channel sums to the scale and shift of each channel.
+  // Channel sums to each channel's mean, scale and shift. The mean's rounding goes into the shift: what is subtracted
+  // from x is a float32, and where a group holds few values x may be as large as 10⁴ deviations.
   void combine(int64_t image, const float* x, const float* x2, const float* partial, float* factors) const {
     const int64_t size = p_.channels / p_.groups, row = image * p_.positions;
     const double n = static_cast<double>(p_.positions);
@@ -107,8 +110,11 @@ class Fast : public Step {
       const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + p_.eps);
       for (int64_t i = 0; i < size; i++) {
         const int64_t c = g * size + i;
-        factors[c] = static_cast<float>(inverse * weight_->data[c]);
-        factors[width() + c] = static_cast<float>(bias_->data[c] - group_mean * inverse * weight_->data[c]);
+        const float rounded = static_cast<float>(group_mean);
+        const double scale = inverse * weight_->data[c];
+        factors[c] = rounded;
+        factors[width() + c] = static_cast<float>(scale);
+        factors[2 * width() + c] = static_cast<float>(bias_->data[c] - (group_mean - rounded) * scale);
       }
     }
   }

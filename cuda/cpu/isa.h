@@ -44,9 +44,9 @@ struct Isa {
   // sum[c] += Σ_p (x[p][c] − origin[c]), square[c] += Σ_p (x[p][c] − origin[c])²; rows of x are ld apart.
   void (*channel_sums)(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin,
                        float* sum, float* square);
-  // y[p][c] = silu?(x[p][c]·scale[c] + shift[c])
-  void (*affine)(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
-                 const float* scale, const float* shift, bool silu);
+  // y[p][c] = silu?((x[p][c] − mean[c])·scale[c] + shift[c])
+  void (*normalize)(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
+                    const float* mean, const float* scale, const float* shift, bool silu);
   // y = (x − μ)/sqrt(σ² + eps)·weight + bias over one row.
   void (*layer_norm_row)(const float* x, float* y, int64_t channels, const float* weight, const float* bias,
                          float eps);

@@ -1,5 +1,4 @@
-// What every processor of the architecture has: NEON on AArch64 (32 registers), SSE2 on x86-64 (16), else
-// plain code.
+// What every processor of the architecture has: NEON on AArch64 (32 registers), SSE2 on x86-64 (16), else plain code.
 #define LE_ISA Baseline
 #define LE_LANES 4
 #if defined(__aarch64__)

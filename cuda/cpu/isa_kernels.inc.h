@@ -144,8 +144,7 @@ inline Vec apply(Vec x, Activation a) {
   }
 }
 
-// --- matrix product
-// ---------------------------------------------------------------------------------------------
+// --- matrix product --------------------------------------------------------------------------------------
 
 template <int M, int V>
 void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
@@ -255,8 +254,7 @@ void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out,
   }
 }
 
-// --- softmax
-// ----------------------------------------------------------------------------------------------------
+// --- softmax ---------------------------------------------------------------------------------------------
 
 float exp_row(float* s, int64_t columns, float m) {
   const Vec shift = all(m);
@@ -294,8 +292,7 @@ void scale_row(float* x, int64_t n, float factor) {
   for (; j < n; j++) x[j] *= factor;
 }
 
-// --- normalisation
-// ----------------------------------------------------------------------------------------------
+// --- normalisation ---------------------------------------------------------------------------------------
 
 void channel_sums(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin,
                   float* sums, float* squares) {
@@ -323,19 +320,20 @@ void channel_sums(const float* x, int64_t ld, int64_t positions, int64_t channel
   }
 }
 
-void affine(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
-            const float* scale, const float* shift, bool with_silu) {
+void normalize(const float* x, int64_t ld_x, float* y, int64_t ld_y, int64_t positions, int64_t channels,
+               const float* mean, const float* scale, const float* shift, bool with_silu) {
   for (int64_t p = 0; p < positions; p++) {
     const float* from = x + p * ld_x;
     float* to = y + p * ld_y;
     int64_t c = 0;
     for (; c + kLanes <= channels; c += kLanes) {
-      const Vec v = load(from + c) * load(scale + c) + load(shift + c);
+      const Vec v = (load(from + c) - load(mean + c)) * load(scale + c) + load(shift + c);
       store(to + c, with_silu ? silu(v) : v);
     }
     if (c < channels) {
       const int64_t left = channels - c;
-      const Vec v = load_part(from + c, left) * load_part(scale + c, left) + load_part(shift + c, left);
+      const Vec centred = load_part(from + c, left) - load_part(mean + c, left);
+      const Vec v = centred * load_part(scale + c, left) + load_part(shift + c, left);
       store_part(to + c, with_silu ? silu(v) : v, left);
     }
   }
@@ -373,8 +371,8 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT_(a, b) a##b
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
-const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,  kLanes, kRows,          kColumns, tile,
-                                     half_tile,    finish, exp_row,        max_row,  scale_row,
-                                     channel_sums, affine, layer_norm_row, activate};
+const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,  kLanes,    kRows,          kColumns, tile,
+                                     half_tile,    finish,    exp_row,        max_row,  scale_row,
+                                     channel_sums, normalize, layer_norm_row, activate};
 
 }  // namespace latent_edge

@@ -1,6 +1,5 @@
-// layer_norm: y = (x − μ)·rsqrt(σ² + eps)·weight + bias, μ and σ² over the channels of each row;
-// arXiv:1607.06450 x, y [..., C]; weight, bias [C]. The row stays in L1 between its passes: bound by
-// bandwidth.
+// layer_norm: y = (x − μ)·rsqrt(σ² + eps)·weight + bias, μ and σ² over the channels of each row; arXiv:1607.06450
+// x, y [..., C]; weight, bias [C]; attrs: eps. The row stays in L1 between its passes: bound by bandwidth.
 #include <cmath>
 
 #include "gemm.h"

@@ -1,6 +1,6 @@
-// to_nhwc, to_nchw: between the callers' layout [N,C,H,W] and the kernels' [N,H,W,C]. Bound by bandwidth; run
-// at the border of a plan only, on a few channels. attrs of to_nchw: channels [from, to): those alone
-// (absent: all)
+// to_nhwc, to_nchw: between the callers' layout [N,C,H,W] and the kernels' [N,H,W,C]
+// attrs of to_nchw: channels [from, to): those alone (absent: all)
+// Bound by bandwidth; run at the border of a plan only, on a few channels.
 #include "gemm.h"
 #include "kernels.h"
 

@@ -20,7 +20,7 @@ struct Linear {
         residual(optional_input(op, "residual")),
         activation(activation_of(op.text("activation", "none"))) {
     const Shape& w = op.weight("weight").shape;
-    expect(w.size() == 2 && w[1] > 0, "weight of two dimensions", w);
+    expect(w.size() == 2, "weight of two dimensions", w);
     n = w[0], k = w[1], m = elements(x.shape) / k;
     expect(!x.shape.empty() && x.shape.back() == k, "x of " + std::to_string(k) + " channels", x.shape);
     out_columns = activation == Activation::geglu ? n / 2 : n;

@@ -1,7 +1,7 @@
-// timestep_embedding: the sinusoids of arXiv:1706.03762 at diffusion times, as DDPM has them
-// (arXiv:2006.11239) t [B] → y [B, dim]: sin(t·f_i), then cos(t·f_i), f_i = max_period^(−i/(dim/2 −
-// freq_shift)); flip_sin_to_cos has the cosines first; an odd dim ends with a zero. The frequencies are
-// rounded to float32 at the places where torch rounds them: at t ≈ 1000 the phase shows it.
+// timestep_embedding: the sinusoids of arXiv:1706.03762 at diffusion times, as DDPM has them (arXiv:2006.11239)
+// t [B] → y [B, dim]: sin(t·f_i), then cos(t·f_i), f_i = max_period^(−i/(dim/2 − freq_shift))
+// attrs: dim (odd: ends with a zero), flip_sin_to_cos (the cosines first), freq_shift, max_period
+// The frequencies are rounded to float32 where torch rounds them: at t ≈ 1000 the phase shows it.
 #include <cmath>
 
 #include "kernels.h"

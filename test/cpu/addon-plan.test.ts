@@ -126,6 +126,12 @@ test.each<[string, Plan]>([
     }),
   ],
   [
+    `${op1}expected weight of dimensions of at least 1, received [8, 0]`,
+    broken((p) => {
+      p.ops[1].weights.weight.shape = [8, 0];
+    }),
+  ],
+  [
     'Expected an integer from 1 to 1 for plan.version but received 2',
     broken((p) => {
       p.version = 2;
