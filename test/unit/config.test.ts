@@ -5,6 +5,7 @@ import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { CheckpointError } from '../../sidecar/checkpoints/error.ts';
 import { clipTextConfig } from '../../sidecar/models/clip.ts';
 import { familyOf } from '../../sidecar/models/components.ts';
+import { controlNetConfig } from '../../sidecar/models/controlnet-config.ts';
 import { taesdConfig } from '../../sidecar/models/taesd.ts';
 import { unetConfig } from '../../sidecar/models/unet-config.ts';
 import { unconditionalConfig } from '../../sidecar/models/unet-unconditional.ts';
@@ -16,6 +17,7 @@ const schemas: Record<string, z.ZodType> = {
   'unet-ldm': unconditionalConfig,
   'unet-ddpm': unconditionalConfig,
   unet: unetConfig,
+  controlnet: controlNetConfig,
   vae: vaeConfig,
   vq: vqConfig,
   taesd: taesdConfig,
@@ -253,6 +255,13 @@ describe('a field that would change the result is an error naming field, value a
     ['clip-vit-l', { num_hidden_layers: 1.5 }, 'for num_hidden_layers but received 1.5'],
     ['clip-vit-l', { quantization_config: { bits: 4 } }, 'but received quantization_config: {"bits":4}'],
     ['clip-vit-l-legacy', { text_config: { hidden_act: 'relu' } }, 'for hidden_act but received "relu"'],
+    [
+      'controlnet-sd15',
+      { global_pool_conditions: true },
+      'false for global_pool_conditions but received true',
+    ],
+    ['controlnet-sd15', { conditioning_channels: 0 }, 'for conditioning_channels but received 0'],
+    ['controlnet-sdxl', { num_control_type: 6 }, 'but received num_control_type: 6'],
   ])('%s %o', (name, changes, message) => {
     expect(refused(name, changes)).toContain(message);
   });
@@ -270,6 +279,7 @@ test('any value in any field is understood or refused by name', () => {
     'unet-sd15',
     'unet-sdxl',
     'unet-ldm-celebahq',
+    'controlnet-sdxl',
     'taesd',
     'vq-ldm-celebahq',
     'vae-sd',
