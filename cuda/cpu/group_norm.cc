@@ -1,8 +1,8 @@
 // group_norm: y = silu?((x − μ)·rsqrt(σ² + eps)·weight + bias), arXiv:1803.08494
 // μ, σ² over each (n, group): all positions × C/G channels
 // x [N,...,C1] ⊕ x2 [N,...,C2] → y [N,...,C1+C2]; weight, bias [C]; attrs: groups, eps, silu
-// Sums are taken about each channel's first value, in float32 over a block of positions and in float64 above that;
-// μ is subtracted before it is scaled: nothing cancels where |μ| ≫ σ.
+// Sums are taken block by block of positions, in float32 about each channel's first value there, and put together in
+// float64; μ is subtracted before it is scaled: nothing cancels where |μ| ≫ σ.
 // Reads x twice, writes y once: bound by bandwidth.
 #include <cmath>
 
@@ -67,12 +67,14 @@ class Fast : public Step {
       std::fill(sums, sums + 2 * width(), 0.0f);
       each(task,
            [&](int64_t, const float* from, int64_t row, int64_t first, int64_t count, int64_t c, int64_t at) {
-             isa().channel_sums(from + (row + first) * c, c, count, c, from + row * c, sums + at,
-                                sums + width() + at);
+             const float* block = from + (row + first) * c;
+             isa().channel_sums(block, c, count, c, block, sums + at, sums + width() + at);
            });
     });
-    pool.parallel_for(p_.images, [&](int64_t image, int) {
-      combine(image, x, x2, partial + image * blocks_ * 2 * width(), factors + image * 3 * width());
+    pool.parallel_for(p_.images * p_.groups, [&](int64_t task, int) {
+      const int64_t image = task / p_.groups;
+      combine(image, task % p_.groups, x, x2, partial + image * blocks_ * 2 * width(),
+              factors + image * 3 * width());
     });
     pool.parallel_for(p_.images * blocks_, [&](int64_t task, int) {
       each(task, [&](int64_t image, const float* from, int64_t row, int64_t first, int64_t count, int64_t c,
@@ -88,34 +90,45 @@ class Fast : public Step {
   static constexpr int64_t kBlock = 128;  // positions
   int64_t width() const { return lines(p_.channels); }
 
-  // Channel sums to each channel's mean, scale and shift. The mean's rounding goes into the shift: what is subtracted
-  // from x is a float32, and where a group holds few values x may be as large as 10⁴ deviations.
-  void combine(int64_t image, const float* x, const float* x2, const float* partial, float* factors) const {
-    const int64_t size = p_.channels / p_.groups, row = image * p_.positions;
-    const double n = static_cast<double>(p_.positions);
-    std::vector<double> mean(size), spread(size);
-    for (int64_t g = 0; g < p_.groups; g++) {
-      double group_mean = 0, variance = 0;
-      for (int64_t i = 0; i < size; i++) {
-        const int64_t c = g * size + i;
-        double s = 0, q = 0;
-        for (int64_t b = 0; b < blocks_; b++)
-          s += partial[b * 2 * width() + c], q += partial[(b * 2 + 1) * width() + c];
-        const double origin = c < p_.c1 ? x[row * p_.c1 + c] : x2[row * p_.c2 + c - p_.c1];
-        mean[i] = origin + s / n, spread[i] = q / n - (s / n) * (s / n);
-        group_mean += mean[i] / size;
-      }
-      for (int64_t i = 0; i < size; i++)
-        variance += (spread[i] + (mean[i] - group_mean) * (mean[i] - group_mean)) / size;
-      const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + p_.eps);
-      for (int64_t i = 0; i < size; i++) {
-        const int64_t c = g * size + i;
-        const float rounded = static_cast<float>(group_mean);
-        const double scale = inverse * weight_->data[c];
-        factors[c] = rounded;
-        factors[width() + c] = static_cast<float>(scale);
-        factors[2 * width() + c] = static_cast<float>(bias_->data[c] - (group_mean - rounded) * scale);
-      }
+  // One channel's mean, and the sum of its squared distances from it, out of its blocks' sums.
+  struct Moments {
+    double mean, spread;
+  };
+  Moments moments(int64_t image, int64_t c, const float* x, const float* x2, const float* partial) const {
+    const float* from = c < p_.c1 ? x + c : x2 + (c - p_.c1);
+    const int64_t ld = c < p_.c1 ? p_.c1 : p_.c2, row = image * p_.positions;
+    double n = 0, mean = 0, spread = 0;
+    for (int64_t b = 0; b < blocks_; b++) {  // Chan et al., doi:10.1080/00031305.1983.10483115
+      const double count = static_cast<double>(std::min(kBlock, p_.positions - b * kBlock));
+      const double s = partial[b * 2 * width() + c], q = partial[(b * 2 + 1) * width() + c];
+      const double away = from[(row + b * kBlock) * ld] + s / count - mean;
+      mean += away * count / (n + count);
+      spread += q - s * s / count + away * away * n * count / (n + count);
+      n += count;
+    }
+    return {mean, spread};
+  }
+
+  // Sums of a group's channels to each channel's mean, scale and shift. The mean's rounding goes into the shift: what
+  // is subtracted from x is a float32, and where a group holds few values x may be as large as 10⁴ deviations.
+  void combine(int64_t image, int64_t group, const float* x, const float* x2, const float* partial,
+               float* factors) const {
+    const int64_t size = p_.channels / p_.groups, first = group * size;
+    std::vector<Moments> channels(size);
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < size; i++) {
+      channels[i] = moments(image, first + i, x, x2, partial);
+      mean += channels[i].mean / size;
+    }
+    for (const Moments& m : channels)
+      variance += (m.spread / p_.positions + (m.mean - mean) * (m.mean - mean)) / size;
+    const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + p_.eps);
+    const float rounded = static_cast<float>(mean);
+    for (int64_t c = first; c < first + size; c++) {
+      const double scale = inverse * weight_->data[c];
+      factors[c] = rounded;
+      factors[width() + c] = static_cast<float>(scale);
+      factors[2 * width() + c] = static_cast<float>(bias_->data[c] - (mean - rounded) * scale);
     }
   }
 
