@@ -1,4 +1,5 @@
 import { CheckpointError } from './checkpoints/error.ts';
+import { nativeCode } from './native.ts';
 
 /** Every error a caller can be answered with: its gRPC status, the HTTP status that says the same, when it occurs. */
 export const errorCodes = {
@@ -107,6 +108,8 @@ export const errors = {
       `There is not enough memory for this request: ${(cause as Error).message}`,
       { retryAfterMs: 5000, cause },
     ),
+  /** For a request that never fits, so that trying it again makes no sense. */
+  neverFits: (message: string) => new ServiceError('out_of_memory', message),
   internal: (cause: unknown) =>
     new ServiceError('internal', 'An internal error occurred; the log of the sidecar has details', { cause }),
 };
@@ -116,6 +119,7 @@ export function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
   if (error instanceof CheckpointError) return errors.checkpointUnusable(error.message, error);
   if (error instanceof Error && error.name === 'AbortError') return errors.cancelled(error);
+  if (nativeCode(error) === 'ERR_OUT_OF_MEMORY') return errors.outOfMemory(error);
   if (error instanceof RangeError && /allocation failed/i.test(error.message))
     return errors.outOfMemory(error);
   return errors.internal(error);

@@ -120,6 +120,15 @@ export interface NativeDevice {
   dispose(): Promise<void>;
 }
 
+/** `code` of errors that callers tell apart: no memory left; weights, or a file of them, that cannot be used. */
+export type NativeErrorCode = 'ERR_OUT_OF_MEMORY' | 'ERR_BAD_WEIGHTS';
+
+/** The code of an error of the addon's, if it has one. */
+export function nativeCode(error: unknown): NativeErrorCode | undefined {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'ERR_OUT_OF_MEMORY' || code === 'ERR_BAD_WEIGHTS' ? code : undefined;
+}
+
 /** The addon: five verbs (devices, open, loadWeights, compile, run). */
 export interface NativeAddon {
   devices(): DeviceInfo[];

@@ -3,9 +3,10 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "error.h"
 
 namespace latent_edge {
 
@@ -17,8 +18,8 @@ void* allocate_aligned(size_t bytes, const char* purpose) {
   const bool large = bytes >= 2 * kHugePage;
   void* data = nullptr;
   if (posix_memalign(&data, large ? kHugePage : 64, bytes == 0 ? 64 : bytes) != 0)
-    throw std::runtime_error("Not enough memory: cannot allocate " + std::to_string(bytes) + " bytes for " +
-                             purpose);
+    throw OutOfMemory("Not enough memory: cannot allocate " + std::to_string(bytes) + " bytes for " +
+                      purpose);
 #ifdef MADV_HUGEPAGE
   if (large) madvise(data, bytes, MADV_HUGEPAGE);
 #endif

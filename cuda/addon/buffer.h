@@ -8,7 +8,7 @@
 namespace latent_edge {
 
 // Memory aligned for any vector load, for std::free; large blocks on huge pages where the system has them.
-// Throws std::runtime_error naming `purpose` where there is not enough. Zero bytes give a valid pointer.
+// Throws OutOfMemory naming `purpose` where there is not enough. Zero bytes give a valid pointer.
 void* allocate_aligned(size_t bytes, const char* purpose);
 
 class Buffer {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "error.h"
+
 namespace latent_edge {
 
 namespace {
@@ -42,15 +44,14 @@ Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkp
     source.map(files);
     const std::string name = source.name;
     if (!sources_.try_emplace(name, std::move(source)).second)
-      throw std::runtime_error("weight \"" + name + "\" occurs twice");
+      throw BadWeights("weight \"" + name + "\" occurs twice");
   }
   for (WeightDelta& delta : deltas) {
     for (DeltaFactor& factor : delta.factors)
       for (WeightSource* tensor : factor.tensors()) tensor->map(files);
     const WeightSource* weight = find(delta.weight);
     if (!weight)
-      throw std::runtime_error("adapter of weight \"" + delta.weight +
-                               "\": the checkpoint has none of that name");
+      throw BadWeights("adapter of weight \"" + delta.weight + "\": the checkpoint has none of that name");
     delta.check(weight->shape);
     if (delta.scale != 0) deltas_[delta.weight].push_back(std::move(delta));
   }
@@ -92,8 +93,8 @@ void Checkpoint::check(const WeightRef& ref) const {
   for (const std::string& name : ref.names) {
     const WeightSource* source = find(name);
     if (!source)
-      throw std::runtime_error(expected + ", the checkpoint has " +
-                               (ref.names.size() == 1 ? "none of that name" : "no \"" + name + "\""));
+      throw BadWeights(expected + ", the checkpoint has " +
+                       (ref.names.size() == 1 ? "none of that name" : "no \"" + name + "\""));
     Shape shape = without_trailing_ones(source->shape);
     if (shape.empty()) shape = {1};
     if (!first) {
@@ -101,15 +102,15 @@ void Checkpoint::check(const WeightRef& ref) const {
       whole = shape;
     } else {
       if (!std::equal(shape.begin() + 1, shape.end(), whole.begin() + 1, whole.end()))
-        throw std::runtime_error(expected + ", the checkpoint has \"" + name + "\" of shape " +
-                                 to_string(source->shape) + " beside \"" + ref.names[0] + "\" of shape " +
-                                 to_string(first->shape));
+        throw BadWeights(expected + ", the checkpoint has \"" + name + "\" of shape " +
+                         to_string(source->shape) + " beside \"" + ref.names[0] + "\" of shape " +
+                         to_string(first->shape));
       whole[0] += shape[0];
     }
   }
   if (whole != without_trailing_ones(ref.shape))
-    throw std::runtime_error(expected + ", the checkpoint has " +
-                             to_string(ref.names.size() == 1 ? first->shape : whole));
+    throw BadWeights(expected + ", the checkpoint has " +
+                     to_string(ref.names.size() == 1 ? first->shape : whole));
 }
 
 std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const std::string& form,

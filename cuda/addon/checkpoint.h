@@ -22,7 +22,7 @@ using Prefixed = std::map<std::string, std::shared_ptr<Checkpoint>>;
 class Checkpoint final : public WeightStore {
  public:
   // Maps the files and checks that each tensor lies within its own, and that each delta fits its weight.
-  // Throws std::runtime_error naming the tensor. With a base, which lives on at least as long, the sources
+  // Throws BadWeights naming the tensor. With a base, which lives on at least as long, the sources
   // take the place of its weights of the same names, or add to them. Names that begin with a prefix of
   // `under` are, without it, names of the checkpoint there.
   Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base, Prefixed under,
@@ -31,7 +31,7 @@ class Checkpoint final : public WeightStore {
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  // Throws std::runtime_error naming the tensor that is missing, of another shape, or not finite.
+  // Throws BadWeights naming the tensor that is missing, of another shape, or not finite.
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override;
 

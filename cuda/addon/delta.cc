@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "../cpu/gemm.h"
+#include "error.h"
 
 namespace latent_edge {
 
@@ -11,8 +12,8 @@ namespace {
 constexpr int64_t kMaxRank = 16384;  // as wide as a layer gets; above, a small file could ask for any memory
 
 [[noreturn]] void wrong(const WeightSource& tensor, const std::string& expected) {
-  throw std::runtime_error("adapter tensor \"" + tensor.name + "\": expected " + expected + ", received " +
-                           to_string(tensor.shape));
+  throw BadWeights("adapter tensor \"" + tensor.name + "\": expected " + expected + ", received " +
+                   to_string(tensor.shape));
 }
 
 // [N, K] or [N, K, 1, 1].
@@ -130,14 +131,14 @@ Shape WeightDelta::shape() const {
   const WeightSource& named = factors[1].whole ? *factors[1].whole : *factors[1].up;
   if (combine == Combine::hadamard) {
     if (without_trailing_ones(first) != without_trailing_ones(second))
-      throw std::runtime_error("adapter tensor \"" + named.name + "\": expected a product of shape " +
-                               to_string(first) + ", received " + to_string(second));
+      throw BadWeights("adapter tensor \"" + named.name + "\": expected a product of shape " +
+                       to_string(first) + ", received " + to_string(second));
     return first;
   }
   const Shape left = without_trailing_ones(first);
   if (left.empty() || left.size() > 2 || second.size() < 2)
-    throw std::runtime_error("adapter tensor \"" + named.name + "\": expected a matrix beside it, received " +
-                             to_string(first));
+    throw BadWeights("adapter tensor \"" + named.name + "\": expected a matrix beside it, received " +
+                     to_string(first));
   Shape shape = second;
   shape[0] = product_of(left[0], second[0], named);
   shape[1] = product_of(left.size() == 2 ? left[1] : 1, second[1], named);
@@ -148,8 +149,8 @@ void WeightDelta::check(const Shape& weight_shape) const {
   const Shape received = shape();
   const bool empty = std::find(received.begin(), received.end(), 0) != received.end();
   if (empty || received.empty() || without_trailing_ones(received) != without_trailing_ones(weight_shape))
-    throw std::runtime_error("adapter of weight \"" + weight + "\": expected shape " +
-                             to_string(weight_shape) + ", received " + to_string(received));
+    throw BadWeights("adapter of weight \"" + weight + "\": expected shape " + to_string(weight_shape) +
+                     ", received " + to_string(received));
 }
 
 void WeightDelta::add_to(float* w, ThreadPool& pool, std::atomic<int64_t>* counter) const {
@@ -180,8 +181,8 @@ void WeightDelta::add_to(float* w, ThreadPool& pool, std::atomic<int64_t>* count
     if (!all_finite(to, static_cast<size_t>(columns))) finite = false;
   });
   if (!finite)
-    throw std::runtime_error("adapter of weight \"" + weight + "\" makes it infinite at scale " +
-                             std::to_string(scale));
+    throw BadWeights("adapter of weight \"" + weight + "\" makes it infinite at scale " +
+                     std::to_string(scale));
 }
 
 }  // namespace latent_edge

@@ -21,7 +21,7 @@ struct DeltaFactor {
 
   std::vector<WeightSource*> tensors();
 
-  // Of the product. Throws std::runtime_error naming a tensor that does not fit the others.
+  // Of the product. Throws BadWeights naming a tensor that does not fit the others.
   Shape shape() const;
 
   // The product, row-major; memory counts towards `counter`.
@@ -36,10 +36,10 @@ struct WeightDelta {
   Combine combine = Combine::none;
   std::vector<DeltaFactor> factors;  // one; two where they are combined
 
-  // Throws std::runtime_error unless Δ has the shape of the weight.
+  // Throws BadWeights unless Δ has the shape of the weight.
   void check(const Shape& weight_shape) const;
 
-  // w [N, ...] += scale · Δ, on all threads. Throws std::runtime_error where that is not finite.
+  // w [N, ...] += scale · Δ, on all threads. Throws BadWeights where that is not finite.
   void add_to(float* w, ThreadPool& pool, std::atomic<int64_t>* counter) const;
 
  private:

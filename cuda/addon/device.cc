@@ -7,7 +7,7 @@
 namespace latent_edge {
 
 std::vector<DeviceInfo> list_devices() {
-  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, usable_cores(), physical_memory()};
+  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, usable_cores(), usable_memory()};
   DeviceInfo reference = cpu;
   reference.id = "cpu-reference";
   std::vector<DeviceInfo> devices = {cpu, reference};

@@ -39,7 +39,13 @@ Napi::Function JsDevice::define(Napi::Env env) {
 }
 
 Napi::Value JsDevice::devices(const Napi::CallbackInfo& info) {
-  const std::vector<DeviceInfo> devices = list_devices();
+  const std::vector<DeviceInfo> devices = [&] {
+    try {
+      return list_devices();
+    } catch (const std::exception& e) {
+      throw Napi::Error::New(info.Env(), e.what());
+    }
+  }();
   Napi::Array list = Napi::Array::New(info.Env(), devices.size());
   for (size_t i = 0; i < devices.size(); i++)
     list.Set(static_cast<uint32_t>(i), to_js(info.Env(), devices[i]));

@@ -7,14 +7,15 @@
 
 #include <cerrno>
 #include <cstring>
-#include <stdexcept>
+
+#include "error.h"
 
 namespace latent_edge {
 
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const std::string& reason) {
-  throw std::runtime_error("Cannot map weight file " + path + ": " + reason);
+  throw BadWeights("Cannot map weight file " + path + ": " + reason);
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ MappedFile::~MappedFile() {
 const char* MappedFile::read(size_t offset, size_t bytes) const {
   struct stat status {};
   if (fstat(file_, &status) != 0 || static_cast<size_t>(status.st_size) < offset + bytes)
-    throw std::runtime_error("weight file " + path_ + " has become shorter since it was opened");
+    throw BadWeights("weight file " + path_ + " has become shorter since it was opened");
   advise(offset, bytes, MADV_WILLNEED);
   return data_ + offset;
 }

@@ -8,7 +8,7 @@ namespace latent_edge {
 
 class MappedFile {
  public:
-  // Throws std::runtime_error naming the file and the system's reason.
+  // Throws BadWeights naming the file and the system's reason.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
+
+#include "error.h"
 
 namespace latent_edge {
 
@@ -29,6 +32,10 @@ template <class Body>
 auto at(const PlanDesc& plan, size_t op, Body body) {
   try {
     return body();
+  } catch (const CodedError& e) {
+    throw CodedError(e.code(), where(plan, op) + ": " + e.what());
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory(where(plan, op) + ": not enough memory");
   } catch (const std::exception& e) {
     throw std::runtime_error(where(plan, op) + ": " + e.what());
   }

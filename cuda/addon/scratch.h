@@ -37,7 +37,7 @@ class Scratch {
     size_t bytes_ = 0;
   };
 
-  // On the device's thread, between runs. Throws std::runtime_error where there is not enough memory.
+  // On the device's thread, between runs. Throws OutOfMemory.
   Buffer& buffer() {
     std::lock_guard lock(mutex_);
     const size_t bytes = claims_.empty() ? 0 : *claims_.rbegin();

@@ -1,6 +1,9 @@
 #include "session.h"
 
 #include <algorithm>
+#include <new>
+
+#include "error.h"
 
 namespace latent_edge {
 
@@ -16,6 +19,7 @@ struct Session::Call final : Job {
     const std::string stack = value.Get("stack").ToString();
     const size_t frames = std::min(stack.find('\n'), stack.size());
     value.Set("message", error);
+    if (code) value.Set("code", code);
     value.Set("stack", Napi::String::New(env, "Error: " + error + stack.substr(frames)));
     return value;
   }
@@ -23,6 +27,15 @@ struct Session::Call final : Job {
   void run() override {
     try {
       work();
+    } catch (const CodedError& e) {
+      error = e.what();
+      code = e.code();
+      failed = true;
+    } catch (const std::bad_alloc&) {
+      const OutOfMemory e("Not enough memory");
+      error = e.what();
+      code = e.code();
+      failed = true;
     } catch (const std::exception& e) {
       error = e.what();
       failed = true;
@@ -39,6 +52,7 @@ struct Session::Call final : Job {
   std::function<void()> work;
   std::function<Napi::Value(Napi::Env)> result;
   std::string error;
+  const char* code = nullptr;
   bool failed = false;
 };
 

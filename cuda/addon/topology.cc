@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <set>
+#include <sstream>
 #include <thread>
 
 namespace latent_edge {
@@ -63,8 +65,38 @@ std::string cpu_name() {
   return "CPU";
 }
 
-int64_t physical_memory() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+int64_t memory_limit(const std::string& membership, const std::string& root) {
+  int64_t least = 0;
+  // "0::/a/b" (version 2); "7:cpu,memory:/a/b" (version 1, of which a container may see its own group as the root).
+  std::istringstream lines(membership);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const bool unified = controllers == ",,";
+    if (!unified && controllers.find(",memory,") == std::string::npos) continue;
+    const std::string base = root + (unified ? "" : "/memory");
+    const char* name = unified ? "/memory.max" : "/memory.limit_in_bytes";
+    std::string path = line.substr(second + 1);
+    for (;;) {
+      while (!path.empty() && path.back() == '/') path.pop_back();
+      std::ifstream file(base + path + name);
+      int64_t bytes = 0;  // "max" is none
+      if (file >> bytes && bytes > 0) least = least == 0 ? bytes : std::min(least, bytes);
+      if (path.empty()) break;
+      path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+    }
+  }
+  return least;
+}
+
+int64_t usable_memory() {
+  const auto machine =
+      static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+  std::ifstream file("/proc/self/cgroup");
+  const std::string membership{std::istreambuf_iterator<char>(file), {}};
+  const int64_t limit = memory_limit(membership, "/sys/fs/cgroup");
+  return limit > 0 ? std::min(machine, limit) : machine;
 }
 
 }  // namespace latent_edge

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "error.h"
+
 namespace latent_edge {
 
 Shape without_trailing_ones(Shape shape) {
@@ -15,7 +17,7 @@ size_t WeightSource::bytes() const {
   size_t bytes = element_bytes(element);
   for (int64_t d : shape)
     if (d < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(d), &bytes))
-      throw std::runtime_error("weight \"" + name + "\": impossible shape " + to_string(shape));
+      throw BadWeights("weight \"" + name + "\": impossible shape " + to_string(shape));
   return bytes;
 }
 
@@ -25,9 +27,9 @@ void WeightSource::map(std::map<std::string, std::shared_ptr<MappedFile>>& files
   auto& at = files[file];
   if (!at) at = std::make_shared<MappedFile>(file);
   if (offset > at->bytes() || size > at->bytes() - offset)
-    throw std::runtime_error("weight \"" + name + "\": " + std::to_string(size) + " bytes at offset " +
-                             std::to_string(offset) + " end outside " + at->path() + " of " +
-                             std::to_string(at->bytes()) + " bytes");
+    throw BadWeights("weight \"" + name + "\": " + std::to_string(size) + " bytes at offset " +
+                     std::to_string(offset) + " end outside " + at->path() + " of " +
+                     std::to_string(at->bytes()) + " bytes");
   mapped = at;
 }
 
@@ -61,7 +63,7 @@ void WeightSource::convert(float* to, ThreadPool& pool, std::atomic<int64_t>* co
   });
   if (mapped) mapped->forget(offset, n * size);
   if (bad < n)
-    throw std::runtime_error("weight \"" + name + "\" is NaN or infinite at element " + std::to_string(bad));
+    throw BadWeights("weight \"" + name + "\" is NaN or infinite at element " + std::to_string(bad));
   if (transposed) transpose(to, shape[0], shape[1], pool, counter);
 }
 

@@ -23,14 +23,14 @@ struct WeightSource {
   std::vector<float> data;
   std::shared_ptr<MappedFile> mapped;  // set by map()
 
-  // Throws std::runtime_error where the shape has more bytes than there are numbers.
+  // Throws BadWeights where the shape has more bytes than there are numbers.
   size_t bytes() const;
 
   // Maps the file, unless `files` has it already, and checks that the tensor lies within. Throws
-  // std::runtime_error naming the tensor.
+  // BadWeights naming the tensor.
   void map(std::map<std::string, std::shared_ptr<MappedFile>>& files);
 
-  // As float32, on all threads; memory that takes counts towards `counter`. Throws std::runtime_error naming
+  // As float32, on all threads; memory that takes counts towards `counter`. Throws BadWeights naming
   // a tensor that is not finite.
   void convert(float* to, ThreadPool& pool, std::atomic<int64_t>* counter) const;
 };

@@ -1,21 +1,31 @@
 #include "isa.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace latent_edge {
 
 static const Isa& choose() {
+  std::vector<const Isa*> here;  // best first
 #if defined(__x86_64__)
-  const char* asked = std::getenv("LATENT_EDGE_ISA");
-  const auto allowed = [&](const char* name) { return asked == nullptr || std::strcmp(asked, name) == 0; };
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (avx512 && allowed("avx512")) return kIsaAvx512;
-  if (avx2 && allowed("avx2")) return kIsaAvx2;
+  if (avx512) here.push_back(&kIsaAvx512);
+  if (avx2) here.push_back(&kIsaAvx2);
 #endif
-  return kIsaBaseline;
+  here.push_back(&kIsaBaseline);
+  const char* asked = std::getenv("LATENT_EDGE_ISA");
+  if (asked == nullptr || *asked == '\0') return *here.front();
+  std::string names;
+  for (const Isa* isa : here) {
+    if (isa->name == std::string(asked)) return *isa;
+    names += (names.empty() ? "" : ", ") + std::string(isa->name);
+  }
+  throw std::runtime_error("Expected one of " + names +
+                           ", as this machine has, for LATENT_EDGE_ISA but received \"" + asked + "\"");
 }
 
 const Isa& isa() {

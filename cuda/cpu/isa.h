@@ -59,7 +59,8 @@ extern const Isa kIsaAvx2;
 extern const Isa kIsaAvx512;
 #endif
 
-// The best one this machine runs; LATENT_EDGE_ISA=avx2|baseline asks for a lesser one (tests).
+// The best one this machine runs; LATENT_EDGE_ISA asks for a lesser one by name (tests). Throws std::runtime_error
+// where it names one that this machine has not.
 const Isa& isa();
 
 }  // namespace latent_edge

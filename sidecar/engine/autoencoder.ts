@@ -54,28 +54,40 @@ export class Autoencoder {
 
   /** latents [C,h,w] → image [3,H,W], about −1…1. */
   async decode(latents: Float32Array, { height, width }: LatentSize): Promise<Float32Array> {
-    const outputs = await this.#programs.run(
-      `decode 1x${height}x${width}`,
-      () => this.#decode({ batch: 1, height, width }),
-      { latents: latents.map((z) => z / this.#scaling) },
-    );
+    const outputs = await this.#programs.run(...this.#decoding({ height, width }), {
+      latents: latents.map((z) => z / this.#scaling),
+    });
     return outputs.image as Float32Array;
   }
 
   /** image [3,H,W], −1…1 → mean and deviation of its latents, [C,h,w]. `size` is that of the latents. */
   async encode(image: Float32Array, size: LatentSize): Promise<Posterior> {
-    const encode = this.#encode!;
-    const [height, width] = [size.height * this.scale, size.width * this.scale];
-    const outputs = await this.#programs.run(
-      `encode 1x${height}x${width}`,
-      () => encode({ batch: 1, height, width }),
-      { image },
-    );
+    const outputs = await this.#programs.run(...this.#encoding(size), { image });
     const std = (v: number) => this.#scaling * Math.exp(0.5 * Math.min(20, Math.max(-30, v)));
     return {
       mean: (outputs.mean as Float32Array).map((x) => x * this.#scaling),
       std: (outputs.logvar as Float32Array).map(std),
     };
+  }
+
+  /** Bytes that it takes to decode latents of that size. */
+  decodeBytes(size: LatentSize): number {
+    return this.#programs.arenaBytes(...this.#decoding(size));
+  }
+
+  /** Bytes that it takes to encode an image to latents of that size. */
+  encodeBytes(size: LatentSize): number {
+    return this.#programs.arenaBytes(...this.#encoding(size));
+  }
+
+  #decoding({ height, width }: LatentSize): [key: string, plan: () => Plan] {
+    return [`decode 1x${height}x${width}`, () => this.#decode({ batch: 1, height, width })];
+  }
+
+  #encoding(size: LatentSize): [key: string, plan: () => Plan] {
+    const encode = this.#encode!;
+    const [height, width] = [size.height * this.scale, size.width * this.scale];
+    return [`encode 1x${height}x${width}`, () => encode({ batch: 1, height, width })];
   }
 
   async dispose(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Plan } from '../graph/plan.ts';
 import {
   type AnyCheckpoint,
   planContext,
@@ -64,16 +65,28 @@ export class Denoiser {
   ): Promise<Float32Array> {
     const batch = sample.length / (this.inChannels * height * width);
     const tokens = context['kv.0']?.shape[1] ?? 0;
+    const outputs = await this.#programs.run(...this.#prediction(batch, { height, width }, tokens), {
+      sample,
+      timestep: new Float32Array(batch).fill(timestep),
+      ...context,
+    });
+    return outputs.sample as Float32Array;
+  }
+
+  /** Bytes that a prediction takes, of so many samples at once. */
+  predictBytes(batch: number, size: LatentSize, tokens: number): number {
+    return this.#programs.arenaBytes(...this.#prediction(batch, size, tokens));
+  }
+
+  #prediction(batch: number, { height, width }: LatentSize, tokens: number): [key: string, plan: () => Plan] {
     const checkpoint = this.#checkpoint;
-    const outputs = await this.#programs.run(
+    return [
       `unet ${batch}x${height}x${width}x${tokens}`,
       () =>
         checkpoint.kind === 'unconditional'
           ? planUnconditionalUNet(checkpoint, { batch, height, width })
           : planUNet(checkpoint, { batch, height, width, tokens }),
-      { sample, timestep: new Float32Array(batch).fill(timestep), ...context },
-    );
-    return outputs.sample as Float32Array;
+    ];
   }
 
   async dispose(): Promise<void> {

@@ -7,6 +7,7 @@ import { Evaluator } from './evaluator.ts';
 import { goOver } from './hires.ts';
 import { encodeImages, type GeneratedImage, withLatents } from './images.ts';
 import type { Run } from './latent-diffusion.ts';
+import { checkMemory } from './memory-check.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { Pixels } from './png.ts';
@@ -28,6 +29,8 @@ export interface EngineOptions {
   threads?: number;
   /** Bytes that the weights of loaded models may take together. Default: half of the device's memory. */
   memoryBudget?: number;
+  /** Bytes that weights and one program may take together: what needs more is refused. Default: the device's memory. */
+  memoryLimit?: number;
   /** Requests that run at once, taking turns step by step. */
   concurrency?: number;
   /** Requests that may wait. */
@@ -80,12 +83,14 @@ export class Engine {
   readonly #adapterFiles: ReadonlyMap<string, string> | undefined;
   readonly #store: ModelStore;
   readonly #queue: RequestQueue;
+  readonly #memoryLimit: number;
   readonly #evaluator = new Evaluator();
   #stepsRun = 0;
 
   private constructor(device: NativeDevice, options: EngineOptions) {
     const { folders, concurrency = 1, queueLimit = 32 } = options;
     this.#device = device;
+    this.#memoryLimit = options.memoryLimit ?? device.info.memoryBytes;
     this.#folders = folders;
     this.#adapterFiles = options.adapterFiles;
     this.#store = new ModelStore(device, options.memoryBudget ?? device.info.memoryBytes / 2);
@@ -163,7 +168,11 @@ export class Engine {
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
     const planned = planRequest(request, pictures, model);
-    const { seeds } = planned.work;
+    const { seeds, shape, count, guidanceScale } = planned.work;
+    const { hires: second } = planned;
+    const runs = [{ shape, count, encodes: planned.work.source !== undefined }];
+    if (second) runs.push({ shape: second.shape, count: 1, encodes: true });
+    checkMemory(model, runs, guidanceScale > 1, this.#memoryLimit);
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
     const { source, finish } = await retouch(planned.work.source, planned.effective, request);
     const finished = (images: Pixels[]) => Promise.all(images.map(finish));

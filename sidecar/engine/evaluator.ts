@@ -17,6 +17,11 @@ export interface Evaluation {
 /** Latent pixels of one U-Net run, at most, but for a single image: four of 512×512 without guidance, two with. */
 const MAX_LATENT_PIXELS = 4 * 64 * 64;
 
+/** Images that the U-Net sees at once, each under so many texts. */
+export function imagesPerRun(texts: number, { height, width }: LatentSize): number {
+  return Math.max(1, Math.floor(MAX_LATENT_PIXELS / (texts * height * width)));
+}
+
 /**
  * What stands between requests and a device: one thing is done at a time, first come, first served, step by step.
  * So requests that run together take turns. (Running their images in one batch is this class's to do.)
@@ -33,7 +38,7 @@ export class Evaluator {
     const texts = conditioning.texts;
     const perImage = sample.length / images;
     const perPrediction = model.denoiser.outChannels * size.height * size.width;
-    const perRun = Math.max(1, Math.floor(MAX_LATENT_PIXELS / (texts * size.height * size.width)));
+    const perRun = imagesPerRun(texts, size);
     const predictions = Array.from({ length: texts }, () => new Float32Array(images * perPrediction));
     for (let from = 0; from < images; from += perRun) {
       const n = Math.min(perRun, images - from);

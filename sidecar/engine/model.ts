@@ -66,19 +66,25 @@ export class Model {
     const programs = new Map<string, Programs>();
     const load = async (name: string) => {
       const { sources, dir } = componentsOf(checkpoint)[name]!;
-      const loaded = new Programs(device, await device.loadWeights(sources), { name, dir }, pool);
+      const loaded = await Programs.load(device, sources, { name, dir }, pool);
       programs.set(name, loaded);
       return loaded;
     };
-    const textEncoders = [];
-    for (const { part, component, tokenizer } of textComponents(checkpoint)) {
-      const words = await readTokenizer(checkpoint.folder, tokenizer);
-      textEncoders.push(new TextEncoder(component, words, await load(part)));
+    try {
+      const textEncoders = [];
+      for (const { part, component, tokenizer } of textComponents(checkpoint)) {
+        const words = await readTokenizer(checkpoint.folder, tokenizer);
+        textEncoders.push(new TextEncoder(component, words, await load(part)));
+      }
+      const denoiser = new Denoiser(checkpoint, await load('unet'));
+      const isVq = checkpoint.kind === 'unconditional';
+      const autoencoder = new Autoencoder(checkpoint, await load(isVq ? 'vqvae' : 'vae'));
+      const models = { textEncoders, denoiser, autoencoder };
+      return new Model(name, { checkpoint, settings, sampler, ...models, programs });
+    } catch (error) {
+      await Promise.all([...programs.values()].map((each) => each.dispose()));
+      throw error;
     }
-    const denoiser = new Denoiser(checkpoint, await load('unet'));
-    const isVq = checkpoint.kind === 'unconditional';
-    const autoencoder = new Autoencoder(checkpoint, await load(isVq ? 'vqvae' : 'vae'));
-    return new Model(name, { checkpoint, settings, sampler, textEncoders, denoiser, autoencoder, programs });
   }
 
   /**

@@ -23,7 +23,7 @@ interface Entry<T> {
 
 /**
  * Values that are costly to make, kept by key until others need their place: the least recently used go first, one
- * in use never. So the limits can be passed while more is in use at once.
+ * in use never, nor the one used last. So the limits can be passed, by one value or while more are in use at once.
  */
 export class Pool<T> {
   readonly #limits: PoolLimits;
@@ -65,12 +65,13 @@ export class Pool<T> {
 
   /** Lets everything go that is not in use. */
   async clear(): Promise<void> {
-    await this.#trim({ count: 0, cost: 0 });
+    await this.#trim({ count: 0, cost: 0 }, null);
   }
 
   #add(key: string, make: (room: Room) => Promise<Pooled<T>>): Entry<T> {
     const { count, cost } = this.#limits;
-    const room: Room = (needed) => this.#trim({ count: count - 1, cost: cost - needed });
+    // What is being made is the one used last.
+    const room: Room = (needed) => this.#trim({ count: count - 1, cost: cost - needed }, key);
     const entry: Entry<T> = { made: make(room), users: 0 };
     entry.made.then(
       (ready) => {
@@ -83,14 +84,18 @@ export class Pool<T> {
     return entry;
   }
 
-  async #trim(limits: PoolLimits = this.#limits): Promise<void> {
+  /** @param kept the key of what stays, whatever it costs; null: nothing does. */
+  async #trim(
+    limits: PoolLimits = this.#limits,
+    kept: string | null | undefined = [...this.#entries.keys()].at(-1),
+  ): Promise<void> {
     const ready = [...this.#entries].filter(([, entry]) => entry.ready);
     let count = ready.length;
     let cost = ready.reduce((sum, [, entry]) => sum + entry.ready!.cost, 0);
     const gone: Pooled<T>[] = [];
     for (const [key, entry] of ready) {
       if (count <= limits.count && cost <= limits.cost) break;
-      if (entry.users > 0) continue;
+      if (entry.users > 0 || key === kept) continue;
       this.#entries.delete(key);
       gone.push(entry.ready!);
       count--;

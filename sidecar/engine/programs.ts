@@ -1,20 +1,25 @@
 import { CheckpointError } from '../checkpoints/error.ts';
 import type { Plan } from '../graph/plan.ts';
-import type {
-  InputValue,
-  NativeDevice,
-  NativeProgram,
-  NativeTensor,
-  NativeWeights,
-  RunOptions,
-  WeightDelta,
+import {
+  type InputValue,
+  type NativeDevice,
+  type NativeProgram,
+  type NativeTensor,
+  type NativeWeights,
+  nativeCode,
+  type RunOptions,
+  type WeightDelta,
+  type WeightSource,
 } from '../native.ts';
-import { Pool, type PoolLimits } from './pool.ts';
+import { Pool, type PoolLimits, type Room } from './pool.ts';
 
 export type Outputs = Record<string, Float32Array | NativeTensor>;
 
 /** Programs of one model kept compiled, and bytes of their arenas. */
 const limits: PoolLimits = { count: 32, cost: 2 * 2 ** 30 };
+
+/** Shapes whose arenas' sizes are remembered. */
+const MAX_ARENAS = 256;
 
 /** The programs of one component on one device, compiled for each shape when it first comes. */
 export class Programs {
@@ -23,6 +28,7 @@ export class Programs {
   readonly #name: string;
   readonly #dir: string;
   readonly #pool: Pool<NativeProgram>;
+  readonly #arenas = new Map<string, number>();
 
   /**
    * @param part the component's name, unique in the pool, and where its weights come from, for messages.
@@ -41,6 +47,20 @@ export class Programs {
   }
 
   /**
+   * Loads a component's weights.
+   * @throws CheckpointError for weights that cannot be used.
+   */
+  static async load(
+    device: NativeDevice,
+    sources: WeightSource[],
+    part: { name: string; dir: string },
+    pool: Pool<NativeProgram>,
+  ): Promise<Programs> {
+    const weights = await device.loadWeights(sources).catch((error: Error) => explain(error, part.dir));
+    return new Programs(device, weights, part, pool);
+  }
+
+  /**
    * Runs the program of `key`, which stands for what it does and the shape.
    * @param plan makes its plan, when it is not compiled yet.
    * @throws CheckpointError for weights that cannot be used, NaN among them.
@@ -51,20 +71,33 @@ export class Programs {
     inputs: Record<string, InputValue>,
     options?: RunOptions,
   ): Promise<Outputs> {
-    const compile = async () => {
+    const compile = async (room: Room) => {
       const traced = plan();
-      const program = await this.#device.compile(traced, this.#weights).catch((error: Error) => {
-        throw / weight "/.test(error.message) ? unusable(error, this.#dir) : error;
-      });
+      await room(traced.arenaBytes);
+      const program = await this.#device
+        .compile(traced, this.#weights)
+        .catch((error: Error) => explain(error, this.#dir));
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
     return this.#pool.use(`${this.#name} ${key}`, compile, (program) => program.run(inputs, options));
   }
 
+  /** Bytes that the program of `key` takes while it runs, beside the weights. */
+  arenaBytes(key: string, plan: () => Plan): number {
+    const known = this.#arenas.get(key);
+    if (known !== undefined) return known;
+    if (this.#arenas.size >= MAX_ARENAS) this.#arenas.clear();
+    const { arenaBytes } = plan();
+    this.#arenas.set(key, arenaBytes);
+    return arenaBytes;
+  }
+
   /** The same component with deltas on top of its weights, which are shared where none touches them. */
   async adapted(deltas: WeightDelta[], files: string[], pool: Pool<NativeProgram>): Promise<Programs> {
-    const weights = await this.#device.loadWeights([], { base: this.#weights, deltas });
     const dir = [this.#dir, ...files].join(' with ');
+    const weights = await this.#device
+      .loadWeights([], { base: this.#weights, deltas })
+      .catch((error: Error) => explain(error, dir));
     return new Programs(this.#device, weights, { name: this.#name, dir }, pool);
   }
 
@@ -75,8 +108,9 @@ export class Programs {
   }
 }
 
-function unusable(error: Error, file: string): CheckpointError {
-  return new CheckpointError(`${error.message}, in ${file}`, { file, cause: error });
+function explain(error: Error, file: string): never {
+  if (nativeCode(error) !== 'ERR_BAD_WEIGHTS') throw error;
+  throw new CheckpointError(`${error.message}, in ${file}`, { file, cause: error });
 }
 
 /** One for the components of a model: they share the bound. */

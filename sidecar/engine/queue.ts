@@ -60,9 +60,11 @@ export class RequestQueue {
 
     const began = performance.now();
     try {
-      return await work();
-    } finally {
+      const result = await work();
+      // What was refused or cancelled says nothing of how long one takes.
       this.#meanMs += 0.2 * (performance.now() - began - this.#meanMs);
+      return result;
+    } finally {
       this.#running--;
       this.#next();
     }

@@ -127,6 +127,36 @@ describe('life cycle', () => {
   });
 });
 
+describe('errors that callers tell apart', () => {
+  test('an arena beyond any memory', async () => {
+    const weights = await device.loadWeights(scaling(8, 1));
+    const plan = { ...linearChain(2, 8), arenaBytes: 2 ** 50 };
+    await expect(device.compile(plan, weights)).rejects.toMatchObject({
+      code: 'ERR_OUT_OF_MEMORY',
+      message: expect.stringMatching(/^Not enough memory: cannot allocate 1125899906842624 bytes/),
+    });
+  });
+
+  test('weights that cannot be used', async () => {
+    const code = 'ERR_BAD_WEIGHTS';
+    const missing = { name: 'w', dtype: 'F32' as const, shape: [1], file: '/nowhere/w', offset: 0 };
+    await expect(device.loadWeights([missing])).rejects.toMatchObject({ code });
+    const none = await device.loadWeights([]);
+    await expect(device.compile(linearChain(2, 8), none)).rejects.toMatchObject({ code });
+    const [bad, ...rest] = scaling(8, 1);
+    const nan = await device.loadWeights([{ ...bad!, data: ones(64).fill(Number.NaN) } as never, ...rest]);
+    await expect(device.compile(linearChain(2, 8), nan)).rejects.toMatchObject({ code });
+  });
+
+  test('others have no code', async () => {
+    const weights = await device.loadWeights([]);
+    await weights.dispose();
+    const error = await device.compile(linearChain(2, 8), weights).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(Error);
+    expect(error).not.toHaveProperty('code');
+  });
+});
+
 describe('memory account', () => {
   test('returns to its level when everything is disposed', async () => {
     const weights = await device.loadWeights(scaling(32));

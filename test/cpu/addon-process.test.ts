@@ -92,3 +92,17 @@ test('devices that are garbage go away', () => {
     })();`);
   expect(ended).toEqual({ status: 0, signal: null, stdout: 'true\n', stderr: '' });
 });
+
+test('LATENT_EDGE_ISA that this machine has not is an error, not another one', () => {
+  const script = `
+    const message = (error) => error.message;
+    let listed;
+    try { native.devices(); } catch (error) { listed = message(error); }
+    native.open({ device: 'cpu' }).catch(message).then((opened) => console.log(listed, opened === listed));`;
+  const { status, stdout } = spawnSync(process.execPath, ['-e', prelude + script], {
+    encoding: 'utf8',
+    env: { ...process.env, LATENT_EDGE_ISA: 'avx3' },
+  });
+  expect(stdout).toMatch(/^Expected one of .*baseline, .+ for LATENT_EDGE_ISA but received "avx3" true\n$/);
+  expect(status).toBe(0);
+});

@@ -43,3 +43,32 @@ it('keeps both where there is room', async () => {
   expect(await loadedIn(engine)).toEqual(['one', 'two']);
   await engine.dispose();
 });
+
+it('keeps a model over the budget for the next request', async () => {
+  const engine = await Engine.open({ folders: new ModelFolders([home]), memoryBudget: 1 });
+  await generate(engine, 'one');
+  expect(await loadedIn(engine)).toEqual(['one']);
+  await generate(engine, 'two');
+  expect(await loadedIn(engine)).toEqual(['two']);
+  await engine.dispose();
+});
+
+it('refuses what can never fit before the first step, and says what it would take', async () => {
+  const memoryLimit = 64 * 2 ** 20;
+  const engine = await Engine.open({ folders: new ModelFolders([home]), memoryLimit });
+  const request = { model: 'one', prompt: 'x', steps: 1, seeds: [1] };
+  let steps = 0;
+  const options = { onProgress: () => void steps++ };
+  await expect(engine.generate({ ...request, width: 2048, height: 2048 }, options)).rejects.toMatchObject({
+    code: 'out_of_memory',
+    retryAfterMs: undefined,
+    message: expect.stringMatching(
+      /0\.0671 GB of memory .+ing 2048x2048 takes [0-9.]+ GB beside the [0-9.]+ GB/,
+    ),
+  });
+  const hires = { ...request, width: 512, height: 512, hiresScale: 4 };
+  await expect(engine.generate(hires, options)).rejects.toMatchObject({ code: 'out_of_memory' });
+  expect(steps).toBe(0);
+  expect((await engine.generate({ ...request, width: 64, height: 64 })).images).toHaveLength(1);
+  await engine.dispose();
+});

@@ -49,7 +49,32 @@ describe('Pool', () => {
   it('counts costs, and keeps what is in use', async () => {
     const { use, events } = pool(10, 5);
     await use('a', () => use('b', undefined, 3), 4);
-    expect(events).toEqual(['+a', '+b', '-b']);
+    expect(events).toEqual(['+a', '+b', '-a']);
+  });
+
+  it('keeps the one used last, though it is over the limit alone', async () => {
+    const { use, events } = pool(10, 5);
+    for (const key of ['small', 'large', 'large', 'small'])
+      await use(key, undefined, key === 'large' ? 9 : 1);
+    expect(events).toEqual(['+small', '+large', '-small', '+small', '-large']);
+  });
+
+  it('makes room for one over the limit, and keeps it', async () => {
+    const events: string[] = [];
+    const values = new Pool<string>({ count: 10, cost: 5 });
+    const use = (key: string, cost: number) =>
+      values.use(
+        key,
+        async (room) => {
+          await room(cost);
+          events.push(`+${key}`);
+          return { value: key, cost, dispose: async () => void events.push(`-${key}`) };
+        },
+        async () => {},
+      );
+    for (const [key, cost] of Object.entries({ a: 2, b: 9 })) await use(key, cost);
+    await use('b', 9);
+    expect(events).toEqual(['+a', '-a', '+b']);
   });
 
   it('forgets what could not be made', async () => {

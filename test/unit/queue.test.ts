@@ -38,6 +38,17 @@ describe('RequestQueue', () => {
     expect([queue.running, queue.queued]).toEqual([0, 0]);
   });
 
+  it('estimates the wait by work that was finished, not by what was refused or cancelled', async () => {
+    const queue = new RequestQueue({ concurrency: 1, limit: 0 });
+    for (let i = 0; i < 20; i++) await queue.run(() => Promise.reject(new Error('no'))).catch(() => {});
+    const job = work();
+    const running = queue.run(job.run);
+    // Half of the two seconds that are assumed before anything has been finished.
+    await expect(queue.run(async () => {})).rejects.toMatchObject({ retryAfterMs: 1000 });
+    job.finish();
+    await running;
+  });
+
   it('goes on after work that fails', async () => {
     const queue = new RequestQueue({ concurrency: 1, limit: 1 });
     const failing = queue.run(async () => {

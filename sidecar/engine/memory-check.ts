@@ -1,0 +1,46 @@
+import { errors } from '../errors.ts';
+import { imagesPerRun } from './evaluator.ts';
+import type { Work } from './latent-diffusion.ts';
+import type { Model } from './model.ts';
+
+/** Of a text's chunk; longer texts take little more beside the rest. */
+const TOKENS = 77;
+
+/**
+ * Refuses what can never fit, before any work is done: the model's weights and the largest of the programs that its
+ * images need, one at a time.
+ * @param runs what is made, by size: the images, then perhaps the same images enlarged.
+ * @param memory bytes of the device.
+ * @throws ServiceError out_of_memory, saying what it would take.
+ */
+export function checkMemory(
+  model: Model,
+  runs: { shape: Work['shape']; count: number; encodes: boolean }[],
+  isGuided: boolean,
+  memory: number,
+): void {
+  const { denoiser, autoencoder, bytes: weights } = model;
+  const texts = isGuided ? 2 : 1;
+  for (const { shape, count, encodes } of runs) {
+    const [, height, width] = shape;
+    const size = { height, width };
+    const batch = texts * Math.min(count, imagesPerRun(texts, size));
+    const tokens = model.textEncoders.length > 0 ? TOKENS : 0;
+    const needs = {
+      denoising: denoiser.predictBytes(batch, size, tokens),
+      decoding: autoencoder.decodeBytes(size),
+      encoding: encodes ? autoencoder.encodeBytes(size) : 0,
+    };
+    for (const [what, bytes] of Object.entries(needs))
+      if (weights + bytes > memory)
+        throw errors.neverFits(
+          `Expected images that fit into the ${gigabytes(memory)} of memory that this device has, but ` +
+            `${what} ${width * autoencoder.scale}x${height * autoencoder.scale} takes ${gigabytes(bytes)} ` +
+            `beside the ${gigabytes(weights)} of ${model.name}'s weights: ask for a smaller size`,
+        );
+  }
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toPrecision(3)} GB`;
+}
