@@ -1,5 +1,11 @@
-/** The safetensors format's own limit on the JSON header, bytes. */
-export const MAX_HEADER = 100_000_000;
+/**
+ * Bytes of the JSON header, at most. The format allows 100 MB, which would take many seconds to check; those of real
+ * models stay below 1 MB.
+ */
+export const MAX_HEADER = 16 * 2 ** 20;
+
+/** Tensors of a file, at most, and entries of its metadata: tens of times those of the largest models. */
+export const MAX_TENSORS = 100_000;
 
 /** Bytes of an element, by safetensors' names of types. */
 export const dtypeBytes: Readonly<Record<string, number>> = {
@@ -38,6 +44,7 @@ export function parseHeader(json: Uint8Array, dataBytes: number): Header {
     if (name === '__metadata__') metadata = parseMetadata(value);
     else tensors.push(parseEntry(name, value, dataStart));
   }
+  if (tensors.length > MAX_TENSORS) throw tooMany();
   checkCoverage(tensors, dataStart, dataBytes);
   return { tensors, metadata };
 }
@@ -59,17 +66,24 @@ function parseJson(bytes: Uint8Array): Record<string, unknown> {
   }
 }
 
-/** What JSON.parse lets pass: deep nesting, which costs memory, and duplicate keys, of which it keeps the last. */
+/**
+ * What JSON.parse lets pass: deep nesting, many entries, which cost memory, and duplicate keys, of which it keeps the
+ * last. One pass; it ends where there are too many.
+ */
 function checkStructure(text: string): void {
-  const open: Set<string>[] = [];
+  const [quotation, object, objectEnd, list, listEnd] = [0x22, 0x7b, 0x7d, 0x5b, 0x5d];
+  const open: (Set<string> | undefined)[] = [];
+  // The header itself; of each tensor its entry and two lists; the metadata.
+  let left = 3 * MAX_TENSORS + 2;
   for (let at = 0; at < text.length; at++) {
-    const c = text[at];
-    if (c === '{' || c === '[') {
+    const c = text.charCodeAt(at);
+    if (c === object || c === list) {
       // The header, a tensor's entry, its list.
-      if (open.push(new Set()) > 3)
+      if (open.push(c === object ? new Set() : undefined) > 3)
         throw new Error('Expected a header nested 3 levels deep but received deeper');
-    } else if (c === '}' || c === ']') open.pop();
-    else if (c === '"') {
+      if (--left < 0) throw tooMany();
+    } else if (c === objectEnd || c === listEnd) open.pop();
+    else if (c === quotation) {
       const start = at + 1;
       at = stringEnd(text, start);
       if (!colonFollows(text, at + 1)) continue;
@@ -78,13 +92,26 @@ function checkStructure(text: string): void {
       const keys = open.at(-1);
       if (keys?.has(key)) throw new Error(`Expected every key once but received ${quote(key)} twice`);
       keys?.add(key);
+      // One more in the header itself: the metadata.
+      if (keys && keys.size > MAX_TENSORS + 1) throw tooMany();
     }
   }
 }
 
+function tooMany(): Error {
+  return new Error(
+    `Expected at most ${MAX_TENSORS} tensors, or entries of metadata, in a header of at most ${MAX_HEADER} bytes but received more`,
+  );
+}
+
 /** Where the quote is that ends the string whose first character is at `at`. */
 function stringEnd(text: string, at: number): number {
-  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  const [quotation, backslash] = [0x22, 0x5c];
+  for (; at < text.length; at++) {
+    const c = text.charCodeAt(at);
+    if (c === quotation) break;
+    if (c === backslash) at++;
+  }
   if (at >= text.length) throw new Error('Expected a header of JSON but received a string without an end');
   return at;
 }

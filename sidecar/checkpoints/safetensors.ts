@@ -1,6 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from './error.ts';
-import { type Header, MAX_HEADER, parseHeader, type TensorEntry } from './header.ts';
+import { type Header, MAX_HEADER, MAX_TENSORS, parseHeader, type TensorEntry } from './header.ts';
 
 export interface SafetensorsFile extends Header {
   file: string;
@@ -12,12 +12,34 @@ export interface HostTensor {
   data: Float32Array | Int32Array;
 }
 
+/** Files whose headers are no good, so that none is parsed again for each request: by path, with what they were. */
+const refused = new Map<string, { stamp: string; error: CheckpointError }>();
+const MAX_REFUSED = 64;
+
 /**
  * Reads the header of a safetensors file, and nothing else of it.
  * @throws CheckpointError naming the file, for anything that is not a sound safetensors file.
  */
 export async function readSafetensors(file: string): Promise<SafetensorsFile> {
-  return withFile(file, async (handle) => ({ file, ...(await readHeader(handle)) }));
+  return withFile(file, async (handle) => {
+    const { size, mtimeMs, ctimeMs, ino } = await handle.stat();
+    const stamp = [size, mtimeMs, ctimeMs, ino].join();
+    const known = refused.get(file);
+    if (known?.stamp === stamp) throw known.error;
+    refused.delete(file);
+    try {
+      return { file, ...(await readHeader(handle)) };
+    } catch (error) {
+      const explained = explain(error, file);
+      // A fault of the system may pass; a file that has just been written may be written again at the same time.
+      const isSettled = !('code' in (error as Error)) && Date.now() - Math.max(mtimeMs, ctimeMs) > 1000;
+      if (isSettled) {
+        if (refused.size >= MAX_REFUSED) refused.delete(refused.keys().next().value!);
+        refused.set(file, { stamp, error: explained });
+      }
+      throw explained;
+    }
+  });
 }
 
 /**
@@ -45,11 +67,15 @@ async function withFile<T>(file: string, use: (handle: FileHandle) => Promise<T>
     handle = await open(file, 'r');
     return await use(handle);
   } catch (error) {
-    if (error instanceof CheckpointError) throw error;
-    throw new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
+    throw explain(error, file);
   } finally {
     await handle?.close();
   }
+}
+
+function explain(error: unknown, file: string): CheckpointError {
+  if (error instanceof CheckpointError) return error;
+  return new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
 }
 
 async function readHeader(handle: FileHandle): Promise<Header> {
@@ -60,7 +86,9 @@ async function readHeader(handle: FileHandle): Promise<Header> {
   const length = start.readBigUInt64LE(0);
   if (length < 2n) throw new Error(`Expected a header of at least 2 bytes but received ${length}`);
   if (length > BigInt(MAX_HEADER))
-    throw new Error(`Expected a header of at most ${MAX_HEADER} bytes but received ${length}`);
+    throw new Error(
+      `Expected a header of at most ${MAX_HEADER} bytes, with at most ${MAX_TENSORS} tensors, but received ${length} bytes`,
+    );
   if (length > BigInt(size - 8))
     throw new Error(`Expected a header within the file's ${size} bytes but received ${length}: truncated?`);
   return parseHeader(await read(handle, 8, Number(length)), size - 8 - Number(length));

@@ -1,4 +1,4 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { errors } from '../errors.ts';
 import { isCheckpointFile } from './checkpoint-files.ts';
@@ -97,20 +97,16 @@ export class ModelFolders {
 }
 
 /**
- * `root` itself, or the models in it. Links out of it are left out: only what lies there is served. So are hidden ones:
- * what is still being pulled.
+ * `root` itself, or the models in it. Links are followed, wherever they lead: whoever may write there has made them.
+ * Hidden ones are left out: what is still being pulled.
  */
 async function modelsIn(root: string): Promise<NamedFolder[]> {
   if (await isModel(root)) return [{ name: modelName(root), dir: root }];
-  const home = await realpath(root).catch(() => undefined);
-  if (home === undefined) return [];
   const names = (await readdir(root).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
   const folders = await Promise.all(
     names.map(async (name) => {
       const dir = join(root, name);
-      const real = await realpath(dir).catch(() => undefined);
-      const inside = real?.startsWith(home.endsWith(sep) ? home : home + sep);
-      return inside && (await isModel(dir)) ? [{ name: modelName(dir), dir }] : [];
+      return (await isModel(dir)) ? [{ name: modelName(dir), dir }] : [];
     }),
   );
   return folders.flat();

@@ -24,13 +24,17 @@ beforeAll(async () => {
   await model(join(home, 'outside'));
   await symlink(join(home, 'outside'), join(root, 'link'));
   await symlink(join(root, 'a'), join(root, 'alias'));
+  await symlink(join(home, 'nothing'), join(root, 'broken'));
+  await symlink(join(root, 'loop'), join(root, 'loop'));
+  await symlink(home, join(root, 'home'));
 });
 afterAll(() => rm(home, { recursive: true }));
 
 describe('ModelFolders', () => {
-  it('names the models of a folder, but not what its links lead out to', async () => {
-    const names = (await new ModelFolders([root]).list()).map(({ name }) => name);
-    expect(names).toEqual(['a', 'alias', 'b']);
+  it('names the models of a folder, and those that its links lead to', async () => {
+    const folders = new ModelFolders([root]);
+    expect((await folders.list()).map(({ name }) => name)).toEqual(['a', 'alias', 'b', 'link']);
+    expect(await folders.find('link')).toEqual({ name: 'link', dir: join(root, 'link') });
   });
 
   it('takes a model folder itself, also through a link', async () => {
@@ -50,15 +54,25 @@ describe('ModelFolders', () => {
     expect((await new ModelFolders([root, other], other).find('')).name).toBe('x');
   });
 
-  it.each(['../outside', '/etc', 'a/../../outside', '..', '.', 'a\0', '%2e%2e', 'link', 'x'.repeat(4096)])(
-    'has no %j',
-    async (name) => {
-      await expect(new ModelFolders([root]).find(name)).rejects.toMatchObject({
-        code: 'model_not_found',
-        field: 'model',
-      });
-    },
-  );
+  it.each([
+    '../outside',
+    '/etc',
+    'a/../../outside',
+    '..',
+    '.',
+    'a\0',
+    '%2e%2e',
+    'outside',
+    'home/outside',
+    'link/',
+    'broken',
+    'x'.repeat(4096),
+  ])('has no %j', async (name) => {
+    await expect(new ModelFolders([root]).find(name)).rejects.toMatchObject({
+      code: 'model_not_found',
+      field: 'model',
+    });
+  });
 
   it('says so when there is none', async () => {
     await expect(new ModelFolders([join(home, 'nothing')]).find('')).rejects.toMatchObject({

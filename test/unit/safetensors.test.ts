@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { CheckpointError } from '../../sidecar/checkpoints/error.ts';
 import { dtypeBytes, parseHeader } from '../../sidecar/checkpoints/header.ts';
 import { readSafetensors, readTensors } from '../../sidecar/checkpoints/safetensors.ts';
@@ -46,14 +46,25 @@ describe('bad files', () => {
     [
       'header length 2^63',
       withLength(2n ** 63n, Buffer.alloc(8)),
-      'at most 100000000 bytes but received 9223372036854775808',
+      'at most 16777216 bytes, with at most 100000 tensors, but received 9223372036854775808 bytes',
     ],
     ['header length 2^64-1', withLength(2n ** 64n - 1n, Buffer.alloc(8)), 'received 18446744073709551615'],
     [
-      'header over 100 MB',
-      withLength(100_000_001n, Buffer.alloc(8)),
-      'at most 100000000 bytes but received 100000001',
+      'header over 16 MiB',
+      withLength(2n ** 24n + 1n, Buffer.alloc(8)),
+      'at most 16777216 bytes, with at most 100000 tensors, but received 16777217 bytes',
     ],
+    [
+      '100001 tensors',
+      file(Object.fromEntries(Array.from({ length: 100_001 }, (_, i) => [`t${i}`, entry([0], 0, 0)]))),
+      'at most 100000 tensors',
+    ],
+    [
+      'as many entries of metadata',
+      file({ __metadata__: Object.fromEntries(Array.from({ length: 100_002 }, (_, i) => [`${i}`, ''])) }),
+      'at most 100000 tensors, or entries of metadata, in a header of at most 16777216 bytes',
+    ],
+    ['lists without end', file(`{"a":[${'[],'.repeat(500_000)}[]]}`), 'at most 100000 tensors'],
     [
       'header beyond the file',
       withLength(1000n, encode('{}')),
@@ -155,6 +166,39 @@ describe('bad files', () => {
     expect(error.message).toContain(message);
     expect(error.message).toContain(`, in ${path}`);
     expect(error.file).toBe(path);
+  });
+
+  test('are not parsed again while they stay as they are', async () => {
+    const path = join(dir, 'refused.safetensors');
+    await writeFile(path, file({ a: 7 }));
+    const refusal = () => readSafetensors(path).catch((error) => error);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10_000 });
+    try {
+      const first = await refusal();
+      expect(await refusal()).toBe(first);
+      await writeFile(path, file({ a: entry([1], 0, 4) }, 4));
+      expect((await refusal()).tensors).toHaveLength(1);
+      await writeFile(path, file({ a: 7 }));
+      expect(await refusal()).toBeInstanceOf(CheckpointError);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('do not hold up others for long', () => {
+    const many = Array.from({ length: 99_000 }, (_, i) => [`${'x'.repeat(90)}${i}`, entry([0], 0, 0)]);
+    const lists = `{"__metadata__":[${'[],'.repeat(5_000_000)}[]]}`;
+    for (const [text, isBad] of [
+      [JSON.stringify(Object.fromEntries(many)), false],
+      [lists, true],
+    ] as const) {
+      const began = performance.now();
+      const parse = () => parseHeader(encode(text), 0);
+      if (isBad) expect(parse).toThrow('at most 100000 tensors');
+      else parse();
+      // Some tenths of a second; a quadratic parser takes minutes.
+      expect(performance.now() - began).toBeLessThan(5000);
+    }
   });
 
   test('a folder, a named pipe, nothing', async () => {
