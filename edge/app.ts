@@ -14,10 +14,17 @@ export interface AppOptions {
   log?: AccessLog;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
   timeoutMs?: number;
+  /** Milliseconds a streamed reply waits for the work to begin; default: ten seconds. */
+  holdMs?: number;
 }
 
 /** The HTTP edge. Runs wherever there is fetch: it knows its sidecar only as a SidecarClient. */
-export function createApp({ sidecar, log = () => {}, timeoutMs = 30 * 60_000 }: AppOptions): OpenAPIHono {
+export function createApp({
+  sidecar,
+  log = () => {},
+  timeoutMs = 30 * 60_000,
+  holdMs,
+}: AppOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.use(requestId());
   app.use(accessLog(log));
@@ -25,7 +32,7 @@ export function createApp({ sidecar, log = () => {}, timeoutMs = 30 * 60_000 }: 
   app.notFound((c) =>
     errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${c.req.method} ${c.req.path}`)),
   );
-  app.route('/', images({ sidecar, timeoutMs }));
+  app.route('/', images({ sidecar, timeoutMs, holdMs }));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));
   openapi(app);

@@ -6,6 +6,8 @@ import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
 import type { GenerateEvent, Image, Result } from '../sidecar/client.ts';
 
 const KEEP_ALIVE_MS = 15_000;
+/** How long the reply waits for the work to begin. */
+const HOLD_MS = 10_000;
 
 export interface StreamOptions {
   /** Send a progress event for each step. */
@@ -14,11 +16,13 @@ export interface StreamOptions {
   ignored: string[];
   /** Called when the client stops reading. */
   onLeave: () => void;
+  /** Milliseconds that the reply waits for the work to begin; default: ten seconds. */
+  holdMs?: number | undefined;
 }
 
 /**
- * The sidecar's events as server-sent events. What fails before the first of them fails as a plain reply with its
- * own status; later, as `event: error`.
+ * The sidecar's events as server-sent events. The reply begins with the first step, or without it when that is long
+ * in coming: what fails before fails as a plain reply with its own status; later, as `event: error`.
  */
 export async function imageStream(
   c: Context,
@@ -26,7 +30,7 @@ export async function imageStream(
   options: StreamOptions,
 ): Promise<Response> {
   const iterator = events[Symbol.asyncIterator]();
-  let next = await iterator.next();
+  const first = await untilBegun(iterator, options.holdMs ?? HOLD_MS);
   return streamSSE(c, async (stream) => {
     const send = (type: string, fields: object) =>
       stream.writeSSE({ event: type, data: JSON.stringify({ type, ...fields }) });
@@ -35,7 +39,7 @@ export async function imageStream(
     let partials = 0;
     try {
       let result: Result | undefined;
-      for (; !next.done; next = await iterator.next()) {
+      for (let next = await first.event; !next.done; next = await iterator.next()) {
         const { progress } = next.value;
         result = next.value.result ?? result;
         if (!progress) continue;
@@ -63,6 +67,28 @@ export async function imageStream(
       await iterator.return?.();
     }
   });
+}
+
+/** The first event that is not `queued`; after `holdMs` whichever comes next, still to be waited for. */
+async function untilBegun(
+  iterator: AsyncIterator<GenerateEvent>,
+  holdMs: number,
+): Promise<{ event: Promise<IteratorResult<GenerateEvent>> }> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), holdMs);
+  });
+  try {
+    for (;;) {
+      const event = iterator.next();
+      const next = await Promise.race([event, late]);
+      // Whoever awaits it gets the error.
+      if (next === 'late') event.catch(() => {});
+      if (next === 'late' || next.done || !next.value.queued) return { event };
+    }
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function picture(image: Image, index: number) {

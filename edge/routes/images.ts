@@ -57,10 +57,12 @@ export interface ImagesOptions {
   sidecar: SidecarClient;
   /** Milliseconds a request may take, waiting included. */
   timeoutMs: number;
+  /** Milliseconds a streamed reply waits for the work to begin. */
+  holdMs?: number | undefined;
 }
 
 /** POST /v1/images/generations */
-export function images({ sidecar, timeoutMs }: ImagesOptions): OpenAPIHono {
+export function images({ sidecar, timeoutMs, holdMs }: ImagesOptions): OpenAPIHono {
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
@@ -78,8 +80,9 @@ export function images({ sidecar, timeoutMs }: ImagesOptions): OpenAPIHono {
       timeoutMs,
     });
     if (body.stream) {
+      const progress = body.progress ?? true;
       const onLeave = () => left.abort();
-      return (await imageStream(c, events, { progress: body.progress ?? true, ignored, onLeave })) as never;
+      return (await imageStream(c, events, { progress, ignored, onLeave, holdMs })) as never;
     }
     const result = await resultOf(events);
     return (wantsPng ? pngReply(c, result) : c.json(reply(result, ignored), 200)) as never;

@@ -2,6 +2,8 @@ import { z } from '@hono/zod-openapi';
 
 /** Pixels of one image, at most: 2048×2048. */
 export const MAX_PIXELS = 2048 * 2048;
+/** Pixels of all images of a reply, at most: as JSON, 2048×2048 of noise are 17 MB. */
+export const MAX_REPLY_PIXELS = 4 * MAX_PIXELS;
 /** Characters of a prompt, at most. CLIP takes about 300 of them at once. */
 export const MAX_PROMPT = 32_000;
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;

@@ -1,6 +1,6 @@
 import { ApiError, invalid } from '../errors.ts';
 import type { GenerateRequest } from '../sidecar/client.ts';
-import { type GenerationBody, generationBody, MAX_SEED, parseSize } from './generation.ts';
+import { type GenerationBody, generationBody, MAX_REPLY_PIXELS, MAX_SEED, parseSize } from './generation.ts';
 
 /** Fields of OpenAI's API that change nothing here. */
 const withoutEffect = ['quality', 'style', 'background', 'moderation', 'user', 'output_compression'] as const;
@@ -22,6 +22,9 @@ export function toGenerateRequest(body: GenerationBody): { request: GenerateRequ
   }
   const n = body.n ?? 1;
   const size = body.size && body.size !== 'auto' ? parseSize(body.size) : undefined;
+  const most = size ? Math.floor(MAX_REPLY_PIXELS / (size.width * size.height)) : n;
+  if (n > most)
+    throw invalid('n', `at most ${most}, as ${body.size} images are ${MAX_REPLY_PIXELS} pixels then,`, n);
   const seed = body.seed ?? drawSeed();
   if (seed > MAX_SEED - (n - 1))
     throw invalid(

@@ -82,6 +82,14 @@ describe('POST /v1/images/generations', () => {
     expect((await response.json()).effective.loras).toEqual(loras);
   });
 
+  it('as many pixels as a reply may have', async () => {
+    for (const [n, size] of [
+      [4, '2048x2048'],
+      [10, '1280x1280'],
+    ])
+      expect((await post({ prompt: 'x', n, size })).status).toBe(200);
+  });
+
   it('passes the request id on', async () => {
     const sidecar = fakeSidecar();
     const response = await post({ prompt: 'x' }, sidecar, { 'x-request-id': 'abc-1' });
@@ -102,6 +110,7 @@ describe('bad bodies', () => {
     ['n -1', { prompt: 'x', n: -1 }, 'n'],
     ['n 1e9', { prompt: 'x', n: 1e9 }, 'n'],
     ['n 1.5', { prompt: 'x', n: 1.5 }, 'n'],
+    ['n 5 of 2048x2048', { prompt: 'x', n: 5, size: '2048x2048' }, 'n'],
     ['size 512x', { prompt: 'x', size: '512x' }, 'size'],
     ['size 1e9x1e9', { prompt: 'x', size: '1e9x1e9' }, 'size'],
     ['size 513x513', { prompt: 'x', size: '513x513' }, 'size'],

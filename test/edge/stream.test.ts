@@ -3,8 +3,8 @@ import { createApp } from '../../edge/app.ts';
 import { SidecarError } from '../../edge/sidecar/client.ts';
 import { type FakeSidecar, fakeSidecar, PIXEL } from '../support/fake-sidecar.ts';
 
-function stream(body: object, sidecar: FakeSidecar, signal?: AbortSignal) {
-  return createApp({ sidecar }).request('/v1/images/generations', {
+function stream(body: object, sidecar: FakeSidecar, signal?: AbortSignal, holdMs?: number) {
+  return createApp({ sidecar, holdMs }).request('/v1/images/generations', {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json' },
     body: JSON.stringify({ prompt: 'x', stream: true, ...body }),
@@ -73,6 +73,36 @@ describe('streaming', () => {
       name: 'error',
       error: { message: 'Out of memory', type: 'server_error', param: null, code: 'out_of_memory' },
     });
+  });
+});
+
+describe('what fails once queued', () => {
+  const failing = (code: string, httpStatus: number, stepMs: number) =>
+    fakeSidecar({
+      fail: { error: new SidecarError('Told so', { code, httpStatus }), afterSteps: 0 },
+      stepMs,
+    });
+
+  it.each([
+    ['invalid_argument', 400],
+    ['model_not_found', 404],
+    ['checkpoint_unusable', 422],
+    ['out_of_memory', 503],
+  ])('has its status: %s', async (code, status) => {
+    const response = await stream({}, failing(code, status, 10));
+    expect(response.status).toBe(status);
+    expect((await response.json()).error).toMatchObject({ message: 'Told so', code });
+  });
+
+  it('is an event when the reply could not wait for it', async () => {
+    const response = await stream({}, failing('checkpoint_unusable', 422, 200), undefined, 20);
+    expect(response.status).toBe(200);
+    expect((await events(response)).map(({ error }) => error.code)).toEqual(['checkpoint_unusable']);
+  });
+
+  it('loses no event of work that begins late', async () => {
+    const all = await events(await stream({}, fakeSidecar({ stepMs: 50 }), undefined, 10));
+    expect(all.map(({ step }) => step)).toEqual([1, 2, 3, 4, undefined]);
   });
 });
 

@@ -50,12 +50,16 @@ export function fakeSidecar({
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
       fake.requests.push(request);
       fake.options.push(options);
-      if (fail && !fail.afterSteps) throw fail.error;
+      if (fail && fail.afterSteps === undefined) throw fail.error;
       const total = request.steps || steps;
       const seeds = request.seeds as number[];
       let done = false;
       try {
         yield { queued: { position: 0 }, event: 'queued' };
+        if (fail?.afterSteps === 0) {
+          await new Promise((resolve) => setTimeout(resolve, stepMs));
+          throw fail.error;
+        }
         for (let step = 1; step <= total; step++) {
           await new Promise((resolve) => setTimeout(resolve, stepMs));
           if (options.signal?.aborted)
@@ -102,7 +106,7 @@ export function fakeSidecar({
 
 export interface FakeFailure {
   error: SidecarError;
-  /** Fail after that many steps; default: at once. */
+  /** Fail after that many steps, 0: once queued, `stepMs` later; default: at once. */
   afterSteps?: number;
 }
 
