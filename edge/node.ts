@@ -2,10 +2,14 @@ import { serve } from '@hono/node-server';
 import { createApp } from './app.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
 
-// The edge on Node. Environment: HOST, PORT, SIDECAR_ADDRESS, REQUEST_TIMEOUT_SECONDS.
+// The edge on Node. Environment: HOST, PORT, SIDECAR_ADDRESS, REQUEST_TIMEOUT_SECONDS, LATENT_EDGE_GRACE.
+
+/** Seconds beyond the sidecar's grace: its last answers have to get here, and out of here. */
+const AFTER_GRACE = 5;
 
 const hostname = process.env.HOST || '127.0.0.1';
 const port = wholeNumber('PORT', 8787, 65_535);
+const graceSeconds = wholeNumber('LATENT_EDGE_GRACE', 10, 3600);
 const sidecar = grpcSidecar(process.env.SIDECAR_ADDRESS || '127.0.0.1:50051');
 
 const app = createApp({
@@ -40,7 +44,7 @@ for (const event of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
       process.exit(0);
     });
     if ('closeIdleConnections' in server) server.closeIdleConnections();
-    setTimeout(() => process.exit(0), 10_000).unref();
+    setTimeout(() => process.exit(0), 1000 * (graceSeconds + AFTER_GRACE)).unref();
   });
 }
 

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { diffusion } from '../proto/index.ts';
 import type { Engine } from './engine/engine.ts';
 import { errors } from './errors.ts';
@@ -52,6 +52,8 @@ export async function serve(engine: Engine, { host, port, log }: ServeOptions): 
 }
 
 function bind(server: Server, host: string, port: number): Promise<number> {
+  // What it would log of a taken port is in the error.
+  if (!process.env.GRPC_VERBOSITY) setLogVerbosity(logVerbosity.NONE);
   return new Promise((resolve, reject) => {
     server.bindAsync(`${hostPart(host)}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
       if (!error) return resolve(bound);

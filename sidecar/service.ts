@@ -67,22 +67,30 @@ async function generate(
   const done = (code: string, rest: Partial<CallLog> = {}) =>
     log({ requestId, method: 'Generate', code, ms: performance.now() - began, ...rest });
   const left = new AbortController();
-  const stop = () => left.abort(stopping!.reason);
+  let stop = () => {};
+  // Answered at once: the step under way may take longer than there is time for.
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => {
+      left.abort(stopping!.reason);
+      reject(stopping!.reason);
+    };
+  });
   stopping?.addEventListener('abort', stop);
   call.on('cancelled', () =>
     left.abort(deadlinePassed(call) ? errors.deadlineExceeded() : errors.cancelled()),
   );
   try {
-    const result = await engine.generate(call.request, {
+    const generating = engine.generate(call.request, {
       signal: left.signal,
       onQueued: (position) => call.write({ queued: { position } }),
       onProgress: ({ step, total, stepMs, previews }) => {
+        if (left.signal.aborted) return;
         // A caller who reads slowly gets fewer previews, rather than a pile of them.
         const shown = call.writableNeedDrain ? [] : previews;
         call.write({ progress: { step, total, stepMs, previews: shown.map(imageMessage) } });
       },
     });
-    const { images, effective, timings, textTokens } = result;
+    const { images, effective, timings, textTokens } = await Promise.race([generating, stopped]);
     call.write({ result: { images: images.map(imageMessage), effective, timings, textTokens } });
     call.end();
     done('ok', {

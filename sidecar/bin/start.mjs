@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // npm start: installs and builds what is missing, then runs sidecar and edge together until it is told to stop.
 // Arguments go to `latent-edge serve`: npm start -- --model DIR. Plain JavaScript without dependencies.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -10,10 +10,10 @@ import { setup } from './setup.mjs';
 const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const args = process.argv.slice(2);
 const host = process.env.HOST || '127.0.0.1';
-const port = Number(process.env.PORT || 8787);
 const grpcHost = process.env.GRPC_HOST || '127.0.0.1';
-const grpcPort = Number(process.env.GRPC_PORT || 50051);
-const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+/** A sidecar that runs elsewhere: then only the edge is started. */
+const remote = process.env.SIDECAR_ADDRESS;
+const sidecarScript = 'sidecar/bin/latent-edge.mjs';
 
 const children = new Map();
 let stopping = false;
@@ -39,20 +39,31 @@ function start(name, script, scriptArgs, env) {
   children.set(name, { child, exited });
 }
 
-/** Ends edge, then sidecar, and this process. */
+/**
+ * Ends sidecar and edge, and this process. Both are told at once: the edge takes no more connections and stays until
+ * the sidecar has answered those that it has.
+ */
 async function stop(reason, status) {
   if (stopping) return;
   stopping = true;
-  console.error(`${reason}, stopping`);
-  for (const name of ['edge', 'sidecar']) {
-    const running = children.get(name);
-    if (!running) continue;
-    running.child.kill('SIGTERM');
-    const timer = setTimeout(() => running.child.kill('SIGKILL'), 20_000);
-    await running.exited;
+  console.error(
+    `${reason}, stopping${status === 0 ? `: finishing what is in flight, for ${grace()} s at most; again, and it ends at once` : ''}`,
+  );
+  const ended = [...children.values()].map(async ({ child, exited }) => {
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), 1000 * (grace() + 20));
+    await exited;
     clearTimeout(timer);
-  }
+  });
+  await Promise.all(ended);
   process.exit(status);
+}
+
+/** Seconds for requests in flight, as the sidecar is told. */
+function grace() {
+  const at = args.findLastIndex((arg) => arg === '--grace' || arg.startsWith('--grace='));
+  const given = at < 0 ? process.env.LATENT_EDGE_GRACE : (args[at].split('=')[1] ?? args[at + 1]);
+  return given && Number(given) >= 0 ? Number(given) : 10;
 }
 
 let signalled = 0;
@@ -67,22 +78,119 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
     void stop(signal, 0);
   });
 
-/** Throws when nothing can listen there. */
-async function requireFree(host, port, variable) {
-  await new Promise((resolve, reject) => {
+/** A port out of the environment; 0: one that is free. */
+async function portOf(variable, fallback, host) {
+  const text = process.env[variable] || String(fallback);
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
+    throw new Error(
+      `Expected a whole number from 0 to 65535 for ${variable} but received ${JSON.stringify(text)}`,
+    );
+  return Number(text) || (await listenable(0, host));
+}
+
+/** Listens for a moment. Returns the port; throws when nothing can listen there. */
+function listenable(port, host) {
+  return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once('error', (error) => {
-      const taken = error.code === 'EADDRINUSE';
-      const why = taken
-        ? `port ${port} is taken; choose another: ${variable}=${port + 1} npm start`
-        : error.message;
-      reject(new Error(`Cannot listen on ${host}:${port}: ${why}`));
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      const bound = server.address().port;
+      server.close(() => resolve(bound));
     });
-    server.listen(port, host, () => server.close(resolve));
   });
 }
 
-async function untilHealthy() {
+/** Throws when one of them cannot be listened on, with a command line that would do for all of them. */
+async function requireFree(wanted) {
+  const errors = await Promise.all(
+    wanted.map(({ port, host }) =>
+      listenable(port, host).then(
+        () => undefined,
+        (error) => error,
+      ),
+    ),
+  );
+  const other = errors.findIndex((error) => error && error.code !== 'EADDRINUSE');
+  if (other >= 0)
+    throw new Error(`Cannot listen on ${wanted[other].host}:${wanted[other].port}: ${errors[other].message}`);
+  const taken = wanted.filter((_, i) => errors[i]);
+  if (taken.length === 0) return;
+  const numbers = taken.map(({ port }) => port).join(' and ');
+  const settings = [];
+  for (const { variable, port, host } of wanted) {
+    const free = taken.some((each) => each.variable === variable) ? await freeAfter(port, host) : port;
+    if (free !== port) settings.push(`${variable}=${free}`);
+  }
+  const is = taken.length > 1 ? `ports ${numbers} are taken` : `port ${numbers} is taken`;
+  const what = (await isLatentEdge(wanted[0]))
+    ? `latent-edge already runs at ${urlOf(wanted[0].port)}: `
+    : '';
+  const command = ['npm start', ...(args.length > 0 ? ['--', ...args] : [])].join(' ');
+  throw new Error(`${what}${is}; to run beside it: ${settings.join(' ')} ${command}`);
+}
+
+async function freeAfter(port, host) {
+  for (let next = port + 1; next < Math.min(port + 50, 65_536); next++)
+    if (await listenable(next, host).catch(() => 0)) return next;
+  return 0;
+}
+
+async function isLatentEdge({ port }) {
+  try {
+    const response = await fetch(`${urlOf(port)}/healthz`, { signal: AbortSignal.timeout(1000) });
+    return (await response.json()).sidecar !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** What is said with --help, and where something does not reach the sidecar as it was meant to. */
+function checkArguments() {
+  // npm takes for itself what comes before --, and shows it in the environment.
+  const options = ['model', 'device', 'threads', 'concurrency', 'queue_limit', 'memory_budget', 'grace'];
+  const kept = options.find((name) => process.env[`npm_config_${name}`] !== undefined);
+  if (kept && process.env.npm_lifecycle_event === 'start') {
+    const option = `--${kept.replace('_', '-')}`;
+    throw new Error(
+      `Expected -- before ${option}, as npm keeps it for itself without: npm start -- ${option} …`,
+    );
+  }
+  const variables = { '--port': 'GRPC_PORT', '--host': 'GRPC_HOST' };
+  for (const [option, variable] of Object.entries(variables))
+    if (args.some((arg) => arg === option || arg.startsWith(`${option}=`)))
+      throw new Error(
+        `Expected ${variable} in place of ${option}, which is the sidecar's alone: ${variable}=… npm start (${variable.slice(5)} for HTTP)`,
+      );
+  if (remote && args.length > 0)
+    throw new Error(
+      `Expected no arguments beside SIDECAR_ADDRESS, with which no sidecar is started, but received ${args.join(' ')}`,
+    );
+}
+
+function help() {
+  console.log(`npm start [-- OPTIONS]: sidecar and HTTP edge together. Environment:
+  HOST, PORT            where HTTP is served (127.0.0.1, 8787; port 0: any that is free)
+  GRPC_HOST, GRPC_PORT  where the sidecar is (127.0.0.1, 50051)
+  SIDECAR_ADDRESS       HOST:PORT of a sidecar that runs already: only the edge is started
+Options are those of the sidecar, but for --host and --port:
+`);
+  return (
+    spawnSync(process.execPath, [at(sidecarScript), 'serve', '--help'], { stdio: 'inherit' }).status ?? 1
+  );
+}
+
+function urlOf(port) {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** `npm start` killed hard takes what it has started along. */
+function followNpm() {
+  if (process.env.npm_lifecycle_event !== 'start') return;
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && void stop('npm has ended', 1), 1000).unref();
+}
+
+async function untilHealthy(url) {
   while (!stopping) {
     const response = await fetch(`${url}/healthz`).catch(() => undefined);
     if (response?.ok) return;
@@ -91,19 +199,28 @@ async function untilHealthy() {
 }
 
 try {
+  checkArguments();
   await setup((line) => console.error(`${line} …`));
-  await requireFree(host, port, 'PORT');
-  await requireFree(grpcHost, grpcPort, 'GRPC_PORT');
-  start('sidecar', 'sidecar/bin/latent-edge.mjs', ['serve', ...args], {
-    GRPC_HOST: grpcHost,
-    GRPC_PORT: String(grpcPort),
-  });
+  if (args.includes('--help') || args.includes('-h')) process.exit(help());
+  const port = await portOf('PORT', 8787, host);
+  const grpcPort = await portOf('GRPC_PORT', 50051, grpcHost);
+  const url = urlOf(port);
+  const edge = { variable: 'PORT', port, host };
+  await requireFree(remote ? [edge] : [edge, { variable: 'GRPC_PORT', port: grpcPort, host: grpcHost }]);
+  followNpm();
+  if (remote) console.error(`sidecar: the one at ${remote} (SIDECAR_ADDRESS)`);
+  else
+    start('sidecar', sidecarScript, ['serve', ...args], {
+      GRPC_HOST: grpcHost,
+      GRPC_PORT: String(grpcPort),
+    });
   start('edge', 'dist/edge/node.js', [], {
     HOST: host,
     PORT: String(port),
-    SIDECAR_ADDRESS: process.env.SIDECAR_ADDRESS || `${grpcHost}:${grpcPort}`,
+    SIDECAR_ADDRESS: remote || `${grpcHost}:${grpcPort}`,
+    LATENT_EDGE_GRACE: String(grace()),
   });
-  await untilHealthy();
+  await untilHealthy(url);
   if (!stopping)
     console.log(`
 latent-edge is ready at ${url}

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { Engine } from '../engine/engine.ts';
+import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { serve } from '../main.ts';
 import type { CallLog } from '../service.ts';
@@ -74,6 +75,8 @@ async function run({
   threads,
 }: ServeFlags): Promise<void> {
   const folders = await modelFolders(model);
+  // What is wrong with the default model is said here, and not to the first who asks for a picture.
+  await inspect((await folders.find('')).dir);
   const engine = await Engine.open({ folders, device, threads, memoryBudget, concurrency, queueLimit });
   const server = await serve(engine, { host, port, log: logCall });
   const [opened] = engine.info().devices;
@@ -81,7 +84,9 @@ async function run({
     `sidecar: grpc://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
   );
   const reason = await stopSignal();
-  console.error(`sidecar: ${reason}, finishing what is in flight`);
+  console.error(
+    `sidecar: ${reason}, finishing what is in flight, for ${grace} s at most; again, and it ends at once`,
+  );
   await server.stop(grace * 1000);
   if (process.connected) process.disconnect();
 }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { errors } from '../errors.ts';
+import { errors, show } from '../errors.ts';
 import { openAnyCheckpoint } from '../models/components.ts';
 import { ModelFolders } from './model-folders.ts';
 
@@ -24,7 +24,21 @@ export async function modelFolders(named: readonly string[] = []): Promise<Model
         `Expected a checkpoint in ${path}, a folder with model_index.json or a .safetensors file, but found none`,
       );
   }
-  return new ModelFolders([...folders, ...stores(), ...embedded()], all[0]);
+  for (const path of process.env.LATENT_EDGE_MODELS ? stores() : [])
+    if (!existsSync(path)) throw notThere(path, 'LATENT_EDGE_MODELS');
+  const found = new ModelFolders([...folders, ...stores(), ...embedded()], all[0]);
+  for (const name of all.filter((path) => !existsSync(path))) {
+    if (/[\\/]|^\.|\.safetensors$/.test(name))
+      throw notThere(name, named.length > 0 ? '--model' : 'LATENT_EDGE_MODEL');
+    await found.find(name);
+  }
+  return found;
+}
+
+function notThere(path: string, what: string) {
+  return errors.checkpointUnusable(
+    `Expected a model or a folder of models for ${what} but received ${show(path)}: there is no such folder or file`,
+  );
 }
 
 /** Where pulled models go: the first folder of LATENT_EDGE_MODELS, else one in the user's home. */

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 
 // npm start, as a process of its own.
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const START = fileURLToPath(new URL('../../sidecar/bin/start.mjs', import.meta.url));
 
 const started: ChildProcess[] = [];
@@ -14,8 +15,12 @@ afterEach(async () => {
     if (child.exitCode === null && child.signalCode === null) await ended(child, 'SIGTERM');
 });
 
-function start(env: Record<string, string>) {
-  const child = spawn(process.execPath, [START], { env: { ...process.env, ...env } });
+function start(
+  env: Record<string, string>,
+  args: string[] = [],
+  [command, before]: [string, string[]] = [process.execPath, [START]],
+) {
+  const child = spawn(command, [...before, ...args], { cwd: ROOT, env: { ...process.env, ...env } });
   started.push(child);
   const output = { out: '', err: '' };
   child.stdout.on('data', (chunk) => {
@@ -75,18 +80,62 @@ describe('npm start', () => {
   it('says which port is taken', async () => {
     const { PORT, GRPC_PORT } = await ports();
     for (const [variable, port] of Object.entries({ PORT, GRPC_PORT })) {
-      const other = createServer().listen(Number(port), '127.0.0.1');
+      // A connection that nobody reads would keep it from closing.
+      const other = createServer((socket) => socket.destroy()).listen(Number(port), '127.0.0.1');
       const { child, output } = start({ PORT, GRPC_PORT });
       expect(await ended(child)).toBe(1);
-      expect(output.err).toMatch(new RegExp(`port ${port} is taken.+${variable}=`));
+      expect(output.err).toMatch(new RegExp(`port ${port} is taken.+${variable}=\\d+ npm start`));
       await new Promise((resolve) => other.close(resolve));
     }
+  });
+
+  it.each([
+    [{ PORT: 'abc' }, [], /from 0 to 65535 for PORT but received "abc"/],
+    [{ PORT: '99999' }, [], /for PORT but received "99999"/],
+    [{ GRPC_PORT: 'abc' }, [], /for GRPC_PORT but received "abc"/],
+    [{}, ['--port', '50062'], /Expected GRPC_PORT in place of --port/],
+    [{ SIDECAR_ADDRESS: '127.0.0.1:1' }, ['--model', 'x'], /no arguments beside SIDECAR_ADDRESS/],
+    [{ npm_lifecycle_event: 'start', npm_config_model: 'x' }, [], /Expected -- before --model/],
+    [{ LATENT_EDGE_MODEL: 'foo' }, [], /Expected one of .*tiny-emoji-ldm.* for model but received "foo"/],
+    [{}, ['--model', '/nonexistent'], /for --model but received "\/nonexistent": there is no such folder/],
+    [{ LATENT_EDGE_MODELS: '/nonexistent' }, [], /for LATENT_EDGE_MODELS but received "\/nonexistent"/],
+  ])('refuses %j %j', async (env, args, message) => {
+    const { child, output } = start({ ...(await ports()), ...env }, args);
+    expect(await ended(child)).toBe(1);
+    expect(output.err).toMatch(message);
+  });
+
+  it('takes ports that are free where they are 0, and names both that are taken beside another', async () => {
+    const { output } = start({ PORT: '0', GRPC_PORT: '0' });
+    await expect.poll(() => output.out, { timeout: 60_000, interval: 100 }).toContain('Ctrl-C');
+    const [, PORT] = /ready at http:\/\/127\.0\.0\.1:(\d+)/.exec(output.out)!;
+    const [, GRPC_PORT] = /sidecar: grpc:\/\/127\.0\.0\.1:(\d+)/.exec(output.err)!;
+    const second = start({ PORT: PORT!, GRPC_PORT: GRPC_PORT! });
+    expect(await ended(second.child)).toBe(1);
+    expect(second.output.err).toMatch(
+      new RegExp(`already runs .+ports ${PORT} and ${GRPC_PORT} .+PORT=\\d+ GRPC_PORT=\\d+ npm start\n`),
+    );
+    const edge = start({ PORT: '0', SIDECAR_ADDRESS: `127.0.0.1:${GRPC_PORT}` });
+    await expect.poll(() => edge.output.out, { timeout: 60_000, interval: 100 }).toContain('Ctrl-C');
+    expect(edge.output.err).not.toContain('grpc://');
+  });
+
+  it('ends with npm', async () => {
+    const env = await ports();
+    const { child, output } = start(env, [], ['npm', ['start']]);
+    await expect.poll(() => output.out, { timeout: 60_000, interval: 100 }).toContain('Ctrl-C');
+    await ended(child, 'SIGTERM');
+    const answers = () =>
+      fetch(`http://127.0.0.1:${env.PORT}/healthz`).then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(answers, { timeout: 10_000, interval: 100 }).toBe(false);
   });
 
   it('ends when the sidecar cannot start', async () => {
     const { child, output } = start({
       ...(await ports()),
-      LATENT_EDGE_MODEL: 'nowhere',
       LATENT_EDGE_DEVICE: 'nothing',
     });
     expect(await ended(child)).toBe(1);
