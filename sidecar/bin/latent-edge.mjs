@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line. Plain JavaScript: it builds the rest, where a fresh checkout has not been built yet.
+// The command line. Plain JavaScript: it builds the rest, where a checkout has not been built, or has changed since.
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -7,10 +7,17 @@ const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const addon = process.env.LATENT_EDGE_ADDON ?? at('cuda/build/latent_edge.node');
 
 try {
-  if (!existsSync(at('dist/sidecar/cli/index.js')) || !existsSync(addon) || !existsSync(at('node_modules'))) {
-    const { setup } = await import('./setup.mjs');
+  const isBuilt = [at('dist/sidecar/cli/index.js'), addon, at('node_modules')].every((path) =>
+    existsSync(path),
+  );
+  const { setup } = await import('./setup.mjs');
+  try {
     // Standard output is for results.
     await setup((line) => console.error(`${line} …`));
+  } catch (error) {
+    if (!isBuilt) throw error;
+    // What was built before still runs, also where there are no compilers.
+    console.error(`latent-edge: could not be brought up to date, going on as it is: ${error.message}`);
   }
   const { main } = await import(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
   process.exitCode = await main(process.argv.slice(2));

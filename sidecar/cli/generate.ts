@@ -1,5 +1,5 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import { basename, parse } from 'node:path';
+import { basename, dirname, parse } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
@@ -120,6 +120,8 @@ async function run(flags: GenerateFlags): Promise<void> {
     throw new InvalidArgumentError(
       `Expected a file name ending in .png for --output but received ${flags.output}`,
     );
+  await checkFolder('--output', flags.output);
+  await checkFolder('--save-latents', flags.saveLatents);
   const folders = await modelFolders(
     flags.model === undefined ? [] : [flags.model, flags.refiner ?? []].flat(),
   );
@@ -139,6 +141,16 @@ async function run(flags: GenerateFlags): Promise<void> {
     bar.stop();
     await engine.dispose();
   }
+}
+
+/** Before the work rather than after it. No folder is made: its name may be a slip. */
+async function checkFolder(option: string, file: string | undefined): Promise<void> {
+  if (file === undefined) return;
+  const folder = dirname(file);
+  if ((await stat(folder).catch(() => undefined))?.isDirectory()) return;
+  throw new InvalidArgumentError(
+    `Expected a file in a folder that is there for ${option} but received ${file}: there is no folder ${folder}`,
+  );
 }
 
 /** Adapters that are named by their files. */

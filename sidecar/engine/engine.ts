@@ -193,11 +193,13 @@ export class Engine {
     );
     const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
     const effective = effectiveOf(planned.effective, outcome, await model.hash);
+    const decoded = performance.now();
     const images = await encodeImages(await finished(outcome.images), seeds, effective);
+    const encodeImageMs = outcome.timings.encodeImageMs + performance.now() - decoded;
     return {
       images: request.returnLatents ? withLatents(images, outcome) : images,
       effective,
-      timings: { queueMs, loadMs, ...outcome.timings },
+      timings: { queueMs, loadMs, ...outcome.timings, encodeImageMs },
       textTokens: outcome.textTokens,
     };
   }

@@ -32,7 +32,7 @@ export class Model {
   readonly textEncoders: TextEncoder[];
   readonly denoiser: Denoiser;
   readonly autoencoder: Autoencoder;
-  /** SHA-256 of its tensors, hexadecimal: being computed from the start, needed at the end. */
+  /** SHA-256 of its tensors, hexadecimal: being computed from the start, needed at the end. Empty: it cannot be. */
   readonly hash: Promise<string>;
   readonly #parts: ModelParts;
 
@@ -44,9 +44,8 @@ export class Model {
     this.denoiser = parts.denoiser;
     this.autoencoder = parts.autoencoder;
     this.#parts = parts;
-    this.hash = hash ?? checkpointHash(parts.checkpoint);
-    // Whoever awaits it gets the error.
-    this.hash.catch(() => {});
+    // Images that are done are worth more than the name of what made them.
+    this.hash = hash ?? checkpointHash(parts.checkpoint).catch(() => '');
   }
 
   /**

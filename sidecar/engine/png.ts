@@ -50,7 +50,7 @@ export function parametersText(p: ImageParameters): string {
     ['Seed', p.seed, true],
     ['Size', `${p.width}x${p.height}`, true],
     ['Denoising strength', p.strength ?? 1, p.strength !== undefined],
-    ['Model hash', p.modelHash.slice(0, 10), true],
+    ['Model hash', p.modelHash.slice(0, 10), p.modelHash !== ''],
     ['Model', p.model, true],
     ['Adapters', p.adapters.map(({ name, scale }) => `${name}:${scale}`).join(', '), p.adapters.length > 0],
     // There, 1 is the last layer.

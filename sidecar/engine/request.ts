@@ -37,6 +37,7 @@ export interface ImageRequest {
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
+  format?: 'IMAGE_FORMAT_PNG';
 }
 
 /** The same as it comes: from the wire, where 0 and "" stand for nothing, or from the command line. */
@@ -116,6 +117,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
+  format: rule('format', 'IMAGE_FORMAT_PNG', z.literal('IMAGE_FORMAT_PNG')),
 };
 
 const isText = new Set(['prompt', 'negative_prompt']);

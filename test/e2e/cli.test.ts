@@ -122,6 +122,8 @@ describe('generate', () => {
     [['--model', 'nope'], 'model'],
     [['--model', 'empty'], 'model'],
     [['--output', 'a.jpg'], 'output'],
+    [['--output', 'nowhere/a.png'], 'there is no folder nowhere'],
+    [['--save-latents', 'nowhere/a.safetensors'], 'there is no folder nowhere'],
     [['--threads', '0'], 'threads'],
     [['--device', 'cuda:99'], 'cuda:99'],
   ])('%s', async (args, name) => {

@@ -80,6 +80,12 @@ describe('Generate', () => {
     expect(error.metadata.get('error-field')).toEqual(['init_image']);
   });
 
+  it('refuses a format that it does not make', async () => {
+    const error = await failure({ prompt: 'x', steps: 1, format: 7 as never });
+    expect(error).toMatchObject({ code: status.INVALID_ARGUMENT });
+    expect(error.metadata.get('error-field')).toEqual(['format']);
+  });
+
   it('says what had no effect', async () => {
     const request = {
       prompt: 'cat '.repeat(200),

@@ -49,6 +49,8 @@ describe('parseRequest', () => {
     ['model', 'model', 'a\nb'],
     ['previewCount', 'preview_count', 17],
     ['previewInterval', 'preview_interval', 1001],
+    ['format', 'format', 7],
+    ['format', 'format', 'IMAGE_FORMAT_TIFF'],
   ])('names %s', (key, field, value) => {
     const parse = () => parseRequest({ prompt: 'x', [key]: value });
     expect(parse).toThrow(ServiceError);
