@@ -59,13 +59,6 @@ export async function readPartFolder(dir: string, part: Part, options: FolderOpt
   };
 }
 
-/** config.json of a part as it stands: for listings, which need no tensors. */
-export async function readPartConfig(model: ModelFolder, name: string): Promise<unknown> {
-  const holder = await holderOf(model, name);
-  if (holder.file) return ownPart(holder.file, name).config;
-  return readJson(join(await partFolder(holder.dir, name), 'config.json'));
-}
-
 /** The model that a part is in: the model itself, or another that a single file takes it from. */
 export async function holderOf(model: ModelFolder, name: string): Promise<ModelFolder> {
   return model.file?.parts.get(name) === null ? otherModel(model.file) : model;

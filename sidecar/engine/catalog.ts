@@ -2,11 +2,10 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFolder } from '../checkpoints/folder.ts';
 import { partFolder } from '../checkpoints/links.ts';
-import { openModel, readPartConfig } from '../checkpoints/model.ts';
-import { familyOf } from '../models/components.ts';
+import { defaultSize } from '../models/components.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
-import { readSampler } from './scheduler.ts';
-import { defaultGuidance, readSettings } from './settings.ts';
+import { OpenModel } from './open-model.ts';
+import { defaultGuidance } from './settings.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
@@ -27,7 +26,7 @@ export interface ModelDescription {
   created: number;
 }
 
-/** Describes the models of a server; those that cannot be read are left out. */
+/** Describes the models of a server; those that cannot be opened, and so serve no request, are left out. */
 export async function describeAll(
   folders: ModelFolders,
   isLoaded: (folder: NamedFolder) => boolean = () => false,
@@ -43,37 +42,23 @@ export async function describeAll(
   return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }
 
-async function describe({ name, dir }: NamedFolder) {
-  const model = await openModel(dir);
-  const isUnconditional = model.components.has('vqvae');
-  const [unet, vae, settings, sampler, files] = await Promise.all([
-    readPartConfig(model, 'unet') as Promise<UNetFields>,
-    readPartConfig(model, isUnconditional ? 'vqvae' : 'vae') as Promise<{ block_out_channels: number[] }>,
-    readSettings(dir),
-    readSampler(model),
-    weightFiles(model),
-  ]);
-  const scale = 2 ** (vae.block_out_channels.length - 1);
-  const [high, wide] = [unet.sample_size ?? 64].flat() as [number, number?];
-  const family = isUnconditional ? 'ldm' : familyOf(unet);
+async function describe(folder: NamedFolder) {
+  const model = await OpenModel.open(folder);
+  const { settings, family, checkpoint } = model;
+  const files = await weightFiles(checkpoint.folder);
+  const trained = defaultSize(checkpoint);
   return {
-    name,
+    name: folder.name,
     kind: 'latent-diffusion' as const,
     family,
-    width: settings.width ?? (wide ?? high) * scale,
-    height: settings.height ?? high * scale,
+    width: settings.width ?? trained.width,
+    height: settings.height ?? trained.height,
     steps: settings.steps,
     guidanceScale: defaultGuidance(settings, family),
-    sampler: sampler(settings.sampler, settings.schedule).name,
+    sampler: model.sampler('', '').name,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     created: Math.floor(Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
   };
-}
-
-interface UNetFields {
-  sample_size?: number | [number, number];
-  addition_embed_type?: unknown;
-  use_linear_projection?: unknown;
 }
 
 async function weightFiles({ dir, file, components }: ModelFolder) {

@@ -114,6 +114,9 @@ export class Engine {
     const folder = await this.#folders.find(request.model);
     const adapters = await findAdapters(request.adapters, this.#folders.loras(folder), this.#adapterFiles);
     const refiner = request.refiner ? await this.#folders.find(request.refiner, 'refiner') : undefined;
+    // What can be known to fail does so before it waits.
+    planRequest(request, pictures, await this.#store.open(folder));
+    if (refiner) await this.#store.open(refiner);
     const admitted = performance.now();
     return this.#queue.run(
       () => {

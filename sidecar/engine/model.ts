@@ -1,21 +1,14 @@
-import { CheckpointError } from '../checkpoints/error.ts';
-import { type AnyCheckpoint, componentsOf, type Family, openAnyCheckpoint } from '../models/components.ts';
+import { componentsOf } from '../models/components.ts';
 import type { NativeDevice, WeightDelta } from '../native.ts';
-import type { ResolvedSampler } from '../samplers/index.ts';
 import { Autoencoder } from './autoencoder.ts';
 import { Denoiser } from './denoiser.ts';
 import { checkpointHash } from './inspect.ts';
 import type { NamedFolder } from './model-folders.ts';
+import { OpenModel, type OpenParts } from './open-model.ts';
 import { Programs, programPool } from './programs.ts';
-import { readSampler, type SamplerChoice } from './scheduler.ts';
-import { type ModelSettings, readSettings } from './settings.ts';
 import { TextEncoder } from './text-encoder.ts';
-import { readTokenizer } from './tokenizers.ts';
 
-interface ModelParts {
-  checkpoint: AnyCheckpoint;
-  settings: ModelSettings;
-  sampler: SamplerChoice;
+interface ModelParts extends OpenParts {
   textEncoders: TextEncoder[];
   denoiser: Denoiser;
   autoencoder: Autoencoder;
@@ -24,26 +17,21 @@ interface ModelParts {
 }
 
 /** A checkpoint on a device. */
-export class Model {
-  readonly name: string;
-  readonly checkpoint: AnyCheckpoint;
-  readonly settings: ModelSettings;
+export class Model extends OpenModel {
   /** None for a model without a prompt; two for Stable Diffusion XL, of which the refiner has only the second. */
   readonly textEncoders: TextEncoder[];
   readonly denoiser: Denoiser;
   readonly autoencoder: Autoencoder;
   /** SHA-256 of its tensors, hexadecimal: being computed from the start, needed at the end. Empty: it cannot be. */
   readonly hash: Promise<string>;
-  readonly #parts: ModelParts;
+  readonly #programs: ReadonlyMap<string, Programs>;
 
   private constructor(name: string, parts: ModelParts, hash?: Promise<string>) {
-    this.name = name;
-    this.checkpoint = parts.checkpoint;
-    this.settings = parts.settings;
+    super(name, parts);
     this.textEncoders = parts.textEncoders;
     this.denoiser = parts.denoiser;
     this.autoencoder = parts.autoencoder;
-    this.#parts = parts;
+    this.#programs = parts.programs;
     // Images that are done are worth more than the name of what made them.
     this.hash = hash ?? checkpointHash(parts.checkpoint).catch(() => '');
   }
@@ -53,14 +41,13 @@ export class Model {
    * @throws CheckpointError naming file and field or tensor.
    */
   static async load(
-    { name, dir }: NamedFolder,
+    folder: NamedFolder,
     device: NativeDevice,
     room: (bytes: number) => Promise<void> = async () => {},
   ): Promise<Model> {
-    const checkpoint = await openAnyCheckpoint(dir);
-    checkChannels(checkpoint, dir);
-    const [settings, sampler] = await Promise.all([readSettings(dir), readSampler(checkpoint.folder)]);
-    await room(bytesOf(checkpoint));
+    const opened = await OpenModel.open(folder);
+    const { checkpoint } = opened;
+    await room(opened.bytes);
     const pool = programPool();
     const programs = new Map<string, Programs>();
     const load = async (name: string) => {
@@ -71,15 +58,12 @@ export class Model {
     };
     try {
       const textEncoders = [];
-      for (const { part, component, tokenizer } of textComponents(checkpoint)) {
-        const words = await readTokenizer(checkpoint.folder, tokenizer);
-        textEncoders.push(new TextEncoder(component, words, await load(part)));
-      }
+      for (const { part, component, tokenizer } of opened.texts)
+        textEncoders.push(new TextEncoder(component, tokenizer, await load(part)));
       const denoiser = new Denoiser(checkpoint, await load('unet'));
       const isVq = checkpoint.kind === 'unconditional';
       const autoencoder = new Autoencoder(checkpoint, await load(isVq ? 'vqvae' : 'vae'));
-      const models = { textEncoders, denoiser, autoencoder };
-      return new Model(name, { checkpoint, settings, sampler, ...models, programs });
+      return new Model(folder.name, { ...opened.parts, textEncoders, denoiser, autoencoder, programs });
     } catch (error) {
       await Promise.all([...programs.values()].map((each) => each.dispose()));
       throw error;
@@ -95,70 +79,26 @@ export class Model {
     const programs = new Map<string, Programs>();
     try {
       for (const [part, list] of deltas)
-        programs.set(part, await this.#parts.programs.get(part)!.adapted(list, files, pool));
+        programs.set(part, await this.#programs.get(part)!.adapted(list, files, pool));
     } catch (error) {
       await Promise.all([...programs.values()].map((each) => each.dispose()));
       throw error;
     }
-    const textEncoders = textComponents(this.checkpoint).map(({ part, component }, i) => {
+    const textEncoders = this.texts.map(({ part, component }, i) => {
       const [encoder, own] = [this.textEncoders[i]!, programs.get(part)];
       return own ? new TextEncoder(component, encoder.tokenizer, own) : encoder;
     });
     const unet = programs.get('unet');
     const denoiser = unet ? new Denoiser(this.checkpoint, unet) : this.denoiser;
-    return new Model(this.name, { ...this.#parts, textEncoders, denoiser, programs }, this.hash);
-  }
-
-  /** Bytes of the checkpoint's tensors once they are float32. */
-  get bytes(): number {
-    return bytesOf(this.checkpoint);
-  }
-
-  get family(): Family | 'ldm' {
-    return this.checkpoint.kind === 'unconditional' ? 'ldm' : this.checkpoint.family;
-  }
-
-  /** Whether it was made for inpainting: its U-Net also takes a mask and what is left of the image. */
-  get inpaints(): boolean {
-    return this.denoiser.inChannels > this.denoiser.outChannels;
-  }
-
-  /**
-   * The sampler of that name and schedule; where they are empty, the model's own.
-   * @throws ServiceError invalid_argument for a name that is not known.
-   */
-  sampler(name: string, schedule: string): ResolvedSampler {
-    // The model's own schedule belongs to its own sampler.
-    const own = name === '' && schedule === '' ? this.settings.schedule : schedule;
-    return this.#parts.sampler(name || this.settings.sampler, own);
+    return new Model(
+      this.name,
+      { ...this.parts, textEncoders, denoiser, autoencoder: this.autoencoder, programs },
+      this.hash,
+    );
   }
 
   /** Frees everything on the device that it does not share, after the runs in flight. */
   async dispose(): Promise<void> {
-    await Promise.all([...this.#parts.programs.values()].map((each) => each.dispose()));
+    await Promise.all([...this.#programs.values()].map((each) => each.dispose()));
   }
-}
-
-function bytesOf(checkpoint: AnyCheckpoint): number {
-  return 4 * Object.values(componentsOf(checkpoint)).reduce((sum, { parameters }) => sum + parameters, 0);
-}
-
-/** The text encoders, in the order in which their states are joined. */
-function textComponents(checkpoint: AnyCheckpoint) {
-  if (checkpoint.kind === 'unconditional') return [];
-  const second = checkpoint.kind === 'text-to-image-xl' ? checkpoint.text_encoder_2 : undefined;
-  return [
-    { part: 'text_encoder', component: checkpoint.text_encoder, tokenizer: 'tokenizer' as const },
-    { part: 'text_encoder_2', component: second, tokenizer: 'tokenizer_2' as const },
-  ].flatMap(({ component, ...names }) => (component ? [{ ...names, component }] : []));
-}
-
-/** Latents alone, or beside them a mask and the latents of the image outside of it. */
-function checkChannels({ unet }: AnyCheckpoint, dir: string): void {
-  const { in_channels, out_channels } = unet.config;
-  if (in_channels === out_channels || in_channels === 2 * out_channels + 1) return;
-  throw new CheckpointError(
-    `Expected ${out_channels} for the U-Net's in_channels, or ${2 * out_channels + 1} for inpainting, but received ${in_channels}, in ${dir}`,
-    { file: dir },
-  );
 }

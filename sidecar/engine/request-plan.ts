@@ -7,7 +7,7 @@ import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { PlannedEffective } from './effective.ts';
 import type { Hires } from './hires.ts';
 import type { Work } from './latent-diffusion.ts';
-import type { Model } from './model.ts';
+import type { OpenModel } from './open-model.ts';
 import { openPicture, type Picture } from './picture.ts';
 import { estimator } from './preview.ts';
 import type { Handover } from './refine.ts';
@@ -50,8 +50,8 @@ export interface Planned {
  * Fills in what a request leaves to the model.
  * @throws ServiceError invalid_argument for what this model cannot do.
  */
-export function planRequest(request: ImageRequest, pictures: Pictures, model: Model): Planned {
-  const { settings, autoencoder } = model;
+export function planRequest(request: ImageRequest, pictures: Pictures, model: OpenModel): Planned {
+  const { settings, latentSpace } = model;
   const isXL = model.checkpoint.kind === 'text-to-image-xl';
   const { width, height } = sizeOf(request, pictures, model);
   const texts = textsOf(request, model);
@@ -96,7 +96,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
     work: {
       ...shared,
       sizes,
-      shape: [autoencoder.channels, height / autoencoder.scale, width / autoencoder.scale],
+      shape: [latentSpace.channels, height / latentSpace.scale, width / latentSpace.scale],
       sampler,
       source,
       previewAt: previewSteps(request),
@@ -113,8 +113,12 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Mo
 }
 
 /** As large as was asked for; else as the picture to begin from, in whole latents; else as the model's own. */
-function sizeOf(request: ImageRequest, { image }: Pictures, model: Model): { width: number; height: number } {
-  const { scale } = model.autoencoder;
+function sizeOf(
+  request: ImageRequest,
+  { image }: Pictures,
+  model: OpenModel,
+): { width: number; height: number } {
+  const { scale } = model.latentSpace;
   const trained = defaultSize(model.checkpoint);
   const whole = (pixels: number) => pixels - (pixels % scale);
   // Of a part of the picture, any size will do.
@@ -133,7 +137,7 @@ function sizeOf(request: ImageRequest, { image }: Pictures, model: Model): { wid
 function sourceOf(
   request: ImageRequest,
   { image, mask }: Pictures,
-  model: Model,
+  model: OpenModel,
   sampler: Sampler,
   steps: number,
 ): { source?: Source; strength?: number; ignored: string[] } {
@@ -151,7 +155,7 @@ function sourceOf(
     isIdle ? [`${field}: there is no ${field === 'strength' ? 'init_image' : 'mask'}`] : [],
   );
   if (!image) return { ignored };
-  if (!model.autoencoder.encodes)
+  if (!model.latentSpace.encodes)
     throw errors.unexpected('init_image', `nothing, as ${model.name} encodes no images,`, 'an image');
   const strength = request.strength ?? DEFAULT_STRENGTH[mask ? 'inpainting' : 'image'];
   if (steps * strength < 1)
@@ -164,16 +168,16 @@ function sourceOf(
 function hiresOf(
   request: ImageRequest,
   size: { width: number; height: number },
-  { autoencoder, name }: Model,
+  { latentSpace, name }: OpenModel,
   sampler: () => Sampler,
   steps: number,
 ): Hires | undefined {
   const { hiresScale, hiresStrength = DEFAULT_STRENGTH.hires, mask } = request;
   if (hiresScale === undefined) return undefined;
   if (mask) throw errors.unexpected('hires_scale', 'nothing, as there is a mask,', 'a number');
-  if (!autoencoder.encodes)
+  if (!latentSpace.encodes)
     throw errors.unexpected('hires_scale', `nothing, as ${name} encodes no images,`, 'a number');
-  const { channels, scale } = autoencoder;
+  const { channels, scale } = latentSpace;
   const latents = (pixels: number) => Math.round((pixels * hiresScale) / scale);
   const [height, width] = [latents(size.height), latents(size.width)];
   if (Math.max(height, width) * scale > 4096)
@@ -208,9 +212,9 @@ function handoverAt(
 }
 
 /** What a request says in words, and how much it counts; of a model without a prompt, nothing. */
-function textsOf(request: ImageRequest, model: Model) {
+function textsOf(request: ImageRequest, model: OpenModel) {
   const { prompt, negativePrompt, guidanceScale } = request;
-  if (model.textEncoders.length > 0) {
+  if (model.texts.length > 0) {
     if (prompt === undefined) throw errors.invalidArgument('prompt', `text, for ${model.name}`, prompt);
     const clipSkip = clipSkipOf(request, model);
     return {
@@ -230,8 +234,8 @@ function textsOf(request: ImageRequest, model: Model) {
   return { prompt: '', negativePrompt: '', clipSkip: 0, guidanceScale: 1, ignored };
 }
 
-function clipSkipOf({ clipSkip = 0 }: ImageRequest, model: Model): number {
-  const layers = Math.min(...model.textEncoders.map(({ config }) => config.num_hidden_layers));
+function clipSkipOf({ clipSkip = 0 }: ImageRequest, model: OpenModel): number {
+  const layers = Math.min(...model.texts.map(({ component }) => component.config.num_hidden_layers));
   const most = layers - 1;
   if (clipSkip > most)
     throw errors.invalidArgument(

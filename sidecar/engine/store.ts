@@ -3,6 +3,7 @@ import { AdaptedModels } from './adapted-models.ts';
 import type { AdapterChoice } from './adapter-files.ts';
 import { Model } from './model.ts';
 import type { NamedFolder } from './model-folders.ts';
+import { OpenModel } from './open-model.ts';
 import { Pool, type Room } from './pool.ts';
 
 /** Of a model with adapters: variants that are kept, and the share of the budget that each model's may take. */
@@ -16,12 +17,27 @@ export class ModelStore {
   readonly #device: NativeDevice;
   readonly #pool: Pool<AdaptedModels>;
   readonly #adaptedBytes: number;
+  readonly #loaded = new Map<string, Model>();
+  readonly #opening = new Map<string, Promise<OpenModel>>();
 
   /** @param budget bytes of weights, as float32. */
   constructor(device: NativeDevice, budget: number) {
     this.#device = device;
     this.#pool = new Pool({ count: Number.POSITIVE_INFINITY, cost: budget });
     this.#adaptedBytes = budget * ADAPTED.share;
+  }
+
+  /**
+   * What a model is, before it is loaded; its files are read anew until it is.
+   * @throws CheckpointError naming file and field or tensor.
+   */
+  async open(folder: NamedFolder): Promise<OpenModel> {
+    const { dir } = folder;
+    const known = this.#loaded.get(dir) ?? this.#opening.get(dir);
+    if (known) return known;
+    const opening = OpenModel.open(folder).finally(() => this.#opening.delete(dir));
+    this.#opening.set(dir, opening);
+    return opening;
   }
 
   /**
@@ -36,7 +52,9 @@ export class ModelStore {
     const load = async (room: Room) => {
       const model = await Model.load(folder, this.#device, room);
       const value = new AdaptedModels(model, { count: ADAPTED.count, cost: this.#adaptedBytes });
+      this.#loaded.set(folder.dir, model);
       const dispose = async () => {
+        this.#loaded.delete(folder.dir);
         await value.dispose();
         await model.dispose();
       };

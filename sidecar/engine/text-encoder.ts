@@ -1,4 +1,3 @@
-import { CheckpointError } from '../checkpoints/error.ts';
 import { type ClipTextConfig, pooledPositions, pooledRows, type TextShape } from '../models/clip.ts';
 import { type Component, planTextEncoder, planTextEncoderXL } from '../models/components.ts';
 import type { Chunk } from '../text/chunks.ts';
@@ -14,13 +13,7 @@ export class TextEncoder {
   readonly tokenizer: ClipTokenizer;
   readonly #programs: Programs;
 
-  /** @throws CheckpointError when the tokenizer has words that the encoder has not. */
-  constructor({ config, dir }: Component<ClipTextConfig>, tokenizer: ClipTokenizer, programs: Programs) {
-    if (tokenizer.vocabSize > config.vocab_size)
-      throw new CheckpointError(
-        `Expected at most ${config.vocab_size} tokens, the text encoder's vocab_size, but received ${tokenizer.vocabSize}, in ${dir}`,
-        { file: dir },
-      );
+  constructor({ config }: Component<ClipTextConfig>, tokenizer: ClipTokenizer, programs: Programs) {
     this.config = config;
     this.tokenizer = tokenizer;
     this.#programs = programs;

@@ -108,7 +108,8 @@ describe('bad models', () => {
   it('that are cut short are named, and the others still serve', async () => {
     const file = join(home, 'cut', 'vae', 'diffusion_pytorch_model.safetensors');
     await truncate(file, 1000);
-    await expect(engine.generate({ ...small, model: 'cut' })).rejects.toThrow(file);
+    const onQueued = () => expect.fail('it waited');
+    await expect(engine.generate({ ...small, model: 'cut' }, { onQueued })).rejects.toThrow(file);
     await writeFile(
       join(home, 'text', 'scheduler', 'scheduler_config.json'),
       '{"_class_name": "NopeScheduler"}',
@@ -116,6 +117,7 @@ describe('bad models', () => {
     await expect(engine.generate({ ...small, model: 'text' })).rejects.toThrow(/NopeScheduler/);
     const models = (await engine.models()).map(({ name }) => name);
     expect(models).toEqual(expect.arrayContaining(['whole', 'other']));
+    for (const name of ['cut', 'text']) expect(models).not.toContain(name);
     expect((await engine.generate({ ...small, model: 'whole' })).images).toHaveLength(1);
   });
 });
@@ -125,11 +127,17 @@ describe('what a model cannot do', () => {
     [{ clipSkip: 11 }, 'clip_skip'],
     [{ sampler: 'nope' }, 'sampler'],
     [{ sampler: 'ddim', schedule: 'karras' }, 'schedule'],
-  ])('%o', async (request, field) => {
-    await expect(engine.generate({ ...small, model: 'whole', ...request })).rejects.toMatchObject({
-      code: 'invalid_argument',
-      field,
-    });
+    [{ sampler: 'euler', schedule: 'nope' }, 'schedule'],
+    [{ steps: 1000, sampler: 'nope' }, 'sampler'],
+    [{ width: 100 }, 'width'],
+    [{ hiresScale: 4, width: 4096 }, 'hires_scale'],
+  ])('%o is refused before it waits', async (request, field) => {
+    let queued = 0;
+    const onQueued = () => queued++;
+    await expect(
+      engine.generate({ ...small, model: 'whole', ...request }, { onQueued }),
+    ).rejects.toMatchObject({ code: 'invalid_argument', field });
+    expect(queued).toBe(0);
   });
 });
 
