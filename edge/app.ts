@@ -29,12 +29,33 @@ export function createApp({
   app.use(requestId());
   app.use(accessLog(log));
   app.onError((error, c) => errorResponse(c, toApiError(error)));
-  app.notFound((c) =>
-    errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${c.req.method} ${c.req.path}`)),
-  );
+  app.notFound((c) => {
+    const { method, path } = c.req;
+    const allowed = methodsOf(app, path);
+    if (allowed.length === 0)
+      return errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${method} ${path}`));
+    c.header('allow', allowed.join(', '));
+    const message = `Expected ${allowed.join(' or ')} for ${path} but received ${method}`;
+    return errorResponse(c, new ApiError(405, 'method_not_allowed', message));
+  });
   app.route('/', images({ sidecar, timeoutMs, holdMs }));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));
   openapi(app);
   return app;
+}
+
+/** The methods that a path is there for. */
+function methodsOf(app: OpenAPIHono, path: string): string[] {
+  const methods = app.routes
+    .filter((route) => route.method !== 'ALL')
+    .filter((route) => {
+      const [pattern, parts] = [route.path.split('/'), path.split('/')];
+      return (
+        pattern.length === parts.length &&
+        pattern.every((part, i) => part === parts[i] || (part.startsWith(':') && parts[i] !== ''))
+      );
+    })
+    .map(({ method }) => method);
+  return [...new Set(methods)];
 }

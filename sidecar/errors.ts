@@ -94,7 +94,7 @@ export const errors = {
   queueFull: (waiting: number, retryAfterMs: number) =>
     new ServiceError(
       'queue_full',
-      `The queue is full: ${waiting} requests are waiting; try again in ${Math.ceil(retryAfterMs / 1000)} s`,
+      `The queue is full: ${waiting === 1 ? '1 request is' : `${waiting} requests are`} waiting; try again in ${Math.ceil(retryAfterMs / 1000)} s`,
       { retryAfterMs },
     ),
   cancelled: (cause?: unknown) => new ServiceError('cancelled', 'The request was cancelled', { cause }),

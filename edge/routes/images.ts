@@ -85,7 +85,7 @@ export function images({ sidecar, timeoutMs, holdMs }: ImagesOptions): OpenAPIHo
       return (await imageStream(c, events, { progress, ignored, onLeave, holdMs })) as never;
     }
     const result = await resultOf(events);
-    return (wantsPng ? pngReply(c, result) : c.json(reply(result, ignored), 200)) as never;
+    return (wantsPng ? pngReply(c, result, ignored) : c.json(reply(result, ignored), 200)) as never;
   }) as unknown as OpenAPIHono;
 }
 
@@ -102,12 +102,17 @@ async function resultOf(events: AsyncIterable<GenerateEvent>): Promise<Result> {
   throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
 }
 
-function pngReply(c: Context, { images }: Result): Response {
+function pngReply(c: Context, { images, effective }: Result, ignored: string[]): Response {
   const image = images[0]!;
+  // Names alone, and what a header can hold of them: the reasons are in the JSON reply.
+  const names = [...(effective?.ignored ?? []), ...ignored].map((line) =>
+    line.split(':', 1)[0]!.replace(/[^\w.-]/g, '?'),
+  );
   // A copy: the bytes may be a view into a larger message.
   return c.body(new Uint8Array(image.data), 200, {
     'content-type': 'image/png',
     'x-seed': String(image.seed),
+    ...(names.length > 0 && { 'x-ignored': names.join(', ') }),
   });
 }
 

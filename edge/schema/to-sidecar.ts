@@ -1,12 +1,17 @@
 import { ApiError, invalid } from '../errors.ts';
 import type { GenerateRequest } from '../sidecar/client.ts';
+import { rejectForeignNames } from './foreign-names.ts';
 import { type GenerationBody, generationBody, MAX_REPLY_PIXELS, MAX_SEED, parseSize } from './generation.ts';
 
 /** Fields of OpenAI's API that change nothing here. */
 const withoutEffect = ['quality', 'style', 'background', 'moderation', 'user', 'output_compression'] as const;
 
 /** Fields that would change the picture, and that this server does not have: better refused than ignored. */
-const unsupported = ['control', 'strength', 'image', 'images', 'init_image', 'mask', 'input_fidelity'];
+const unsupported = [
+  ...['control', 'controlnet', 'control_net', 'controlnets', 'control_image', 'alwayson_scripts'],
+  ...['strength', 'denoising_strength', 'image', 'images', 'init_image', 'init_images', 'mask', 'mask_image'],
+  ...['input_fidelity', 'refiner', 'refiner_checkpoint', 'enable_hr', 'hr_scale'],
+];
 
 /**
  * A validated body as the sidecar's request.
@@ -14,6 +19,7 @@ const unsupported = ['control', 'strength', 'image', 'images', 'init_image', 'ma
  * @throws ApiError where fields do not go together.
  */
 export function toGenerateRequest(body: GenerationBody): { request: GenerateRequest; ignored: string[] } {
+  rejectForeignNames(body);
   for (const name of unsupported) {
     if (body[name] === undefined || body[name] === null) continue;
     throw new ApiError(400, 'unsupported_parameter', `Expected no ${name}: this server does not support it`, {

@@ -75,7 +75,12 @@ async function withFile<T>(file: string, use: (handle: FileHandle) => Promise<T>
 
 function explain(error: unknown, file: string): CheckpointError {
   if (error instanceof CheckpointError) return error;
-  return new CheckpointError(`${(error as Error).message}, in ${file}`, { file, cause: error });
+  // Node's own message repeats the path.
+  const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+  const message = missing
+    ? `Expected a safetensors file but received ${file}: there is no such file`
+    : `${(error as Error).message}, in ${file}`;
+  return new CheckpointError(message, { file, cause: error });
 }
 
 async function readHeader(handle: FileHandle): Promise<Header> {
@@ -107,6 +112,9 @@ function rejectOtherFormats(start: Buffer): void {
   if (magic.startsWith('GGUF')) throw new Error('Expected safetensors but received GGUF');
   if (magic.startsWith('version https://git-lfs'))
     throw new Error('Expected safetensors but received a Git LFS pointer. Fetch the file with: git lfs pull');
+  // A length in text would be absurd.
+  if (start.length >= 8 && /^[\t\n\r\x20-\x7e]+$/.test(start.toString('latin1')))
+    throw new Error('Expected safetensors but received text');
 }
 
 async function read(handle: FileHandle, position: number, length: number): Promise<Buffer> {

@@ -111,7 +111,7 @@ export function generateCommand(): Command {
       'with several images %d stands for their number (default: latent-edge-SEED.png)',
     )
     .option('--save-latents <file.safetensors>', 'the final latents, before the autoencoder')
-    .option('--quiet', 'no progress, no report');
+    .option('--quiet', 'no progress, no report: file names alone, and a seed that was drawn');
   return deviceOptions(command).action(run);
 }
 
@@ -128,7 +128,10 @@ async function run(flags: GenerateFlags): Promise<void> {
   const { device, threads } = flags;
   const engine = await Engine.open({ folders, device, threads, adapterFiles: await adapterFiles(flags) });
   const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
+  process.once('SIGINT', () => {
+    console.error('Stopping after the step under way; Ctrl-C again ends at once');
+    stop.abort();
+  });
   const bar = progressBar(flags.quiet ?? false);
   try {
     const result = await engine.generate(await requestOf(flags), {
@@ -199,13 +202,13 @@ async function fileOf(path: string | undefined): Promise<Uint8Array | undefined>
 
 async function save(
   { images, effective: p }: GenerateResult,
-  { output, saveLatents, quiet }: GenerateFlags,
+  { output, saveLatents, quiet, seed }: GenerateFlags,
 ): Promise<void> {
   const say = (line: string) => quiet || console.error(line);
-  for (const [i, { png, seed }] of images.entries()) {
-    const file = fileName(output ?? `latent-edge-${seed}.png`, i, images.length);
+  for (const [i, { png, seed: own }] of images.entries()) {
+    const file = fileName(output ?? `latent-edge-${own}.png`, i, images.length);
     await writeFile(file, png);
-    if (!quiet) console.log(file);
+    console.log(file);
   }
   if (saveLatents) {
     const [, C, h, w] = [0, ...images[0]!.latents!.shape];
@@ -219,6 +222,7 @@ async function save(
   say(
     `${p.model}${adapters}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
   );
+  if (quiet && seed === undefined) console.error(`seed ${p.seeds.join(',')}`);
   for (const line of p.ignored) say(`ignored: ${line}`);
 }
 
@@ -232,7 +236,7 @@ export function fileName(pattern: string, index: number, count: number): string 
 /** On standard error, where that is a terminal. */
 function progressBar(quiet: boolean) {
   if (quiet || !process.stderr.isTTY) return { step: () => {}, stop: () => {} };
-  const format = '{bar} {value}/{total} steps | {rate} steps/s | {eta_formatted} left';
+  const format = '{bar} {value}/{total} steps | {rate} steps/s | {left} left';
   const bar = new SingleBar({
     format,
     stream: process.stderr,
@@ -241,12 +245,23 @@ function progressBar(quiet: boolean) {
     hideCursor: true,
   });
   let meanMs = 0;
+  const loading = 'Loading the model …';
+  process.stderr.write(loading);
+  const clear = () => process.stderr.write(`\r${' '.repeat(loading.length)}\r`);
   return {
     step(step: number, total: number, stepMs: number) {
       meanMs = step === 1 ? stepMs : 0.7 * meanMs + 0.3 * stepMs;
-      if (step === 1) bar.start(total, 0, { rate: '–' });
-      bar.update(step, { rate: (1000 / meanMs).toFixed(2) });
+      const left = `${Math.ceil((meanMs * (total - step)) / 1000)} s`;
+      const payload = { rate: (1000 / meanMs).toFixed(2), left };
+      if (step === 1) {
+        clear();
+        bar.start(total, 0, payload);
+      }
+      bar.update(step, payload);
     },
-    stop: () => bar.stop(),
+    stop: () => {
+      if (meanMs === 0) clear();
+      bar.stop();
+    },
   };
 }

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { toServiceError } from '../errors.ts';
 import { devicesCommand } from './devices.ts';
@@ -16,6 +17,7 @@ export async function main(args: string[]): Promise<number> {
     .description('Text in, image out, on your own devices')
     // What stands after a command is that command's.
     .enablePositionalOptions()
+    .version(packageVersion(), '--version', 'print the version')
     .showHelpAfterError('(--help says more)')
     .configureHelp({ showGlobalOptions: true });
   for (const command of [
@@ -37,4 +39,11 @@ export async function main(args: string[]): Promise<number> {
     if (process.env.LATENT_EDGE_DEBUG) console.error(shown);
     return 1;
   }
+}
+
+// From sources (sidecar/cli) and from the build (dist/sidecar/cli).
+function packageVersion(): string {
+  const files = ['../../package.json', '../../../package.json'].map((path) => new URL(path, import.meta.url));
+  const file = files.find((path) => existsSync(path));
+  return file ? (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version : 'unknown';
 }

@@ -33,12 +33,17 @@ export function moduleCommand(): Command {
       const run = Object.hasOwn(modules, component) ? modules[component] : undefined;
       if (!run)
         throw new Error(
-          `Expected ${names.join(', ')} for component but received ${JSON.stringify(component)}`,
+          `Expected one of ${names.join(', ')} for component but received ${JSON.stringify(component)}`,
         );
       const inputs = await readTensors(input);
       const device = await native().open(options);
       try {
-        await writeSafetensors(output, await run(device, dir, inputs, options));
+        const outputs = await run(device, dir, inputs, options);
+        await writeSafetensors(output, outputs);
+        for (const [name, { shape, data }] of outputs) {
+          console.log(`${name} [${shape.join(', ')}]`);
+          if (!data.every(Number.isFinite)) console.error(`warning: ${name} has NaN or infinity`);
+        }
       } finally {
         await device.dispose();
       }

@@ -61,7 +61,7 @@ export function resolveSampler(request: SamplerRequest): ResolvedSampler {
     const others = samplers.filter((row) => row.takesSchedule).map((row) => row.name);
     throw errors.invalidArgument(
       'schedule',
-      `default for sampler ${row.name} (${others.join(', ')} have others)`,
+      `default, the only one of sampler ${row.name} (${others.join(', ')} have others),`,
       request.schedule || request.name,
     );
   }

@@ -77,7 +77,7 @@ describe('generate', () => {
       ...['--guidance', `${params.guidance_scale}`, '--strength', `${params.strength}`],
       ...['--init-image', 'photo.png', '--mask', 'mask.png', '--output', 'painted.png', '--quiet'],
     );
-    expect([status, out]).toEqual([0, '']);
+    expect([status, out]).toEqual([0, 'painted.png\n']);
     const pixels = await sharp(join(folder, 'painted.png')).raw().toBuffer();
     expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
   });
@@ -99,7 +99,7 @@ describe('generate', () => {
     const { status, out, err } = await run(
       ...['generate', '--prompt', 'x', '--seed', '1,2', '--steps', '1', '--output', 'n%d.png', '--quiet'],
     );
-    expect([status, out, err]).toEqual([0, '', '']);
+    expect([status, out, err]).toEqual([0, 'n1.png\nn2.png\n', '']);
     expect(await readdir(folder)).toEqual(expect.arrayContaining(['n1.png', 'n2.png']));
   });
 
@@ -178,7 +178,9 @@ describe('module', () => {
       run('module', folder, 'unet', 'none.safetensors', 'o.safetensors'),
     ]);
     expect(messages.map(({ status }) => status)).toEqual([1, 1, 1, 1, 1]);
-    expect(messages[0]!.err).toMatch(/Expected text_encoder, text_encoder_2, unet, .+ but received "nope"/);
+    expect(messages[0]!.err).toMatch(
+      /Expected one of text_encoder, text_encoder_2, unet, .+ but received "nope"/,
+    );
     expect(messages[1]!.err).toMatch(/Expected a tensor sample but received none/);
     expect(messages[2]!.err).toMatch(/bad\.safetensors/);
     expect(messages[3]!.err).toMatch(/missing\.safetensors/);
@@ -208,7 +210,8 @@ describe('models', () => {
       env,
       ...['generate', '--model', 'tiny', '--prompt', 'x', '--steps', '1', '--size', '64x64', '--quiet'],
     );
-    expect(made).toEqual({ status: 0, out: '', err: '' });
+    expect(made).toMatchObject({ status: 0, out: expect.stringMatching(/^latent-edge-\d+\.png\n$/) });
+    expect(made.err).toMatch(/^seed \d+\n$/);
   });
 
   it('inspects one, or says what is wrong with it', async () => {

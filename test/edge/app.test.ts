@@ -75,6 +75,14 @@ describe('every reply', () => {
     expect(await response.json()).toMatchObject({ error: { code: 'route_not_found', param: null } });
   });
 
+  it('says which method a route has', async () => {
+    const response = await up().request('/v1/images/generations');
+    expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
+    expect(await response.json()).toMatchObject({ error: { code: 'method_not_allowed' } });
+    const model = await up().request('/v1/models/tiny', { method: 'DELETE' });
+    expect([model.status, model.headers.get('allow')]).toEqual([405, 'GET']);
+  });
+
   it('is logged, without what was asked', async () => {
     const entries: AccessEntry[] = [];
     const app = createApp({ sidecar: fakeSidecar(), log: (entry) => entries.push(entry) });

@@ -68,7 +68,30 @@ describe('POST /v1/images/generations', () => {
     const response = await post({ prompt: 'x', seed: 3 }, fakeSidecar(), { accept: 'image/png' });
     expect(response.headers.get('content-type')).toBe('image/png');
     expect(response.headers.get('x-seed')).toBe('3');
+    expect(response.headers.get('x-ignored')).toBeNull();
     expect(Buffer.from(await response.arrayBuffer())).toEqual(PIXEL);
+  });
+
+  it('names what has no effect beside a picture', async () => {
+    const body = { prompt: 'x', user: 'me', 'f\u00e4rg\n': 1 };
+    const response = await post(body, fakeSidecar(), { accept: 'image/png' });
+    expect(response.headers.get('x-ignored')).toBe('user, f?rg?');
+  });
+
+  it.each([
+    ['cfg_scale', 7, 'guidance_scale'],
+    ['num_inference_steps', 20, 'steps'],
+    ['width', 512, 'size'],
+    ['lora', 'a', 'loras'],
+    ['init_images', ['a'], 'no init_images'],
+    ['controlnet', {}, 'no controlnet'],
+  ])('refuses %s, which other APIs have', async (name, value, expected) => {
+    const response = await post({ prompt: 'x', [name]: value });
+    expect(response.status).toBe(400);
+    const { error } = await response.json();
+    expect(error).toMatchObject({ code: 'unsupported_parameter', param: name });
+    expect(error.message).toContain(`Expected ${expected}`);
+    expect((await post({ prompt: 'x', [name]: null })).status).toBe(200);
   });
 
   it('adapters by name and scale', async () => {

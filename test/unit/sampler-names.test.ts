@@ -116,7 +116,7 @@ describe('schedules', () => {
 
   test('one that does not apply, is unknown or contradicts the name is an error', () => {
     expect(() => resolve({ schedule: 'karras' })).toThrow(
-      /^Expected default for sampler pndm \(.*euler, .* have others\) for schedule but received "karras"/,
+      /^Expected default, the only one of sampler pndm \(.*euler, .* have others\), for schedule but received "karras"/,
     );
     expect(() => resolve({ name: 'euler', schedule: 'cosine' })).toThrow(
       'Expected one of default, karras, exponential, beta, ays, sgm-uniform for schedule but received "cosine"',
