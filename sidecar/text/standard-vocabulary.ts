@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { byteAlphabet } from './byte-alphabet.ts';
 import { ClipTokenizer } from './tokenizer.ts';
 import type { SpecialToken, TokenizerFiles } from './tokenizer-files.ts';
 
@@ -38,7 +39,8 @@ export async function standardTokenizer(kind: StandardTokenizer): Promise<ClipTo
 export async function standardVocabulary(): Promise<Vocabulary> {
   const lines = (await readFile(mergesFile(), 'utf8')).split('\n');
   const merges = lines.filter((line) => line !== '' && !line.startsWith('#version'));
-  const bytes = byteSymbols();
+  // The stand-ins in the order of their own codes.
+  const bytes = byteAlphabet().sort();
   const tokens = [
     ...bytes,
     ...bytes.map((symbol) => `${symbol}</w>`),
@@ -50,13 +52,6 @@ export async function standardVocabulary(): Promise<Vocabulary> {
     vocab: new Map(tokens.map((token, id) => [token, id])),
     ranks: new Map(merges.map((merge, rank) => [merge, rank])),
   };
-}
-
-/** The 256 bytes as GPT-2 spells them: 188 printable ones of Latin-1 as they are, then 68 letters from U+0100 on. */
-function byteSymbols(): string[] {
-  const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
-  const codes = [...range(33, 127), ...range(161, 173), ...range(174, 256), ...range(256, 324)];
-  return codes.map((code) => String.fromCharCode(code));
 }
 
 // From sources (sidecar/text) and from the build (dist/sidecar/text).

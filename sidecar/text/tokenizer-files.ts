@@ -10,34 +10,58 @@ export interface SpecialToken {
   normalized: boolean;
 }
 
+/** A token that was added to the vocabulary: its text is looked for as it stands, before any words are. */
+export interface AddedToken extends SpecialToken {
+  /** Not inside of a word. */
+  single_word?: boolean | undefined;
+  /** With the white space before it, and after it. */
+  lstrip?: boolean | undefined;
+  rstrip?: boolean | undefined;
+}
+
 /** What a tokenizer folder says. */
 export interface TokenizerFiles {
   vocab: Map<string, number>;
   ranks: Map<string, number>;
   special: Record<'bos' | 'eos' | 'unk' | 'pad', SpecialToken>;
+  /** None of them special. */
+  added?: AddedToken[];
   modelMaxLength: number;
 }
 
 const CLIP_LENGTH = 77;
 const END = '<|endoftext|>';
+const ROLE = /^<\|\w+\|>$/;
 const DEFAULTS = { bos: '<|startoftext|>', eos: END, unk: END, pad: END };
 
-const vocabSchema = z.record(z.string(), z.int().min(0).max(0x7fffffff));
+const id = z.int().min(0).max(0x7fffffff);
+const vocabSchema = z.record(z.string(), id);
 const tokenSchema = z.union([
   z.string(),
   z.looseObject({ content: z.string(), normalized: z.boolean().default(false) }),
 ]);
+const addedSchema = z.looseObject({
+  content: z.string().min(1),
+  normalized: z.boolean().optional(),
+  special: z.boolean().optional(),
+  single_word: z.boolean().optional(),
+  lstrip: z.boolean().optional(),
+  rstrip: z.boolean().optional(),
+});
+const addedTokensSchema = z.record(z.string().min(1), id);
+const fastSchema = z.looseObject({ added_tokens: z.array(addedSchema.extend({ id })).default([]) });
 const settingsSchema = z.looseObject({
   bos_token: tokenSchema.nullish(),
   eos_token: tokenSchema.nullish(),
   unk_token: tokenSchema.nullish(),
   pad_token: tokenSchema.nullish(),
   model_max_length: z.number().nullish(),
+  added_tokens_decoder: z.record(z.string().regex(/^\d{1,9}$/), addedSchema).nullish(),
 });
 
 /**
  * Reads vocab.json and merges.txt, and tokenizer_config.json and special_tokens_map.json where they are (the latter
- * decides where they differ).
+ * decides where they differ); added tokens from tokenizer_config.json, tokenizer.json and added_tokens.json.
  * @throws CheckpointError naming the file.
  */
 export async function loadTokenizerFiles(folder: string): Promise<TokenizerFiles> {
@@ -46,9 +70,12 @@ export async function loadTokenizerFiles(folder: string): Promise<TokenizerFiles
   const config = await readJson(join(folder, 'tokenizer_config.json'), settingsSchema, {});
   const map = await readJson(join(folder, 'special_tokens_map.json'), settingsSchema, {});
 
+  const added = await readAdded(folder, config.added_tokens_decoder ?? {}, vocab);
   const mentions = (['bos', 'eos', 'unk', 'pad'] as const).map((role) => {
     const token = map[`${role}_token`] ?? config[`${role}_token`] ?? DEFAULTS[role];
-    return typeof token === 'string' ? { role, content: token, normalized: false } : { ...token, role };
+    if (typeof token !== 'string') return { ...token, role };
+    const normalized = added.find(({ content }) => content === token)?.normalized ?? false;
+    return { role, content: token, normalized };
   });
   const special = mentions.map(({ role, content }) => {
     const id = vocab.get(content);
@@ -69,8 +96,32 @@ export async function loadTokenizerFiles(folder: string): Promise<TokenizerFiles
     vocab,
     ranks,
     special: Object.fromEntries(special) as TokenizerFiles['special'],
+    added: added.filter(({ content }) => mentions.every((mention) => mention.content !== content)),
     modelMaxLength: Number.isInteger(length) && length >= 2 && length <= 65_536 ? length : CLIP_LENGTH,
   };
+}
+
+/** The first that mentions a token decides; one that the vocabulary has too keeps its id there. */
+async function readAdded(
+  folder: string,
+  decoder: Record<string, z.output<typeof addedSchema>>,
+  vocab: Map<string, number>,
+): Promise<AddedToken[]> {
+  const fast = await readJson(join(folder, 'tokenizer.json'), fastSchema, { added_tokens: [] });
+  const plain = await readJson(join(folder, 'added_tokens.json'), addedTokensSchema, {});
+  const all: (z.output<typeof addedSchema> & { id: number })[] = [
+    ...Object.entries(decoder).map(([id, token]) => ({ ...token, id: Number(id) })),
+    ...fast.added_tokens,
+    ...Object.entries(plain).map(([content, id]) => ({ content, id, normalized: !ROLE.test(content) })),
+  ];
+  const byContent = new Map<string, AddedToken>();
+  for (const { content, id, special, normalized = !special, ...rest } of all)
+    if (!byContent.has(content)) {
+      const { single_word, lstrip, rstrip } = rest;
+      const kept = vocab.get(content) ?? id;
+      byContent.set(content, { content, id: kept, normalized, single_word, lstrip, rstrip });
+    }
+  return [...byContent.values()];
 }
 
 async function readMerges(file: string, vocab: Map<string, number>): Promise<Map<string, number>> {

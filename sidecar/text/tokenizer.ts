@@ -1,5 +1,6 @@
 import { type BpeModel, bpe } from './bpe.ts';
-import { loadTokenizerFiles, type SpecialToken, type TokenizerFiles } from './tokenizer-files.ts';
+import { byteAlphabet } from './byte-alphabet.ts';
+import { type AddedToken, loadTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
 
 /** A text as the text encoder takes it. */
 export interface Encoded {
@@ -37,7 +38,7 @@ export class ClipTokenizer {
   readonly bosId: number;
   readonly eosId: number;
   readonly padId: number;
-  /** Entries of the vocabulary. */
+  /** One more than the highest id: rows that the text encoder's token embedding needs. */
   readonly vocabSize: number;
   /** Tokens that the text encoder takes, 77 for CLIP. */
   readonly modelMaxLength: number;
@@ -45,14 +46,14 @@ export class ClipTokenizer {
   private readonly splitters: { raw: Splitter; normalized: Splitter };
 
   constructor(files: TokenizerFiles) {
-    const { vocab, ranks, special, modelMaxLength } = files;
+    const { vocab, ranks, special, added = [], modelMaxLength } = files;
     this.bosId = special.bos.id;
     this.eosId = special.eos.id;
     this.padId = special.pad.id;
-    this.vocabSize = vocab.size;
+    this.vocabSize = added.reduce((size, { id }) => Math.max(size, id + 1), vocab.size);
     this.modelMaxLength = modelMaxLength;
     this.model = { vocab, ranks, unknownId: special.unk.id };
-    const tokens = Object.values(special);
+    const tokens: AddedToken[] = [...Object.values(special), ...added];
     this.splitters = {
       raw: splitter(tokens.filter((token) => !token.normalized)),
       normalized: splitter(
@@ -110,28 +111,37 @@ function normalize(text: string): string {
 
 type Splitter = (text: string) => Iterable<string | number>;
 
-/** Splits a text at special tokens; those come as ids. */
-function splitter(tokens: SpecialToken[]): Splitter {
+/** Splits a text at special and added tokens; those come as ids. */
+function splitter(tokens: AddedToken[]): Splitter {
   if (tokens.length === 0) return (text) => [text];
-  const ids = new Map(tokens.map((token) => [token.content, token.id]));
-  const longestFirst = [...ids.keys()].sort((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${longestFirst.map(escapeRegExp).join('|')})`, 'u');
-  return (text) => text.split(pattern).map((part, i) => (i % 2 === 1 ? ids.get(part)! : part));
+  const byContent = new Map(tokens.map((token) => [token.content, token]));
+  const longestFirst = [...byContent.values()].sort((a, b) => b.content.length - a.content.length);
+  // A group each, so that what was found is known by its place.
+  const pattern = new RegExp(longestFirst.map(patternOf).join('|'), 'gu');
+  return function* (text) {
+    let end = 0;
+    for (const match of text.matchAll(pattern)) {
+      yield text.slice(end, match.index);
+      const at = match.slice(1).findIndex((group) => group !== undefined);
+      yield longestFirst[at]!.id;
+      end = match.index + match[0].length;
+    }
+    yield text.slice(end);
+  };
+}
+
+function patternOf({ content, single_word, lstrip, rstrip }: AddedToken): string {
+  const text = `(${escapeRegExp(content)})`;
+  const word = '[\\p{L}\\p{M}\\p{N}_]';
+  const whole = single_word ? `(?<!${word})${text}(?!${word})` : text;
+  return `${lstrip ? `[${SPACE}]*` : ''}${whole}${rstrip ? `[${SPACE}]*` : ''}`;
 }
 
 function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }
 
-/** GPT-2's printable stand-ins for the 256 bytes: printable Latin-1 as it is, the rest from U+0100 on. */
-const BYTE_SYMBOLS: readonly string[] = (() => {
-  let stand = 256;
-  return Array.from({ length: 256 }, (_, byte) => {
-    const printable = (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
-    return String.fromCharCode(printable ? byte : stand++);
-  });
-})();
-
+const BYTE_SYMBOLS = byteAlphabet();
 const utf8 = new TextEncoder();
 
 /** The UTF-8 bytes of a word as symbols, the last one marked; a lone surrogate is U+FFFD. */

@@ -75,6 +75,74 @@ describe('ids of the reference', () => {
   });
 });
 
+describe('added tokens', () => {
+  const texts = [
+    ...['a <cat-toy> b', 'a<cat-toy>b', 'a <CAT-TOY>', 'zyx foo, Zyx Foo', '<cat-toy><cat-toy>'],
+    ...['sword word words WORD', '_word word_ 1word word-a', 'a  <l>  b', 'a <|StartOfText|> b'],
+  ];
+
+  // What transformers 5's CLIPTokenizer gives for the same folders.
+  test('of added_tokens.json', async () => {
+    const added = { '<cat-toy>': 49408, 'Zyx Foo': 49409 };
+    const tokenizer = await ClipTokenizer.load(await variant('added', { 'added_tokens.json': added }));
+    expect(tokenizer.vocabSize).toBe(49410);
+    expect(texts.slice(0, 5).map((text) => tokenizer.tokenize(text))).toEqual([
+      ...[
+        [320, 49408, 321],
+        [320, 49408, 321],
+        [320, 49408],
+        [49409, 267, 49409],
+      ],
+      [49408, 49408],
+    ]);
+  });
+
+  const decoder = {
+    49406: { content: '<|startoftext|>', normalized: true, special: true },
+    49407: { content: '<|endoftext|>', normalized: false, special: true },
+    49408: { content: '<cat-toy>', normalized: false },
+    49409: { content: 'Zyx Foo', normalized: true },
+    8272: { content: 'word', normalized: false, single_word: true },
+    49410: { content: '<l>', normalized: false, lstrip: true, rstrip: true },
+  };
+  const tokens = Object.entries(decoder).map(([id, token]) => ({ id: Number(id), ...token }));
+  test.each([
+    ['tokenizer_config.json', { added_tokens_decoder: decoder }],
+    ['tokenizer.json', { added_tokens: tokens }],
+  ])('of %s', async (file, contents) => {
+    const tokenizer = await ClipTokenizer.load(await variant(`decoder-${file}`, { [file]: contents }));
+    expect(tokenizer.vocabSize).toBe(49411);
+    expect(texts.map((text) => tokenizer.tokenize(text))).toEqual([
+      ...[
+        [320, 49408, 321],
+        [320, 49408, 321],
+        [320, 283, 2368, 268, 5988, 285],
+        [49409, 267, 49409],
+      ],
+      ...[
+        [49408, 49408],
+        [11356, 8272, 2709, 2653],
+        [318, 2653, 2653, 318, 272, 2653, 8272, 268, 320],
+      ],
+      ...[
+        [320, 49410, 321],
+        [320, 49406, 321],
+      ],
+    ]);
+  });
+
+  test.each([
+    ['added_tokens.json', { 'added_tokens.json': { '<x>': -1 } }],
+    [
+      'tokenizer_config.json',
+      { 'tokenizer_config.json': { added_tokens_decoder: { x: { content: '<x>' } } } },
+    ],
+    ['tokenizer.json', { 'tokenizer.json': { added_tokens: [{ id: 1, content: '' }] } }],
+  ])('that are none are refused: %s', async (file, files) => {
+    await expect(ClipTokenizer.load(await variant(`bad-${file}`, files))).rejects.toThrow(file);
+  });
+});
+
 describe('the standard vocabulary', () => {
   test('is the published one', async () => {
     const { vocab, ranks } = await standardVocabulary();
