@@ -43,14 +43,18 @@ export function diffusionService(
     ListModels: (_, reply) => {
       engine.models().then(
         (models) => reply(null, { models }),
-        (error) => reply(statusOf(toServiceError(error))),
+        async (thrown) => {
+          const error = toServiceError(thrown);
+          reply(statusOf(error, await engine.publicMessage(error.message)));
+        },
       );
     },
     DeviceInfo: (_, reply) => {
       try {
         reply(null, engine.info());
       } catch (error) {
-        reply(statusOf(toServiceError(error)));
+        const { message } = toServiceError(error);
+        reply(statusOf(toServiceError(error), message));
       }
     },
   };
@@ -99,7 +103,7 @@ async function generate(
   } catch (thrown) {
     const error = toServiceError(thrown);
     done(error.code, { error });
-    call.emit('error', statusOf(error));
+    call.emit('error', statusOf(error, await engine.publicMessage(error.message)));
   } finally {
     stopping?.removeEventListener('abort', stop);
   }
@@ -116,7 +120,7 @@ function imageMessage({ png, width, height, seed, index, latents }: GeneratedIma
 }
 
 /** An error as a call's status, with what an HTTP edge needs of it in the trailers. */
-function statusOf({ code, message, field, retryAfterMs }: ServiceError): StatusObject {
+function statusOf({ code, field, retryAfterMs }: ServiceError, message: string): StatusObject {
   const { grpc, http } = errorCodes[code];
   const metadata = new Metadata();
   metadata.set(metadataKeys.errorCode, code);

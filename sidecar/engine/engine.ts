@@ -131,6 +131,11 @@ export class Engine {
     );
   }
 
+  /** An error's message for those who are not on this machine. */
+  publicMessage(message: string): Promise<string> {
+    return this.#folders.withoutPaths(message);
+  }
+
   models(): Promise<ModelDescription[]> {
     return describeAll(this.#folders, (folder) => this.#store.isLoaded(folder));
   }

@@ -52,6 +52,16 @@ export class ModelFolders {
     return folder;
   }
 
+  /** A message as callers may read it: files by their place in a model, without where that lies on this machine. */
+  async withoutPaths(message: string): Promise<string> {
+    const dirs = (await this.list()).map(({ dir }) => dir).sort((a, b) => b.length - a.length);
+    const beside = [...new Set([...dirs.map((dir) => dirname(dir)), ...this.#roots])]
+      .filter((dir) => dir !== sep)
+      .sort((a, b) => b.length - a.length);
+    const named = dirs.reduce((text, dir) => text.replaceAll(dir, basename(dir)), message);
+    return beside.reduce((text, dir) => text.replaceAll(dir + sep, ''), named);
+  }
+
   async default(): Promise<NamedFolder | undefined> {
     const folders = await this.list();
     return folders.length > 0 ? this.#defaultOf(folders) : undefined;

@@ -37,6 +37,16 @@ describe('ModelFolders', () => {
     expect(await folders.find('link')).toEqual({ name: 'link', dir: join(root, 'link') });
   });
 
+  it('says where in a model something is, not where the model is', async () => {
+    const folders = new ModelFolders([root, join(home, 'outside')]);
+    const say = (...path: string[]) => folders.withoutPaths(`Expected x, in ${join(...path)}`);
+    expect(await say(root, 'a', 'unet', 'config.json')).toBe('Expected x, in a/unet/config.json');
+    expect(await say(root, 'abc.safetensors')).toBe('Expected x, in abc.safetensors');
+    expect(await say(root, 'loras', 'l.safetensors')).toBe('Expected x, in loras/l.safetensors');
+    expect(await say(home, 'outside')).toBe('Expected x, in outside');
+    expect(await say('/elsewhere')).toBe('Expected x, in /elsewhere');
+  });
+
   it('takes a model folder itself, also through a link', async () => {
     const folders = new ModelFolders([join(root, 'link'), root]);
     expect(await folders.find('link')).toEqual({ name: 'link', dir: join(root, 'link') });
