@@ -51,7 +51,17 @@ function describe(issue: z.core.$ZodIssue): string {
       return `Expected ${issue.values.map((v) => JSON.stringify(v)).join(' or ')} for ${field} but received ${received}`;
     case 'invalid_type':
       return `Expected ${issue.expected} for ${field} but received ${received}`;
+    case 'too_small':
+    case 'too_big': {
+      const bound = issue.code === 'too_small' ? `at least ${issue.minimum}` : `at most ${issue.maximum}`;
+      return `Expected ${bound} for ${field} but received ${received}`;
+    }
+    case 'not_multiple_of':
+      return `Expected a multiple of ${issue.divisor} for ${field} but received ${received}`;
     default:
+      // In words of the schema's own.
+      if (issue.message.startsWith('Expected'))
+        return `${issue.message} for ${field} but received ${received}`;
       return `Expected a supported value for ${field} but received ${received} (${issue.message})`;
   }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { CheckpointError } from '../checkpoints/error.ts';
+import { parseConfig } from '../checkpoints/config.ts';
 import { readJson } from '../checkpoints/json.ts';
 import { checkpointOptions, settingsFile } from '../checkpoints/single-file/options.ts';
 import type { Family } from '../models/components.ts';
@@ -48,10 +48,5 @@ export async function readSettings(model: string): Promise<ModelSettings> {
     throw error;
   });
   const schema = file === join(model, 'latent-edge.json') ? settings : fileSettings;
-  const result = schema.safeParse(json);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
-  throw new CheckpointError(`${message}${path.length > 0 ? ` for ${path.join('.')}` : ''}, in ${file}`, {
-    file,
-  });
+  return parseConfig(schema, json, file);
 }

@@ -171,7 +171,7 @@ describe('settings beside the file', () => {
 
   test.each([
     [{ predicts: 'v' }, /predicts/],
-    [{ prediction_type: 'v' }, /checkpoint\.prediction_type, in .*model\.latent-edge\.json/],
+    [{ prediction_type: 'v' }, /checkpoint\.prediction_type but received "v", in .*model\.latent-edge\.json/],
     [
       { parts_from: '../elsewhere' },
       /Expected the name of a model beside the file for checkpoint\.parts_from/,

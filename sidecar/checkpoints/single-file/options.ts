@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { CheckpointError } from '../error.ts';
+import { parseConfig } from '../config.ts';
 import { readJson } from '../json.ts';
 
 const fields = z.record(z.string(), z.unknown()).optional();
@@ -48,9 +48,5 @@ export async function readCheckpointOptions(model: string): Promise<CheckpointOp
     if ((error.cause as NodeJS.ErrnoException).code === 'ENOENT') return {};
     throw error;
   });
-  const given = (json as { checkpoint?: unknown } | null)?.checkpoint ?? {};
-  const result = checkpointOptions.safeParse(given);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
-  throw new CheckpointError(`${message} for ${['checkpoint', ...path].join('.')}, in ${file}`, { file });
+  return parseConfig(z.looseObject({ checkpoint: checkpointOptions.default({}) }), json, file).checkpoint;
 }
