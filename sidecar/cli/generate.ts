@@ -6,6 +6,7 @@ import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
+import { schedules } from '../samplers/table.ts';
 import {
   type DeviceOptions,
   deviceOptions,
@@ -74,8 +75,8 @@ export function generateCommand(): Command {
     .option('--guidance <x>', "classifier-free guidance; 1: off (default: the model's)", number(0, 100))
     .option('--guidance-rescale <x>', 'share of the standard deviation to draw back, 0 to 1', number(0, 1))
     .option('--sampler <name>', "ddim, euler-ancestral, … (default: the model's)")
-    .option('--schedule <name>', 'spacing of the noise levels: default, karras, exponential')
-    .option('--eta <x>', "DDIM's share of fresh noise, 0 to 1", number(0, 1))
+    .option('--schedule <name>', `spacing of the noise levels: ${Object.keys(schedules).join(', ')}`)
+    .option('--eta <x>', 'share of fresh noise in DDIM and TCD, 0 to 1 (default: 0)', number(0, 1))
     .option('--clip-skip <n>', 'last layers of the text encoder to leave out', wholeNumber(0, 11))
     .option(
       '--lora <name|file[:scale]>',

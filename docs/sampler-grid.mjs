@@ -1,0 +1,55 @@
+// Asks a running service (npm start) for one prompt and seed of its default model, every sampler and schedule at 4, 8 and
+// 20 steps, and puts the pictures side by side: docs/images/samplers.png
+//   node docs/sampler-grid.mjs [http://127.0.0.1:8787]
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { samplers, schedules } from '../dist/sidecar/samplers/table.js';
+
+const url = process.argv[2] ?? 'http://127.0.0.1:8787';
+const request = { prompt: 'rocket', seed: 9 };
+const steps = [4, 8, 20];
+const [columns, side, labelWidth, head, gap] = [3, 64, 132, 18, 4];
+
+const rows = samplers.map(({ name }) => ({ label: name, sampler: name }));
+for (const schedule of Object.keys(schedules))
+  if (schedule !== 'default') rows.push({ label: `euler, ${schedule}`, sampler: 'euler', schedule });
+
+async function picture(fields) {
+  const response = await fetch(`${url}/v1/images/generations`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'image/png' },
+    body: JSON.stringify({ ...request, ...fields }),
+  });
+  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+  return Buffer.from(await response.arrayBuffer());
+}
+
+const height = Math.ceil(rows.length / columns);
+const blockWidth = labelWidth + steps.length * (side + gap) + gap;
+const left = (row) => Math.floor(row / height) * blockWidth;
+const top = (row) => head + (row % height) * (side + gap);
+const place = (row, step) => left(row) + labelWidth + step * (side + gap);
+
+const tiles = [];
+for (const [row, { sampler, schedule }] of rows.entries())
+  for (const [step, count] of steps.entries()) {
+    const input = await picture({ sampler, schedule, steps: count });
+    tiles.push({ input, left: place(row, step), top: top(row) });
+  }
+
+const text = (x, y, anchor, words) => `<text x="${x}" y="${y}" text-anchor="${anchor}">${words}</text>`;
+const labels = [
+  ...rows.map(({ label }, row) => text(left(row) + labelWidth - 8, top(row) + side / 2 + 4, 'end', label)),
+  ...Array.from({ length: columns }, (_, column) =>
+    steps.map((count, step) => text(place(column * height, step) + side / 2, 13, 'middle', `${count} steps`)),
+  ).flat(),
+];
+const sheet = { width: columns * blockWidth, height: head + height * (side + gap) };
+const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${sheet.width}" height="${sheet.height}"
+  font-family="sans-serif" font-size="12">${labels.join('')}</svg>`;
+const file = fileURLToPath(new URL('images/samplers.png', import.meta.url));
+const { size } = await sharp({ create: { ...sheet, channels: 3, background: 'white' } })
+  .composite([...tiles, { input: Buffer.from(svg), left: 0, top: 0 }])
+  .png({ palette: true, effort: 10 })
+  .toFile(file);
+console.log(`${file}, ${size} bytes`);
