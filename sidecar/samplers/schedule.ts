@@ -101,7 +101,8 @@ export function spaceTimesteps(
       return Array.from({ length: n }, (_, i) => (n - 1 - i) * ratio + steps_offset);
     }
     case 'trailing': {
-      // numpy's arange yields one more, −1, for 62 of the first 1000 step counts (61, 103, …) by rounding of `ratio`.
+      // numpy's arange yields one more, −1, for 62 of the first 1000 step counts (61, 103, …) by rounding of `ratio`:
+      // the reference then evaluates the model at timestep −1. See docs/numerics.md.
       const ratio = num_train_timesteps / n;
       // The stride as numpy rounds it, which decides ties.
       const stride = last - ratio - last;
