@@ -136,11 +136,16 @@ async function freeAfter(port, host) {
 }
 
 async function isLatentEdge({ port }) {
+  // Not AbortSignal.timeout: nothing else may keep this process going until there is an answer.
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), 1000);
   try {
-    const response = await fetch(`${urlOf(port)}/healthz`, { signal: AbortSignal.timeout(1000) });
+    const response = await fetch(`${urlOf(port)}/healthz`, { signal: patience.signal });
     return (await response.json()).sidecar !== undefined;
   } catch {
     return false;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
