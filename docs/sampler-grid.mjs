@@ -1,5 +1,5 @@
-// Asks a running service (npm start) for one prompt and seed of its default model, every sampler and schedule at 4, 8 and
-// 20 steps, and puts the pictures side by side: docs/images/samplers.png
+// Asks a running service (npm start) for one prompt and seed of its default model with every sampler and schedule, in
+// 4, 8 and 20 steps each, and puts the pictures side by side: docs/images/samplers.png
 //   node docs/sampler-grid.mjs [http://127.0.0.1:8787]
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';

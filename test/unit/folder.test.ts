@@ -110,7 +110,7 @@ describe('shards', () => {
     '../../etc/passwd',
     '/etc/passwd',
     '../model.safetensors',
-    '/tmp/model.safetensors',
+    '/elsewhere/model.safetensors',
     'a/../model.safetensors',
     '..\\model.safetensors',
     'model.safetensors\0',
