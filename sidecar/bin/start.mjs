@@ -13,6 +13,8 @@ const host = process.env.HOST || '127.0.0.1';
 const grpcHost = process.env.GRPC_HOST || '127.0.0.1';
 /** A sidecar that runs elsewhere: then only the edge is started. */
 const remote = process.env.SIDECAR_ADDRESS;
+/** How long both may take to be ready: a model on a slow disk takes its time. */
+const readySeconds = Number(process.env.LATENT_EDGE_START_TIMEOUT) || 120;
 const sidecarScript = 'sidecar/bin/latent-edge.mjs';
 
 const children = new Map();
@@ -112,7 +114,9 @@ async function requireFree(wanted) {
   );
   const other = errors.findIndex((error) => error && error.code !== 'EADDRINUSE');
   if (other >= 0)
-    throw new Error(`Cannot listen on ${wanted[other].host}:${wanted[other].port}: ${errors[other].message}`);
+    throw new Error(
+      `Cannot listen on ${address(wanted[other].host, wanted[other].port)}: ${errors[other].message}`,
+    );
   const taken = wanted.filter((_, i) => errors[i]);
   if (taken.length === 0) return;
   const numbers = taken.map(({ port }) => port).join(' and ');
@@ -177,6 +181,7 @@ function help() {
   HOST, PORT            where HTTP is served (127.0.0.1, 8787; port 0: any that is free)
   GRPC_HOST, GRPC_PORT  where the sidecar is (127.0.0.1, 50051)
   SIDECAR_ADDRESS       HOST:PORT of a sidecar that runs already: only the edge is started
+  LATENT_EDGE_START_TIMEOUT  seconds until both have to answer (120)
 Options are those of the sidecar, but for --host and --port:
 `);
   return (
@@ -185,7 +190,11 @@ Options are those of the sidecar, but for --host and --port:
 }
 
 function urlOf(port) {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return `http://${address(host, port)}`;
+}
+
+function address(host, port) {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** `npm start` killed hard takes what it has started along. */
@@ -195,10 +204,22 @@ function followNpm() {
   setInterval(() => process.ppid !== parent && void stop('npm has ended', 1), 1000).unref();
 }
 
-async function untilHealthy(url) {
+/** Waits for the edge and the sidecar behind it; ends everything when they have not answered in time. */
+async function untilHealthy(url, sidecarAddress) {
+  const until = Date.now() + 1000 * readySeconds;
+  let last = 'nothing yet';
   while (!stopping) {
-    const response = await fetch(`${url}/healthz`).catch(() => undefined);
-    if (response?.ok) return;
+    try {
+      const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5000) });
+      if (response.ok) return;
+      last = `status ${response.status}: ${await response.text()}`;
+    } catch (error) {
+      last = (error.cause ?? error).message;
+    }
+    if (Date.now() >= until) {
+      const waited = `${readySeconds} s for ${url}/healthz, with the sidecar at ${sidecarAddress}`;
+      return stop(`Not ready: waited ${waited}; the last answer was: ${last}`, 1);
+    }
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
@@ -213,6 +234,7 @@ try {
   const edge = { variable: 'PORT', port, host };
   await requireFree(remote ? [edge] : [edge, { variable: 'GRPC_PORT', port: grpcPort, host: grpcHost }]);
   followNpm();
+  const sidecarAddress = remote || address(grpcHost, grpcPort);
   if (remote) console.error(`sidecar: the one at ${remote} (SIDECAR_ADDRESS)`);
   else
     start('sidecar', sidecarScript, ['serve', ...args], {
@@ -222,10 +244,10 @@ try {
   start('edge', 'dist/edge/node.js', [], {
     HOST: host,
     PORT: String(port),
-    SIDECAR_ADDRESS: remote || `${grpcHost}:${grpcPort}`,
+    SIDECAR_ADDRESS: sidecarAddress,
     LATENT_EDGE_GRACE: String(grace()),
   });
-  await untilHealthy(url);
+  await untilHealthy(url, sidecarAddress);
   if (!stopping)
     console.log(`
 latent-edge is ready at ${url}

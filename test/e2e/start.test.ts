@@ -77,6 +77,22 @@ describe('npm start', () => {
       await expect(fetch(`http://127.0.0.1:${port}/healthz`)).rejects.toThrow('fetch failed');
   });
 
+  it('listens on IPv6 too', async () => {
+    const { child, output } = start({ ...(await ports()), HOST: '::1', GRPC_HOST: '::1' });
+    await expect.poll(() => output.out, { timeout: 60_000, interval: 100 }).toContain('Ctrl-C');
+    const { url, headers, body } = curlLine(output.out);
+    expect(url).toContain('[::1]');
+    expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(200);
+    expect(await ended(child, 'SIGINT')).toBe(0);
+  });
+
+  it('says what it waited for when nothing answers', async () => {
+    const env = { ...(await ports()), SIDECAR_ADDRESS: '127.0.0.1:1', LATENT_EDGE_START_TIMEOUT: '2' };
+    const { child, output } = start(env);
+    expect(await ended(child)).toBe(1);
+    expect(output.err).toMatch(/Not ready: waited 2 s for .+healthz, .+127.0.0.1:1; .+ status 503/);
+  });
+
   it('says which port is taken', async () => {
     const { PORT, GRPC_PORT } = await ports();
     for (const [variable, port] of Object.entries({ PORT, GRPC_PORT })) {
