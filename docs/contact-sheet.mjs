@@ -1,4 +1,4 @@
-// Asks a running service (npm start) for twelve pictures and puts them side by side: docs/images/contact-sheet.png
+// Asks a running service (npm start) for twelve pictures of its default model and puts them side by side: docs/images/contact-sheet.png
 //   node docs/contact-sheet.mjs [http://127.0.0.1:8787]
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -14,7 +14,7 @@ async function picture(prompt, seed) {
   const response = await fetch(`${url}/v1/images/generations`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'image/png' },
-    body: JSON.stringify({ model: 'tiny-emoji-ldm', prompt, seed }),
+    body: JSON.stringify({ prompt, seed }),
   });
   if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
   return sharp(await response.arrayBuffer())

@@ -75,6 +75,28 @@ describe('leaving', () => {
   });
 });
 
+it('runs one step more at most, whenever it is left', async () => {
+  await engine.generate({ ...small, model: 'whole' });
+  for (const [request, ms] of [
+    [{}, 11],
+    [{ sampler: 'heun' }, 23],
+    [{ count: 3 }, 37],
+  ] as const) {
+    const controller = new AbortController();
+    const run = engine.generate(
+      { ...small, seeds: [], ...request, model: 'whole', steps: 500 },
+      { signal: controller.signal },
+    );
+    let at = 0;
+    setTimeout(() => {
+      at = engine.info().stepsRun;
+      controller.abort(new Error('left'));
+    }, ms);
+    await expect(run).rejects.toThrow('left');
+    expect(engine.info().stepsRun - at).toBeLessThanOrEqual(1);
+  }
+});
+
 describe('bad models', () => {
   /** Changes one tensor of the copy's U-Net. */
   async function change(model: string, name: string, value: number): Promise<string> {

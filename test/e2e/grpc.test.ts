@@ -30,10 +30,14 @@ const failure = (request: GenerateRequest, deadlineMs?: number): Promise<Service
     (error) => error,
   );
 
+/** The model that is used when none is named. */
+const standard = async () => (await servers.sidecar.listModels()).find(({ isDefault }) => isDefault)!;
+
 const idle = () => expect.poll(() => servers.engine.info().running, { timeout: 10_000 }).toBe(0);
 
 describe('Generate', () => {
   it('streams queued, progress with previews, and the result', async () => {
+    const { width, height } = await standard();
     const events = await generate({
       prompt: 'red apple',
       seeds: [7],
@@ -48,10 +52,12 @@ describe('Generate', () => {
     expect(progress.map(({ previews }) => previews.length)).toEqual([0, 1, 0, 0]);
     const { images, effective, timings, textTokens } = events[5]!.result!;
     const [image] = images;
-    expect(image).toMatchObject({ format: 'IMAGE_FORMAT_PNG', width: 64, height: 64, seed: 7, index: 0 });
-    const { width, height, comments } = await sharp(image!.data).metadata();
-    expect([width, height]).toEqual([64, 64]);
-    expect(comments![0]!.text).toMatch(/^red apple\nSteps: 4, .*Seed: 7, Size: 64x64/);
+    expect(image).toMatchObject({ format: 'IMAGE_FORMAT_PNG', width, height, seed: 7, index: 0 });
+    const { comments, ...pixels } = await sharp(image!.data).metadata();
+    expect(pixels).toMatchObject({ width, height });
+    expect(comments![0]!.text).toMatch(
+      new RegExp(`^red apple\\nSteps: 4, .*Seed: 7, Size: ${width}x${height}`),
+    );
     expect(image!.latents!.data.length).toBe(4 * image!.latents!.shape.reduce((a, b) => a * b));
     expect(effective).toMatchObject({ steps: 4, stepsRun: 4, seeds: [7], ignored: [] });
     expect(timings!.denoiseMs).toBeGreaterThan(0);
@@ -59,9 +65,10 @@ describe('Generate', () => {
   });
 
   it('takes pictures to begin from', async () => {
+    const { width, height } = await standard();
     const request = { prompt: 'red apple', seeds: [7], steps: 5, previewCount: 1 };
     const [apple] = (await generate(request)).at(-1)!.result!.images;
-    const white = { width: 64, height: 64, channels: 3 as const, background: '#fff' };
+    const white = { width, height, channels: 3 as const, background: '#fff' };
     const mask = await sharp({ create: white }).png().toBuffer();
     const events = await generate({
       ...request,
@@ -72,7 +79,7 @@ describe('Generate', () => {
     });
     expect(events.filter(({ event }) => event === 'progress').length).toBe(3);
     const { effective, images, timings } = events.at(-1)!.result!;
-    expect(effective).toMatchObject({ width: 64, height: 64, strength: 0.6, stepsRun: 3, ignored: [] });
+    expect(effective).toMatchObject({ width, height, strength: 0.6, stepsRun: 3, ignored: [] });
     expect(timings!.encodeImageMs).toBeGreaterThan(0);
     expect((await sharp(images[0]!.data).metadata()).comments![0]!.text).toContain('Denoising strength: 0.6');
     const error = await failure({ ...request, initImage: Buffer.from('<svg/>') });
@@ -140,19 +147,21 @@ describe('Generate', () => {
 
 describe('who leaves', () => {
   it('stops the work within one step by cancelling', async () => {
-    const before = await servers.stepsRun();
     const call = client.generate({ prompt: 'x', steps: 1000 });
-    let seen = 0;
+    let [seen, at] = [0, 0];
     const ended = new Promise<ServiceError>((resolve) => call.on('error', resolve));
     call.on('data', ({ progress }: GenerateEvent__Output) => {
       if (!progress) return;
       seen = progress.step;
-      if (seen === 3) call.cancel();
+      if (seen !== 3) return;
+      at = servers.engine.info().stepsRun;
+      call.cancel();
     });
     expect((await ended).code).toBe(status.CANCELLED);
     await idle();
-    // One that was done and not seen yet, one under way.
-    expect((await servers.stepsRun()) - before).toBeLessThanOrEqual(seen + 2);
+    // The one under way, and one that may end while the cancelling is on its way through a socket. Without the wire
+    // it is one at most: test/cpu/engine.test.ts.
+    expect((await servers.stepsRun()) - at).toBeLessThanOrEqual(2);
     expect(servers.calls.at(-1)!.code).toBe('cancelled');
   });
 

@@ -109,11 +109,13 @@ describe('a client who leaves', () => {
   const stopsWithinOneStep = async (leave: () => Promise<void> | void) => {
     const before = await servers.stepsRun();
     await expect.poll(servers.stepsRun).toBeGreaterThan(before + 2);
+    // Read before it is left, and in this process: the sidecar may do a step while it is asked.
+    const at = servers.engine.info().stepsRun;
     await leave();
-    const at = await servers.stepsRun();
     await idle();
-    // The one under way; and one more that may have ended while the connection's end was on its way.
-    expect((await servers.stepsRun()) - at).toBeLessThanOrEqual(2);
+    // The one under way; and one more that may end while the connection's end is on its way through two sockets.
+    // Without the wire it is one at most: test/cpu/engine.test.ts.
+    expect(servers.engine.info().stepsRun - at).toBeLessThanOrEqual(2);
   };
 
   it('stops a plain request', async () => {
@@ -153,7 +155,7 @@ describe('bad input', () => {
       [{ prompt: 'x', size: '513x513' }, 400],
       [{ prompt: 'x', sampler: 'nope' }, 400],
       [{ prompt: 'x', sampler: 'ddim', schedule: 'karras' }, 400],
-      [{ prompt: 'x', clip_skip: 11 }, 400],
+      [{ prompt: 'x', clip_skip: 12 }, 400],
       [{ prompt: 'x', model: '../../etc/passwd' }, 404],
       [{ prompt: 'x', model: '%2e%2e' }, 404],
       [{ prompt: 'x'.repeat(1024 * 1024) }, 413],
