@@ -10,7 +10,8 @@ const withoutEffect = ['quality', 'style', 'background', 'moderation', 'user', '
 const unsupported = [
   ...['control', 'controlnet', 'control_net', 'controlnets', 'control_image', 'alwayson_scripts'],
   ...['strength', 'denoising_strength', 'image', 'images', 'init_image', 'init_images', 'mask', 'mask_image'],
-  ...['input_fidelity', 'refiner', 'refiner_checkpoint', 'enable_hr', 'hr_scale'],
+  ...['input_fidelity', 'refiner', 'refiner_start', 'refiner_checkpoint', 'enable_hr', 'hr_scale'],
+  ...['mask_blur', 'only_masked_padding', 'keep_unmasked', 'hires_scale', 'size_conditioning'],
 ];
 
 /**

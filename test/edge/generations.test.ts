@@ -85,6 +85,7 @@ describe('POST /v1/images/generations', () => {
     ['lora', 'a', 'loras'],
     ['init_images', ['a'], 'no init_images'],
     ['controlnet', {}, 'no controlnet'],
+    ['hires_scale', 2, 'no hires_scale'],
   ])('refuses %s, which other APIs have', async (name, value, expected) => {
     const response = await post({ prompt: 'x', [name]: value });
     expect(response.status).toBe(400);
