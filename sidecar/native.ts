@@ -14,7 +14,12 @@ export interface DeviceInfo {
   /** CPU threads; 0 on a GPU. */
   threads: number;
   memoryBytes: number;
+  /** That it computes in, unless a program says otherwise. */
+  dtype: Precision;
 }
+
+/** Of activations. Borders of plans are float32 all the same. */
+export type Precision = 'f32' | 'f16' | 'bf16';
 
 export interface OpenOptions {
   device: string;
@@ -22,6 +27,11 @@ export interface OpenOptions {
   threads?: number;
   /** Fill each arena with NaN before every run, so that a read of memory no op has written shows. */
   poison?: boolean;
+  /**
+   * What to compute in; default: the device's own. On a CPU each op still computes in float32, and its output is rounded
+   * (to nearest, ties to even; what is too large becomes infinite): what a device of that precision is measured by.
+   */
+  dtype?: Precision;
 }
 
 /** A tensor in a file, by bytes, or in memory (tests, adapters). */
@@ -88,6 +98,11 @@ export interface RunOptions {
   until?: number;
 }
 
+export interface CompileOptions {
+  /** What to compute in; default: what the device was opened with. */
+  dtype?: Precision;
+}
+
 export interface NativeProgram {
   /**
    * Runs the plan. Inputs are copied in before the promise is returned; every input of the plan must be
@@ -115,7 +130,7 @@ export interface NativeDevice {
    */
   loadWeights(sources: WeightSource[], options?: LoadOptions): Promise<NativeWeights>;
   /** Binds a plan to weights: shapes are checked, weights packed, the arena allocated. */
-  compile(plan: Plan, weights: NativeWeights): Promise<NativeProgram>;
+  compile(plan: Plan, weights: NativeWeights, options?: CompileOptions): Promise<NativeProgram>;
   /** Waits for runs in flight, then frees everything of this device. Idempotent. */
   dispose(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-// Checkpoint element types to float32.
+// Checkpoint element types to float32, and float32 rounded as they would.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,10 @@ inline size_t element_bytes(Element e) {
 // Converts n elements at any alignment; exact. Returns the index of the first NaN or infinity, n where none
 // is.
 size_t to_float32(Element from, const void* source, float* to, size_t n);
+
+// Replaces each value by the nearest that `to` can hold, ties to even; what is too large becomes infinite, and
+// NaN stays NaN.
+void round_to(Element to, float* values, size_t n);
 
 bool all_finite(const float* values, size_t n);
 

@@ -12,7 +12,8 @@ std::vector<DeviceInfo> list_devices() {
   reference.id = "cpu-reference";
   std::vector<DeviceInfo> devices = {cpu, reference};
   for (CudaDevice& gpu : cuda_devices())
-    devices.push_back({"cuda:" + std::to_string(gpu.index), gpu.name, gpu.arch, 0, gpu.memory_bytes});
+    devices.push_back(
+        {"cuda:" + std::to_string(gpu.index), gpu.name, gpu.arch, 0, gpu.memory_bytes, Element::f16});
   return devices;
 }
 
@@ -66,13 +67,16 @@ std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const W
   return weights;
 }
 
-std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights) {
+std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights,
+                                         std::optional<Element> dtype) {
   struct DropStaging {
     Checkpoint& checkpoint;
     ~DropStaging() { checkpoint.drop_staging(); }
   } drop{*weights.checkpoint()};
+  CompileOptions options = options_;
+  options.dtype = dtype.value_or(info.dtype);
   auto program =
-      std::make_shared<Program>(std::move(plan), drop.checkpoint, pool_, scratch_, account, options_);
+      std::make_shared<Program>(std::move(plan), drop.checkpoint, pool_, scratch_, account, options);
   track(program);
   return program;
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,6 +25,7 @@ struct DeviceInfo {
   std::string id, name, arch;
   int threads = 0;
   int64_t memory_bytes = 0;
+  Element dtype = Element::f32;  // that it computes in
 };
 
 // Every device that this build can open or that this machine has.
@@ -56,7 +58,8 @@ class Device {
   std::shared_ptr<Weights> load(std::vector<WeightSource> sources, const Weights* base,
                                 const std::map<std::string, std::shared_ptr<Weights>>& under,
                                 std::vector<WeightDelta> deltas);
-  std::shared_ptr<Program> compile(PlanDesc plan, const Weights& weights);
+  // `dtype`: to compute in; none: the device's.
+  std::shared_ptr<Program> compile(PlanDesc plan, const Weights& weights, std::optional<Element> dtype);
   void run(Program& program, RunRequest& request);
   // Releases whatever is still alive.
   void release_all();

@@ -5,6 +5,23 @@ namespace latent_edge {
 
 namespace {
 
+constexpr std::pair<const char*, Element> kDTypes[] = {
+    {"f32", Element::f32}, {"f16", Element::f16}, {"bf16", Element::bf16}};
+
+const char* to_string(Element dtype) {
+  for (const auto& [name, element] : kDTypes)
+    if (element == dtype) return name;
+  return "";
+}
+
+std::optional<Element> dtype_from_js(const Field& field) {
+  if (field.absent()) return std::nullopt;
+  const std::string text = field.text();
+  for (const auto& [name, element] : kDTypes)
+    if (name == text) return element;
+  field.wrong("f32, f16 or bf16");
+}
+
 Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", device.id);
@@ -12,6 +29,7 @@ Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
   object.Set("arch", device.arch);
   object.Set("threads", device.threads);
   object.Set("memoryBytes", static_cast<double>(device.memory_bytes));
+  object.Set("dtype", to_string(device.dtype));
   return object;
 }
 
@@ -64,6 +82,7 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
     const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
     DeviceInfo device = find_device(env, id);
     if (asked > 0) device.threads = asked;
+    device.dtype = dtype_from_js(options["dtype"]).value_or(device.dtype);
 
     auto session = Session::open(env, std::move(device), compile);
     const auto deferred = Napi::Promise::Deferred::New(env);
@@ -118,10 +137,12 @@ Napi::Value JsDevice::compile(const Napi::CallbackInfo& info) {
     session_->check_open(env);
     auto plan = std::make_shared<PlanDesc>(plan_from_js(info[0]));
     auto weights = JsWeights::from(Field(info[1], "weights"), *session_);
+    const Field options(info[2], "options");
+    const auto dtype = options.absent() ? std::nullopt : dtype_from_js(options["dtype"]);
     auto compiled = std::make_shared<std::shared_ptr<Program>>();
     Session* session = session_.get();
     return session_->submit(
-        env, [=] { *compiled = session->device().compile(std::move(*plan), *weights); },
+        env, [=] { *compiled = session->device().compile(std::move(*plan), *weights, dtype); },
         [=](Napi::Env env) { return JsProgram::make(env, session->shared_from_this(), *compiled); });
   });
 }

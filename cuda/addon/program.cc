@@ -85,8 +85,20 @@ void Program::run(RunRequest& request, const std::atomic<bool>& stop) {
     if (stop.load(std::memory_order_relaxed))
       throw std::runtime_error("run of plan \"" + plan_.name + "\" was interrupted");
     at(plan_, i, [&] { steps_[i]->run(arena_.data(), scratch.data(), pool_); });
+    if (options_.dtype != Element::f32) round(plan_.ops[i].output);
   }
   copy_out(request.outputs);
+}
+
+void Program::round(const TensorRef& output) {
+  if (output.dtype != DType::f32) return;
+  constexpr int64_t kBlock = 1 << 16;
+  float* values = reinterpret_cast<float*>(arena_.data() + output.offset);
+  const int64_t n = elements(output.shape);
+  pool_.parallel_for((n + kBlock - 1) / kBlock, [&](int64_t block, int) {
+    const int64_t from = block * kBlock;
+    round_to(options_.dtype, values + from, static_cast<size_t>(std::min(kBlock, n - from)));
+  });
 }
 
 void Program::copy_in(const std::vector<ProgramInput>& inputs) {

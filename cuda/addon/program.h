@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint.h"
+#include "convert.h"
 #include "plan.h"
 #include "scratch.h"
 #include "tensor.h"
@@ -35,8 +36,9 @@ struct RunRequest {
 };
 
 struct CompileOptions {
-  bool reference = false;  // plain kernels
-  bool poison = false;     // NaN in the arena and scratch before each run
+  bool reference = false;        // plain kernels
+  bool poison = false;           // NaN in the arena and scratch before each run
+  Element dtype = Element::f32;  // what each op's output is rounded to
 };
 
 // Constructed, run and released on the device's thread.
@@ -54,6 +56,7 @@ class Program final : public Resource {
   void release() override;
 
  private:
+  void round(const TensorRef& output);
   void copy_in(const std::vector<ProgramInput>& inputs);
   void copy_out(std::vector<ProgramOutput>& outputs) const;
 

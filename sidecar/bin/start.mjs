@@ -156,7 +156,16 @@ async function isLatentEdge({ port }) {
 /** What is said with --help, and where something does not reach the sidecar as it was meant to. */
 function checkArguments() {
   // npm takes for itself what comes before --, and shows it in the environment.
-  const options = ['model', 'device', 'threads', 'concurrency', 'queue_limit', 'memory_budget', 'grace'];
+  const options = [
+    'model',
+    'device',
+    'threads',
+    'dtype',
+    'concurrency',
+    'queue_limit',
+    'memory_budget',
+    'grace',
+  ];
   const kept = options.find((name) => process.env[`npm_config_${name}`] !== undefined);
   if (kept && process.env.npm_lifecycle_event === 'start') {
     const option = `--${kept.replace('_', '-')}`;

@@ -126,8 +126,11 @@ async function run(flags: GenerateFlags): Promise<void> {
   const folders = await modelFolders(
     flags.model === undefined ? [] : [flags.model, flags.refiner ?? []].flat(),
   );
-  const { device, threads } = flags;
-  const engine = await Engine.open({ folders, device, threads, adapterFiles: await adapterFiles(flags) });
+  const { device, threads, dtype } = flags;
+  const engine = await Engine.open({
+    ...{ folders, device, threads, dtype },
+    adapterFiles: await adapterFiles(flags),
+  });
   const stop = new AbortController();
   process.once('SIGINT', () => {
     console.error('Stopping after the step under way; Ctrl-C again ends at once');

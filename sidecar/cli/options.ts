@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Precision } from '../native.ts';
 
 /** A whole number from `min` to `max`, written in digits. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -65,6 +66,7 @@ export function loras(text: string, previous: LoraFlag[] = []): LoraFlag[] {
 export interface DeviceOptions {
   device: string;
   threads?: number;
+  dtype?: Precision;
 }
 
 /** The options that every command has which computes. */
@@ -79,6 +81,11 @@ export function deviceOptions(command: Command): Command {
       new Option('--threads <n>', 'CPU threads (default: one for each core)')
         .argParser(wholeNumber(1, 256))
         .env('LATENT_EDGE_THREADS'),
+    )
+    .addOption(
+      new Option('--dtype <name>', "what to compute in (default: the device's own; a CPU's is f32)")
+        .choices(['f32', 'f16', 'bf16'])
+        .env('LATENT_EDGE_DTYPE'),
     );
 }
 

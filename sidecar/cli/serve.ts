@@ -73,11 +73,15 @@ async function run({
   memoryBudget,
   device,
   threads,
+  dtype,
 }: ServeFlags): Promise<void> {
   const folders = await modelFolders(model);
   // What is wrong with the default model is said here, and not to the first who asks for a picture.
   await inspect((await folders.find('')).dir);
-  const engine = await Engine.open({ folders, device, threads, memoryBudget, concurrency, queueLimit });
+  const engine = await Engine.open({
+    ...{ folders, device, threads, dtype },
+    ...{ memoryBudget, concurrency, queueLimit },
+  });
   const server = await serve(engine, { host, port, log: logCall });
   const [opened] = engine.info().devices;
   console.error(

@@ -1,4 +1,4 @@
-import { type NativeDevice, native } from '../native.ts';
+import { type NativeDevice, native, type Precision } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
 import { findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
@@ -27,6 +27,8 @@ export interface EngineOptions {
   /** `cpu`, `cuda:0`, …; default `cpu`. */
   device?: string;
   threads?: number;
+  /** What to compute in; default: the device's own. */
+  dtype?: Precision;
   /** Bytes that the weights of loaded models may take together. Default: half of the device's memory. */
   memoryBudget?: number;
   /** Bytes that weights and one program may take together: what needs more is refused. Default: the device's memory. */
@@ -99,8 +101,8 @@ export class Engine {
 
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { device = 'cpu', threads } = options;
-    return new Engine(await native().open({ device, threads }), options);
+    const { device = 'cpu', threads, dtype } = options;
+    return new Engine(await native().open({ device, threads, dtype }), options);
   }
 
   /**
