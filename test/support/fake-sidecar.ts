@@ -97,7 +97,14 @@ export function fakeSidecar({
     },
     async deviceInfo() {
       if (fail) throw fail.error;
-      return { devices: [], running: 0, queued: 0, queueLimit: 8, stepsRun: fake.steps };
+      return {
+        devices: [],
+        running: 0,
+        queued: 0,
+        queueLimit: 8,
+        stepsRun: fake.steps,
+        controlnetEvaluations: 0,
+      };
     },
     close() {},
   };
@@ -135,6 +142,8 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       sizeConditioning: null,
       refiner: '',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),
+      control: [],
+      guessMode: request.guessMode ?? false,
     },
     timings: null,
     textTokens: 5,
