@@ -22,6 +22,7 @@ export function effectiveOf(p: EffectiveParameters, ignored: string[]): Effectiv
     clip_skip: p.clipSkip,
     loras: p.adapters.map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
     ignored: [...p.ignored, ...ignored],
+    notes: p.notes,
   };
 }
 

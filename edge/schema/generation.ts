@@ -127,6 +127,7 @@ export const effectiveParameters = z
     clip_skip: z.int(),
     loras: z.array(z.object({ name: z.string(), scale: z.number() })),
     ignored: z.array(z.string()).openapi({ description: 'What was sent and had no effect, and why.' }),
+    notes: z.array(z.string()).openapi({ description: 'What is worth knowing of how it was run.' }),
   })
   .openapi('EffectiveParameters');
 

@@ -228,6 +228,7 @@ async function save(
   );
   if (quiet && seed === undefined) console.error(`seed ${p.seeds.join(',')}`);
   for (const line of p.ignored) say(`ignored: ${line}`);
+  for (const line of p.notes) say(`note: ${line}`);
 }
 
 /** `a.png` → `a-2.png` for the second of several; `%d` in the name stands for the number. */

@@ -5,7 +5,6 @@ import { partFolder } from '../checkpoints/links.ts';
 import { defaultSize } from '../models/components.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { OpenModel } from './open-model.ts';
-import { defaultGuidance } from './settings.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
@@ -53,8 +52,7 @@ async function describe(folder: NamedFolder) {
     family,
     width: settings.width ?? trained.width,
     height: settings.height ?? trained.height,
-    steps: settings.steps,
-    guidanceScale: defaultGuidance(settings, family),
+    ...model.defaults,
     sampler: model.sampler('', '').name,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     created: Math.floor(Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)) / 1000),

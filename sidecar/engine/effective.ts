@@ -36,6 +36,8 @@ export interface Effective {
   adapters: AdapterRequest[];
   /** What was asked for and had no effect, and why. */
   ignored: string[];
+  /** What is worth knowing of the rest: what something costs, what was chosen for it. */
+  notes: string[];
 }
 
 /** What is known of it before it is run. */

@@ -11,9 +11,10 @@ import { vaeScale } from '../models/vae.ts';
 import { vqScale } from '../models/vq.ts';
 import type { ResolvedSampler } from '../samplers/index.ts';
 import type { ClipTokenizer } from '../text/tokenizer.ts';
+import { isFewStep } from './few-step.ts';
 import type { NamedFolder } from './model-folders.ts';
 import { readSampler, type SamplerChoice } from './scheduler.ts';
-import { type ModelSettings, readSettings } from './settings.ts';
+import { type Defaults, defaultsOf, type ModelSettings, readSettings } from './settings.ts';
 import { readTokenizer } from './tokenizers.ts';
 
 /** A text encoder's files and its tokenizer, by its name in model_index.json. */
@@ -72,6 +73,16 @@ export class OpenModel {
 
   get family(): Family | 'ldm' {
     return this.checkpoint.kind === 'unconditional' ? 'ldm' : this.checkpoint.family;
+  }
+
+  /** Whether it was distilled to few steps without guidance. */
+  get isFewStep(): boolean {
+    return this.settings.few_step ?? isFewStep(this.#choose('', ''));
+  }
+
+  /** Of a request that does not say. */
+  get defaults(): Defaults {
+    return defaultsOf(this.settings, this.family, this.isFewStep);
   }
 
   /** Whether it was made for inpainting: its U-Net also takes a mask and what is left of the image. */

@@ -5,6 +5,7 @@ import { firstEvaluation, type Sampler } from '../samplers/index.ts';
 import type { Source } from './beginnings/index.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { PlannedEffective } from './effective.ts';
+import { stepsForStrength } from './few-step.ts';
 import type { Hires } from './hires.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { OpenModel } from './open-model.ts';
@@ -12,7 +13,6 @@ import { openPicture, type Picture } from './picture.ts';
 import { estimator } from './preview.ts';
 import type { Handover } from './refine.ts';
 import type { ImageRequest } from './request.ts';
-import { defaultGuidance } from './settings.ts';
 
 /** The first two as in diffusers. */
 const DEFAULT_STRENGTH = { image: 0.8, inpainting: 1, hires: 0.5 };
@@ -58,7 +58,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
   const { guidanceScale } = texts;
   const isGuided = guidanceScale > 1;
   const guidanceRescale = isGuided ? (request.guidanceRescale ?? settings.guidance_rescale) : 0;
-  const steps = request.steps ?? settings.steps;
+  const steps = request.steps ?? defaultSteps(request, pictures, model);
   const resolved = model.sampler(request.sampler, request.schedule);
   const eta = resolved.takesEta ? (request.eta ?? 0) : 0;
   const seeds = request.seeds.length > 0 ? request.seeds : [randomInt(2 ** 32)];
@@ -69,7 +69,9 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
   const at = handoverAt(request, sampler, resolved.config);
   const handover = at === undefined ? undefined : { at, sampler: resolved.create({ steps, eta }) };
 
-  const hires = hiresOf(request, { width, height }, model, () => resolved.create({ steps, eta }), steps);
+  const hiresSteps = request.steps ?? hiresDefaultSteps(request, model);
+  const again = () => resolved.create({ steps: hiresSteps, eta });
+  const hires = hiresOf(request, { width, height }, model, again, hiresSteps);
 
   const off = `guidance is off (guidance_scale ${guidanceScale})`;
   const ignored = [
@@ -84,6 +86,14 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
     ),
+  ];
+  const notes = [
+    ...(model.isFewStep && isGuided
+      ? [`guidance_scale: two evaluations at each step; ${model.name} was distilled to need one`]
+      : []),
+    ...(request.steps === undefined && steps > model.defaults.steps
+      ? [`steps: ${steps}, of which strength ${strength} leaves one to run`]
+      : []),
   ];
   const { prompt, negativePrompt, clipSkip } = texts;
   const { count, promptSyntax = 'weighted' } = request;
@@ -103,7 +113,18 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
       estimate: estimator(resolved.config),
     },
     effective: {
-      ...{ ...shared, ...names, width, height, steps, eta, strength, adapters: request.adapters, ignored },
+      ...{
+        ...shared,
+        ...names,
+        width,
+        height,
+        steps,
+        eta,
+        strength,
+        adapters: request.adapters,
+        ignored,
+        notes,
+      },
       sizeConditioning: isXL ? sizes : undefined,
       hiresScale: hires && request.hiresScale,
       hiresStrength: hires && (request.hiresStrength ?? DEFAULT_STRENGTH.hires),
@@ -133,6 +154,24 @@ function sizeOf(
   return { width, height };
 }
 
+/** The model's own; of one that needs but a few, enough for image to image to begin at its strength. */
+function defaultSteps(request: ImageRequest, { image, mask }: Pictures, model: OpenModel): number {
+  const { steps } = model.defaults;
+  return image && model.isFewStep ? stepsForStrength(steps, strengthOf(request, mask)) : steps;
+}
+
+function hiresDefaultSteps(
+  { hiresStrength = DEFAULT_STRENGTH.hires }: ImageRequest,
+  model: OpenModel,
+): number {
+  const { steps } = model.defaults;
+  return model.isFewStep ? stepsForStrength(steps, hiresStrength) : steps;
+}
+
+function strengthOf(request: ImageRequest, mask: Picture | undefined): number {
+  return request.strength ?? DEFAULT_STRENGTH[mask ? 'inpainting' : 'image'];
+}
+
 /** Where the run begins, by the pictures that came along. */
 function sourceOf(
   request: ImageRequest,
@@ -157,7 +196,7 @@ function sourceOf(
   if (!image) return { ignored };
   if (!model.latentSpace.encodes)
     throw errors.unexpected('init_image', `nothing, as ${model.name} encodes no images,`, 'an image');
-  const strength = request.strength ?? DEFAULT_STRENGTH[mask ? 'inpainting' : 'image'];
+  const strength = strengthOf(request, mask);
   if (steps * strength < 1)
     ignored.push(`strength: ${strength} of ${steps} steps is less than one; one was run`);
   const first = firstEvaluation(sampler, steps, strength);
@@ -219,7 +258,7 @@ function textsOf(request: ImageRequest, model: OpenModel) {
     const clipSkip = clipSkipOf(request, model);
     return {
       ...{ prompt, negativePrompt, clipSkip, ignored: [] },
-      guidanceScale: guidanceScale ?? defaultGuidance(model.settings, model.family),
+      guidanceScale: guidanceScale ?? model.defaults.guidanceScale,
     };
   }
   const asked = {

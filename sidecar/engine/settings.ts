@@ -7,14 +7,17 @@ import type { Family } from '../models/components.ts';
 
 /**
  * latent-edge.json in a model's folder: what a request does not say, and the checkpoint's own files cannot. All of it
- * is optional; without it, 50 steps, and a guidance of 7.5 or, for Stable Diffusion XL, 5, as in diffusers.
+ * is optional; without it, 50 steps, and a guidance of 7.5 or, for Stable Diffusion XL, 5, as in diffusers; for models
+ * distilled to few steps, one step and no guidance.
  */
 const settings = z.strictObject({
   /** For people. */
   description: z.string().optional(),
   /** The model to use when none is named. */
   default: z.boolean().optional(),
-  steps: z.int().min(1).max(1000).default(50),
+  steps: z.int().min(1).max(1000).optional(),
+  /** Whether the model was distilled to few steps without guidance. Default: what its scheduler suggests (few-step.ts). */
+  few_step: z.boolean().optional(),
   guidance_scale: z.number().min(0).max(100).optional(),
   guidance_rescale: z.number().min(0).max(1).default(0),
   /** Default: what scheduler_config.json says. */
@@ -27,10 +30,19 @@ const settings = z.strictObject({
 
 export type ModelSettings = z.output<typeof settings>;
 
-/** The guidance scale of a request that names none, by the model's family. */
-export function defaultGuidance(settings: ModelSettings, family: Family | 'ldm'): number {
-  if (family === 'ldm') return 1;
-  return settings.guidance_scale ?? (family === 'sdxl' ? 5 : 7.5);
+/** What a request that names none gets. */
+export interface Defaults {
+  steps: number;
+  guidanceScale: number;
+}
+
+/** By the model's settings, its family, and whether it was distilled to few steps. */
+export function defaultsOf(settings: ModelSettings, family: Family | 'ldm', isFewStep: boolean): Defaults {
+  const usual = isFewStep ? 1 : family === 'sdxl' ? 5 : 7.5;
+  return {
+    steps: settings.steps ?? (isFewStep ? 1 : 50),
+    guidanceScale: family === 'ldm' ? 1 : (settings.guidance_scale ?? usual),
+  };
 }
 
 /** NAME.latent-edge.json beside NAME.safetensors, which says more: what opening the file needs. */

@@ -9,7 +9,15 @@ import { type FixtureCase, fixtureCase, fixtureModel } from '../support/fixtures
 
 let engine: Engine;
 beforeAll(async () => {
-  const models = ['tiny-sd15', 'tiny-sd15-inpaint', 'tiny-ldm-uncond', 'tiny-sdxl', 'tiny-sdxl-refiner'];
+  const models = [
+    'tiny-sd15',
+    'tiny-sd15-inpaint',
+    'tiny-ldm-uncond',
+    'tiny-sdxl',
+    'tiny-sdxl-refiner',
+    'tiny-sd-turbo',
+    'tiny-sdxl-turbo',
+  ];
   engine = await Engine.open({ folders: new ModelFolders(await Promise.all(models.map(fixtureModel))) });
 });
 afterAll(() => engine.dispose());
@@ -29,6 +37,8 @@ describe.each([
   ['pipeline-sd15-inpaint4', 'tiny-sd15', 'ddim'],
   ['pipeline-sdxl-img2img', 'tiny-sdxl', ''],
   ['pipeline-sdxl-refiner', 'tiny-sdxl-refiner', ''],
+  ['pipeline-sd-turbo-img2img', 'tiny-sd-turbo', ''],
+  ['pipeline-sdxl-turbo-img2img', 'tiny-sdxl-turbo', ''],
 ])('%s', (name, model, sampler) => {
   test('latents and pixels', async () => {
     const golden = fixtureCase(name);

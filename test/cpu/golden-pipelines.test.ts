@@ -71,12 +71,15 @@ describe.each([
   ['pipeline-sd15-rescale', 'tiny-sd15', { sampler: 'ddim' }],
   ['pipeline-sd21-v', 'tiny-sd21-v', {}],
   ['pipeline-sd-turbo-1step', 'tiny-sd-turbo', {}],
+  ['pipeline-sd-turbo-2step', 'tiny-sd-turbo', {}],
   ['pipeline-sd-turbo-4step', 'tiny-sd-turbo', {}],
+  ['pipeline-sd-turbo-guided', 'tiny-sd-turbo', {}],
   ['pipeline-sdxl', 'tiny-sdxl', {}],
   ['pipeline-sdxl-empty-negative', 'tiny-sdxl', {}],
   ['pipeline-sdxl-sizes', 'tiny-sdxl', {}],
   ['pipeline-sdxl-turbo-1step', 'tiny-sdxl-turbo', {}],
   ['pipeline-sdxl-turbo-2step', 'tiny-sdxl-turbo', {}],
+  ['pipeline-sdxl-turbo-guided', 'tiny-sdxl-turbo', {}],
 ])('%s', (name, model, sampler) => {
   test('latents and pixels', async () => {
     const { params, tensors } = fixtureCase(name);

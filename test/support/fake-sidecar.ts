@@ -139,6 +139,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       eta: 0,
       clipSkip: 0,
       ignored: [],
+      notes: [],
       sizeConditioning: null,
       refiner: '',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),

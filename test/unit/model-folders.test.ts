@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
-import { defaultGuidance, readSettings } from '../../sidecar/engine/settings.ts';
+import { defaultsOf, readSettings } from '../../sidecar/engine/settings.ts';
 
 let home: string;
 let root: string;
@@ -94,11 +94,15 @@ describe('ModelFolders', () => {
 describe('readSettings', () => {
   it('has defaults, and names what is wrong', async () => {
     const defaults = await readSettings(join(root, 'a'));
-    expect(defaults).toMatchObject({ steps: 50, sampler: '' });
-    expect([defaultGuidance(defaults, 'sd1'), defaultGuidance(defaults, 'sdxl')]).toEqual([7.5, 5]);
+    expect(defaults).toMatchObject({ sampler: '' });
+    expect(defaultsOf(defaults, 'sd1', false)).toEqual({ steps: 50, guidanceScale: 7.5 });
+    expect(defaultsOf(defaults, 'sdxl', false)).toEqual({ steps: 50, guidanceScale: 5 });
+    expect(defaultsOf(defaults, 'sdxl', true)).toEqual({ steps: 1, guidanceScale: 1 });
     const dir = join(home, 'settings');
     await model(dir, { steps: 4, guidance_scale: 0, sampler: 'euler' });
-    expect(await readSettings(dir)).toMatchObject({ steps: 4, guidance_scale: 0, sampler: 'euler' });
+    const own = await readSettings(dir);
+    expect(own).toMatchObject({ steps: 4, guidance_scale: 0, sampler: 'euler' });
+    expect(defaultsOf(own, 'sd2', true)).toEqual({ steps: 4, guidanceScale: 0 });
     await model(dir, { steps: 0 });
     await expect(readSettings(dir)).rejects.toThrow(
       /^Expected at least 1 for steps but received 0, in .+latent-edge\.json$/,

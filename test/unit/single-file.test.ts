@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openModel } from '../../sidecar/checkpoints/model.ts';
+import { OpenModel } from '../../sidecar/engine/open-model.ts';
 import { openAnyCheckpoint } from '../../sidecar/models/components.ts';
 import type { WeightSource } from '../../sidecar/native.ts';
 import { configJson } from '../support/configs.ts';
@@ -125,6 +126,22 @@ test.each([
     folder: { pipeline, file: { scheduler: { prediction_type: 'epsilon' } } },
     unet: { config: { in_channels: 9, out_channels: 4, sample_size } },
   });
+});
+
+test.each([
+  ['sd21', 'sd_turbo', 'EulerDiscreteScheduler'],
+  ['sdxl', 'sd_xl_turbo_1.0_fp16', 'EulerAncestralDiscreteScheduler'],
+] as const)('%s by the name of %s is the turbo model', async (name, published, _class_name) => {
+  file = join(dir, `${published}.safetensors`);
+  write(name);
+  const model = await OpenModel.open({ name: published, dir: file });
+  expect(model.checkpoint).toMatchObject({
+    folder: {
+      file: { scheduler: { _class_name, timestep_spacing: 'trailing', prediction_type: 'epsilon' } },
+    },
+    unet: { config: { sample_size: 64 } },
+  });
+  expect(model).toMatchObject({ isFewStep: true, defaults: { steps: 1, guidanceScale: 1 } });
 });
 
 test('resnets of a level may have unequal numbers of transformer layers, as distilled models do', async () => {

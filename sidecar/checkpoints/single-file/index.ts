@@ -1,7 +1,7 @@
 import { CheckpointError } from '../error.ts';
 import { readSafetensors } from '../safetensors.ts';
 import { seemsToBe } from './kinds.ts';
-import { lineageOf } from './lineage.ts';
+import { isTurbo, lineageOf } from './lineage.ts';
 import { type CheckpointOptions, readCheckpointOptions } from './options.ts';
 import type { FilePart, Lineage } from './part.ts';
 import { type Prediction, predictionOf, schedulerConfig } from './scheduler.ts';
@@ -37,10 +37,11 @@ export async function openSingleFile(path: string): Promise<SingleFile> {
   const lineage = lineageOf(file, unet);
   const options = await readCheckpointOptions(path);
   const prediction = await predictionOf(file, unet, lineage, metadata, options);
+  const turbo = isTurbo(path);
   const inpainting = unet.shape('input_blocks.0.0.weight', 4)[1] === 9;
   const parts = new Map<string, FilePart | null>([
     ...textParts(file, lineage),
-    ['unet', unetPart(unet, lineage, sampleSize(lineage, prediction, inpainting))],
+    ['unet', unetPart(unet, lineage, turbo ? 64 : sampleSize(lineage, prediction, inpainting))],
     ['vae', autoencoder(file, lineage)],
   ]);
   return {
@@ -48,7 +49,7 @@ export async function openSingleFile(path: string): Promise<SingleFile> {
     lineage,
     ...pipelineOf(lineage, inpainting),
     parts: new Map([...parts].map(([name, part]) => [name, part && withOptions(part, options, name)])),
-    scheduler: { ...schedulerConfig(lineage, prediction), ...options.scheduler },
+    scheduler: { ...schedulerConfig(lineage, prediction, turbo), ...options.scheduler },
     partsFrom: options.parts_from,
   };
 }

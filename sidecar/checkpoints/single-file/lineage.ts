@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { CheckpointError } from '../error.ts';
 import type { Lineage } from './part.ts';
 import type { Tensors } from './tensors.ts';
@@ -16,6 +17,11 @@ export function lineageOf(file: Tensors, unet: Tensors): Lineage {
   }
   const projection = unet.find(/\.proj_in\.weight$/);
   return projection && unet.get(projection)!.shape.length === 2 ? 'sd2' : 'sd1';
+}
+
+/** SD-Turbo and SDXL-Turbo are their teachers' twins but for the numbers in them: told by the published names. */
+export function isTurbo(file: string): boolean {
+  return /^sd_(turbo|xl_turbo_1\.0)(_fp16)?\.safetensors$/.test(basename(file));
 }
 
 /** What the text's encoding has to have. */

@@ -1,4 +1,5 @@
 import { readTensors } from '../safetensors.ts';
+import { isTurbo } from './lineage.ts';
 import type { CheckpointOptions } from './options.ts';
 import type { Lineage } from './part.ts';
 import type { Tensors } from './tensors.ts';
@@ -26,7 +27,7 @@ export async function predictionOf(
     options.prediction_type ??
     (file.has('v_pred') ? 'v_prediction' : undefined) ??
     fromMetadata(metadata) ??
-    (lineage === 'sd2' ? await guess(unet) : 'epsilon');
+    (lineage === 'sd2' && !isTurbo(file.file) ? await guess(unet) : 'epsilon');
   const marked = type === 'v_prediction' && file.has('ztsnr');
   return { type, zeroTerminalSnr: options.zero_terminal_snr ?? marked };
 }
@@ -63,13 +64,20 @@ const schedulers: Record<Lineage, string> = {
   'sdxl-refiner': 'EulerDiscreteScheduler',
 };
 
-/** scheduler_config.json of the published folder of that lineage. */
+const turboSchedulers: Record<Lineage, string> = {
+  ...schedulers,
+  sd2: 'EulerDiscreteScheduler',
+  sdxl: 'EulerAncestralDiscreteScheduler',
+};
+
+/** scheduler_config.json of the published folder of that lineage, or of the turbo model that descends from it. */
 export function schedulerConfig(
   lineage: Lineage,
   { type, zeroTerminalSnr }: Prediction,
+  turbo = false,
 ): Record<string, unknown> {
+  const own = turbo ? turboSchedulers[lineage] : schedulers[lineage];
   // PNDM knows no schedule that ends in pure noise.
-  const own = schedulers[lineage];
   return {
     _class_name: zeroTerminalSnr && own === 'PNDMScheduler' ? 'DDIMScheduler' : own,
     beta_start: 0.00085,
@@ -82,7 +90,7 @@ export function schedulerConfig(
     skip_prk_steps: true,
     clip_sample: false,
     // Pure noise at the end of training has to be where sampling begins.
-    timestep_spacing: zeroTerminalSnr ? 'trailing' : 'leading',
+    timestep_spacing: zeroTerminalSnr || turbo ? 'trailing' : 'leading',
     ...(zeroTerminalSnr && { rescale_betas_zero_snr: true }),
   };
 }
