@@ -4,10 +4,13 @@ import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
+import { upscalers } from '../engine/hires.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
 import {
+  anySize,
+  corner,
   type DeviceOptions,
   deviceOptions,
   type LoraFlag,
@@ -33,6 +36,9 @@ interface GenerateFlags extends DeviceOptions {
   clipSkip?: number;
   lora?: LoraFlag[];
   size?: { width: number; height: number };
+  originalSize?: { width: number; height: number };
+  crop?: { left: number; top: number };
+  targetSize?: { width: number; height: number };
   count?: number;
   initImage?: string;
   strength?: number;
@@ -40,6 +46,7 @@ interface GenerateFlags extends DeviceOptions {
   refinerStart?: number;
   hires?: number;
   hiresStrength?: number;
+  hiresUpscaler?: string;
   mask?: string;
   maskBlur?: number;
   onlyMasked?: number;
@@ -84,6 +91,13 @@ export function generateCommand(): Command {
       loras,
     )
     .option('--size <WxH>', "pixels (default: the model's)", size)
+    .option(
+      '--original-size <WxH>',
+      'Stable Diffusion XL: size of the picture before it was scaled (default: its own)',
+      anySize,
+    )
+    .option('--crop <left,top>', 'Stable Diffusion XL: what was cut off of it (default: 0,0)', corner)
+    .option('--target-size <WxH>', 'Stable Diffusion XL: size that it was given (default: its own)', anySize)
     .option('--count <n>', 'images', wholeNumber(1, 64))
     .option('--init-image <file>', 'PNG, JPEG or WebP to begin from (default: noise)')
     .option(
@@ -99,6 +113,12 @@ export function generateCommand(): Command {
     )
     .option('--hires <x>', 'go over each image a second time, enlarged so many times, 1 to 4', number(1, 4))
     .option('--hires-strength <x>', 'share of the steps to run then, 0 to 1 (default: 0.5)', number(0, 1))
+    .addOption(
+      new Option(
+        '--hires-upscaler <name>',
+        'pixel: the picture is enlarged (default); the others: its latents, bilinear, …',
+      ).choices(Object.keys(upscalers)),
+    )
     .option('--mask <file>', 'what of it to make anew: white; of the same size')
     .option('--mask-blur <px>', "soften the mask's edges", wholeNumber(0, 256))
     .option(
@@ -175,6 +195,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     promptSyntax: flags.promptSyntax,
     width: flags.size?.width,
     height: flags.size?.height,
+    sizeConditioning: sizesOf(flags),
     count: flags.count,
     seeds: flags.seed,
     steps: flags.steps,
@@ -192,11 +213,22 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     refinerStart: flags.refinerStart,
     hiresScale: flags.hires,
     hiresStrength: flags.hiresStrength,
+    hiresUpscaler: flags.hiresUpscaler,
     mask: await fileOf(flags.mask),
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,
     keepUnmasked: flags.keepUnmasked,
     returnLatents: flags.saveLatents !== undefined,
+  };
+}
+
+/** None of the three: none at all. */
+function sizesOf({ originalSize, crop, targetSize }: GenerateFlags) {
+  if (!originalSize && !crop && !targetSize) return undefined;
+  return {
+    ...{ originalWidth: originalSize?.width, originalHeight: originalSize?.height },
+    ...{ cropLeft: crop?.left, cropTop: crop?.top },
+    ...{ targetWidth: targetSize?.width, targetHeight: targetSize?.height },
   };
 }
 

@@ -45,6 +45,26 @@ export function size(text: string): { width: number; height: number } {
   );
 }
 
+/** `1024x768`, any number of pixels up to 65536. */
+export function anySize(text: string): { width: number; height: number } {
+  const match = /^(\d{1,5})x(\d{1,5})$/.exec(text);
+  const [width, height] = [Number(match?.[1]), Number(match?.[2])];
+  if (match && Math.min(width, height) > 0 && Math.max(width, height) <= 65_536) return { width, height };
+  throw new InvalidArgumentError(
+    `Expected WIDTHxHEIGHT, from 1 to 65536 each, but received ${JSON.stringify(text)}.`,
+  );
+}
+
+/** `64,0`: pixels that were cut off at the left and at the top. */
+export function corner(text: string): { left: number; top: number } {
+  const match = /^(\d{1,5}),(\d{1,5})$/.exec(text);
+  const [left, top] = [Number(match?.[1]), Number(match?.[2])];
+  if (match && Math.max(left, top) <= 65_536) return { left, top };
+  throw new InvalidArgumentError(
+    `Expected LEFT,TOP, from 0 to 65536 each, but received ${JSON.stringify(text)}.`,
+  );
+}
+
 /** `42`, or one for each image: `1,2,3`. */
 export function seeds(text: string): number[] {
   return text.split(',').map(wholeNumber(0, Number.MAX_SAFE_INTEGER));

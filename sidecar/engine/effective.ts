@@ -1,6 +1,7 @@
 import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import type { Upscaler } from './hires.ts';
 import type { Outcome } from './latent-diffusion.ts';
 import type { ImageParameters } from './png.ts';
 
@@ -33,6 +34,7 @@ export interface Effective {
   /** The second pass, at a larger size. */
   hiresScale?: number | undefined;
   hiresStrength?: number | undefined;
+  hiresUpscaler?: Upscaler | undefined;
   adapters: AdapterRequest[];
   /** What was asked for and had no effect, and why. */
   ignored: string[];

@@ -181,7 +181,7 @@ export class Engine {
     const { seeds, shape, count, guidanceScale } = planned.work;
     const { hires: second } = planned;
     const runs = [{ shape, count, encodes: planned.work.source !== undefined }];
-    if (second) runs.push({ shape: second.shape, count: 1, encodes: true });
+    if (second) runs.push({ shape: second.shape, count: 1, encodes: second.upscaler === 'pixel' });
     checkMemory(model, runs, guidanceScale > 1, this.#memoryLimit);
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
     const { source, finish } = await retouch(planned.work.source, planned.effective, request);

@@ -1,7 +1,7 @@
 import { classifierFreeGuidance, rescaleGuidance } from '../samplers/guidance.ts';
 import type { Sampler } from '../samplers/index.ts';
 import type { LatentSize } from './autoencoder.ts';
-import { begin, type Source, type Unfinished } from './beginnings/index.ts';
+import { begin, type Enlarged, type Source, type Unfinished } from './beginnings/index.ts';
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
 import type { Evaluator } from './evaluator.ts';
@@ -20,7 +20,7 @@ export interface Work extends Prompts {
   sampler: Sampler;
   guidanceRescale: number;
   /** What to begin from; none: noise. */
-  source?: Source | Unfinished | undefined;
+  source?: Source | Unfinished | Enlarged | undefined;
   /** The sampler's evaluation to stop before, for another run to go on from; none: run all, and decode. */
   end?: number | undefined;
   /** Whether to show what a step has come to: steps count from 1. */

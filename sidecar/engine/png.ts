@@ -24,6 +24,10 @@ export interface ImageParameters {
   height: number;
   /** Image to image. */
   strength?: number | undefined;
+  /** A second pass. */
+  hiresScale?: number | undefined;
+  hiresStrength?: number | undefined;
+  hiresUpscaler?: string | undefined;
   model: string;
   modelHash: string;
   adapters: { name: string; scale: number }[];
@@ -41,6 +45,8 @@ export async function encodePng({ data, width, height }: Pixels, text?: string):
 
 /** The parameters as Stable Diffusion web UI writes them: prompt, negative prompt, then one line of settings. */
 export function parametersText(p: ImageParameters): string {
+  // There, the second pass has no strength of its own.
+  const strength = p.strength ?? p.hiresStrength;
   const settings: [string, string | number, boolean][] = [
     ['Steps', p.steps, true],
     ['Sampler', p.sampler, true],
@@ -49,7 +55,9 @@ export function parametersText(p: ImageParameters): string {
     ['CFG rescale', p.guidanceRescale, p.guidanceRescale > 0],
     ['Seed', p.seed, true],
     ['Size', `${p.width}x${p.height}`, true],
-    ['Denoising strength', p.strength ?? 1, p.strength !== undefined],
+    ['Denoising strength', strength ?? 1, strength !== undefined],
+    ['Hires upscale', p.hiresScale ?? 1, p.hiresScale !== undefined],
+    ['Hires upscaler', p.hiresUpscaler ?? '', p.hiresScale !== undefined],
     ['Model hash', p.modelHash.slice(0, 10), p.modelHash !== ''],
     ['Model', p.model, true],
     ['Adapters', p.adapters.map(({ name, scale }) => `${name}:${scale}`).join(', '), p.adapters.length > 0],

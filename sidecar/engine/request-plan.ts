@@ -82,6 +82,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...(request.sizeConditioning && !isXL ? [`size_conditioning: ${model.name} has no use for it`] : []),
     ...beginning.ignored,
     ...(request.hiresStrength !== undefined && !hires ? ['hires_strength: there is no hires_scale'] : []),
+    ...(request.hiresUpscaler && !hires ? ['hires_upscaler: there is no hires_scale'] : []),
     ...(request.refinerStart !== undefined && !handover ? ['refiner_start: there is no refiner'] : []),
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
@@ -109,6 +110,8 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
       shape: [latentSpace.channels, height / latentSpace.scale, width / latentSpace.scale],
       sampler,
       source,
+      // Latents that are enlarged as they are need no picture.
+      end: hires && hires.upscaler !== 'pixel' ? sampler.timesteps.length : undefined,
       previewAt: previewSteps(request),
       estimate: estimator(resolved.config),
     },
@@ -128,6 +131,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
       sizeConditioning: isXL ? sizes : undefined,
       hiresScale: hires && request.hiresScale,
       hiresStrength: hires && (request.hiresStrength ?? DEFAULT_STRENGTH.hires),
+      hiresUpscaler: hires?.upscaler,
       ...(handover && { refiner: request.refiner, refinerStart: request.refinerStart ?? DEFAULT_HANDOVER }),
     },
   };
@@ -211,11 +215,11 @@ function hiresOf(
   sampler: () => Sampler,
   steps: number,
 ): Hires | undefined {
-  const { hiresScale, hiresStrength = DEFAULT_STRENGTH.hires, mask } = request;
+  const { hiresScale, hiresStrength = DEFAULT_STRENGTH.hires, hiresUpscaler = 'pixel', mask } = request;
   if (hiresScale === undefined) return undefined;
   if (mask) throw errors.unexpected('hires_scale', 'nothing, as there is a mask,', 'a number');
-  if (!latentSpace.encodes)
-    throw errors.unexpected('hires_scale', `nothing, as ${name} encodes no images,`, 'a number');
+  if (hiresUpscaler === 'pixel' && !latentSpace.encodes)
+    throw errors.unexpected('hires_upscaler', `latent, as ${name} encodes no images,`, 'pixel');
   const { channels, scale } = latentSpace;
   const latents = (pixels: number) => Math.round((pixels * hiresScale) / scale);
   const [height, width] = [latents(size.height), latents(size.width)];
@@ -233,6 +237,7 @@ function hiresOf(
     evaluations: run.timesteps.length - first,
     sampler,
     first,
+    upscaler: hiresUpscaler,
   };
 }
 

@@ -3,6 +3,7 @@ import { errors } from '../errors.ts';
 import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import { type Upscaler, upscalers } from './hires.ts';
 
 /** What a request asks for, every field within its limits; what was left out is undefined. */
 export interface ImageRequest {
@@ -34,6 +35,7 @@ export interface ImageRequest {
   refinerStart?: number;
   hiresScale?: number;
   hiresStrength?: number;
+  hiresUpscaler?: Upscaler;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -42,6 +44,8 @@ export interface ImageRequest {
 
 /** The same as it comes: from the wire, where 0 and "" stand for nothing, or from the command line. */
 export type ImageRequestInput = { [Field in keyof ImageRequest]?: unknown };
+
+const upscalerNames = Object.keys(upscalers) as Upscaler[];
 
 const MAX_PROMPT = 65_536;
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
@@ -114,6 +118,11 @@ const rules: Record<keyof ImageRequest, Rule> = {
   refinerStart: rule('refiner_start', 'a number from 0 to 1', z.number().min(0).max(1)),
   hiresScale: rule('hires_scale', 'a number from 1 to 4', z.literal(0).or(z.number().min(1).max(4))),
   hiresStrength: rule('hires_strength', 'a number from 0 to 1', z.number().min(0).max(1)),
+  hiresUpscaler: rule(
+    'hires_upscaler',
+    `one of ${upscalerNames.join(', ')}`,
+    z.literal(['', ...upscalerNames]),
+  ),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -169,6 +178,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     promptSyntax: request.promptSyntax || undefined,
     steps: set(request.steps),
     hiresScale: set(request.hiresScale),
+    hiresUpscaler: request.hiresUpscaler || undefined,
     initImage: bytes(request.initImage),
     mask: bytes(request.mask),
   };

@@ -168,7 +168,44 @@ describe('a second pass', () => {
       expect(engine.generate({ ...asked, ...request })).rejects.toMatchObject({ field: 'hires_scale' });
     await refused({ hiresScale: 0.5 });
     await refused({ hiresScale: 4, width: 2048 });
-    await refused({ hiresScale: 2, model: 'tiny-ldm-uncond' });
+    const pixels = engine.generate({ ...asked, hiresScale: 2, model: 'tiny-ldm-uncond' });
+    await expect(pixels).rejects.toMatchObject({ field: 'hires_upscaler' });
+  });
+
+  test('pipeline-sd15-hires-latent: of latents that are enlarged', async () => {
+    const { params, tensors } = fixtureCase('pipeline-sd15-hires-latent');
+    const request = {
+      ...asked,
+      prompt: params.prompt,
+      seeds: [params.seed],
+      steps: params.num_inference_steps,
+      guidanceScale: params.guidance_scale,
+      ...{ width: params.width, height: params.height },
+      ...{ hiresScale: params.hires_scale, hiresStrength: params.hires_strength, hiresUpscaler: 'latent' },
+    };
+    const { images, effective } = await engine.generate(request);
+    const [{ png, latents }] = images as [(typeof images)[0]];
+    expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
+    expect(shareBeyondOneLevel(await pixels(png), tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+    expect(effective).toMatchObject({ hiresUpscaler: 'latent', ignored: [] });
+  });
+
+  test('of latents, each image as if it were alone, also without an encoder', async () => {
+    const request = { ...asked, steps: 2, seeds: [1, 2], hiresScale: 1.5, hiresUpscaler: 'latent-nearest' };
+    const { images } = await engine.generate(request);
+    const [alone] = (await engine.generate({ ...request, seeds: [2] })).images;
+    expect(relativeL2(images[1]!.latents!.data, alone!.latents!.data)).toBeLessThanOrEqual(1e-6);
+    const uncond = { model: 'tiny-ldm-uncond', steps: 2, seeds: [1], hiresScale: 2 };
+    const [large] = (await engine.generate({ ...uncond, hiresUpscaler: 'latent' })).images;
+    const [small] = (await engine.generate({ ...uncond, hiresScale: 0 })).images;
+    expect(large!.width).toBe(2 * small!.width);
+  });
+
+  test('has nothing to do with an upscaler alone, or one that is not known', async () => {
+    const { effective } = await engine.generate({ ...asked, steps: 1, hiresUpscaler: 'latent' });
+    expect(effective.ignored).toEqual(['hires_upscaler: there is no hires_scale']);
+    const unknown = engine.generate({ ...asked, hiresScale: 2, hiresUpscaler: 'esrgan' });
+    await expect(unknown).rejects.toThrow('Expected one of pixel, latent, latent-bicubic,');
   });
 });
 

@@ -82,6 +82,30 @@ describe('generate', () => {
     expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
   });
 
+  it('tells Stable Diffusion XL of sizes', async () => {
+    const { params, tensors } = fixtureCase('pipeline-sdxl-sizes');
+    const size = ([height, width]: number[]) => `${width}x${height}`;
+    const { status } = await run(
+      ...['generate', '--model', await fixtureModel('tiny-sdxl'), '--prompt', params.prompt],
+      ...[
+        '--negative',
+        params.negative_prompt,
+        '--seed',
+        `${params.seed}`,
+        '--guidance',
+        '5',
+        '--steps',
+        '5',
+      ],
+      ...['--size', `${params.width}x${params.height}`, '--clip-skip', `${params.clip_skip}`],
+      ...['--original-size', size(params.original_size), '--target-size', size(params.target_size)],
+      ...['--crop', params.crops_coords_top_left.toReversed().join(), '--save-latents', 'xl.safetensors'],
+    );
+    expect(status).toBe(0);
+    const { latents } = readTensors(join(folder, 'xl.safetensors'));
+    expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
+  });
+
   it('needs no prompt where the model takes none', async () => {
     const dir = await fixtureModel('tiny-ldm-uncond');
     const { status, out } = await run('generate', '--model', dir, '--steps', '2', '--seed', '4');

@@ -142,6 +142,8 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       notes: [],
       sizeConditioning: null,
       refiner: '',
+      hiresUpscaler: request.hiresUpscaler ?? '',
+      decoder: request.decoder || 'model',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),
       control: [],
       guessMode: request.guessMode ?? false,

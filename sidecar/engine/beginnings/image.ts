@@ -16,7 +16,17 @@ export async function fromImage(
 ): Promise<Beginning> {
   const pixels = toUnitRange(await image.rgb(pixelSize(model, work)));
   const original = await encode(model, work, pixels, noise, exclusive);
-  return { latents: work.sampler.addNoise(original, noise.draw(original.length / work.count), first), first };
+  return noised(work, original, first, noise);
+}
+
+/** Latents [count,C,h,w] of a picture with the noise of an evaluation. */
+export function noised(
+  { sampler, count }: Work,
+  original: Float32Array,
+  first: number,
+  noise: Noise,
+): Beginning {
+  return { latents: sampler.addNoise(original, noise.draw(original.length / count), first), first };
 }
 
 /** Of the picture that a run makes. */

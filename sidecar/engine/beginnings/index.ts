@@ -3,7 +3,7 @@ import type { Work } from '../latent-diffusion.ts';
 import type { Model } from '../model.ts';
 import type { Noise } from '../noise.ts';
 import type { Picture } from '../picture.ts';
-import { fromImage } from './image.ts';
+import { fromImage, noised } from './image.ts';
 import { inpaint } from './inpaint.ts';
 import { fromNoise } from './noise.ts';
 
@@ -11,6 +11,14 @@ import { fromNoise } from './noise.ts';
 export interface Unfinished {
   /** [count,C,h,w] */
   latents: Float32Array;
+  /** The first of the sampler's evaluations that is run. */
+  first: number;
+}
+
+/** Latents of a picture, without noise. */
+export interface Enlarged {
+  /** [count,C,h,w] */
+  original: Float32Array;
   /** The first of the sampler's evaluations that is run. */
   first: number;
 }
@@ -48,6 +56,7 @@ export async function begin(
   const { source } = work;
   if (!source) return fromNoise(work, noise);
   if ('latents' in source) return source;
+  if ('original' in source) return noised(work, source.original, source.first, noise);
   if (source.mask) return inpaint(model, work, { ...source, mask: source.mask }, noise, exclusive);
   return fromImage(model, work, source, noise, exclusive);
 }
