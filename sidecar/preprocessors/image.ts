@@ -43,3 +43,21 @@ export function luma(rgb: Uint8Array): Uint8Array {
     out[i] = (9798 * rgb[j]! + 19235 * rgb[j + 1]! + 3735 * rgb[j + 2]! + 16384) >> 15;
   return out;
 }
+
+/** The least of each pixel's three values, [H,W,3] → [H,W]. */
+export function darkest(rgb: Uint8Array): Uint8Array {
+  const out = new Uint8Array(rgb.length / 3);
+  for (let i = 0, j = 0; i < out.length; i++, j += 3) out[i] = Math.min(rgb[j]!, rgb[j + 1]!, rgb[j + 2]!);
+  return out;
+}
+
+/** Bytes, rounded. */
+export const bytes = (values: Float32Array): Uint8Array =>
+  new Uint8Array(Uint8ClampedArray.from(values).buffer);
+
+/** v^gamma of values in 0…1, cut off to bytes. */
+export function withGamma(values: Uint8Array, gamma: number): Uint8Array {
+  if (gamma === 1) return values;
+  const table = Uint8Array.from({ length: 256 }, (_, i) => 255 * (i / 255) ** gamma);
+  return values.map((value) => table[value]!);
+}

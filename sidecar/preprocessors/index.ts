@@ -1,8 +1,8 @@
-import { errors } from '../errors.ts';
+import { errors, show } from '../errors.ts';
 import type { Hint, RgbImage } from './image.ts';
 import { readOptions } from './options.ts';
 import { centre, type ResizeMode, scale, visible } from './resize.ts';
-import { findPreprocessor, preprocessors, type Row } from './table.ts';
+import { findPreprocessor, preprocessors, type Row, whyNot } from './table.ts';
 
 export { type Hint, hintTensor, type RgbImage } from './image.ts';
 export { type ResizeMode, readResizeMode } from './resize.ts';
@@ -25,10 +25,10 @@ export function choosePreprocessor(
 ): Preprocessor {
   const row = findPreprocessor(name);
   if (!row)
-    throw errors.invalidArgument(
+    throw errors.unexpected(
       `${field}.preprocessor`,
       `one of ${preprocessors.map(({ name }) => name).join(', ')}`,
-      name,
+      show(name) + whyNot(name),
     );
   return { row, values: readOptions(row.family.options, options, `${field}.preprocessor_options`) };
 }

@@ -10,10 +10,11 @@ export interface HintCase {
   input: string;
   output: string;
   preprocessor?: string;
-  options: Record<string, number>;
+  options?: Record<string, number>;
+  /** Levels of 255 that rounding may differ by. */
+  within?: number;
   size?: [number, number];
   sampling?: 'smooth' | 'nearest';
-  mask?: string;
 }
 
 export const hintCases = JSON.parse(readFileSync(`${folder}cases.json`, 'utf8')) as HintCase[];

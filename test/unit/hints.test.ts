@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ServiceError } from '../../sidecar/errors.ts';
 import { choosePreprocessor, hintOf, hintTensor, preprocess } from '../../sidecar/preprocessors/index.ts';
 import { otsu } from '../../sidecar/preprocessors/otsu.ts';
+import { ade20k, coco } from '../../sidecar/preprocessors/palettes.ts';
 import { readResizeMode, scale, visible } from '../../sidecar/preprocessors/resize.ts';
 import { preprocessors } from '../../sidecar/preprocessors/table.ts';
 import { difference, hintCases, picture } from '../support/hints.ts';
@@ -14,22 +15,82 @@ const flat = (width: number, height: number, values: number[]) => ({
 });
 const none = choosePreprocessor('none');
 
-describe('canny', () => {
-  it.each(hintCases.filter(({ preprocessor }) => preprocessor === 'canny'))(
-    'is OpenCV’s, every pixel: $input $options',
-    async ({ input, output, options }) => {
+describe('preprocessors', () => {
+  it.each(hintCases.filter(({ preprocessor }) => preprocessor))(
+    'agree with OpenCV: $preprocessor, $input $options',
+    async ({ input, output, preprocessor, options, within }) => {
       const expected = await picture(output);
-      const hint = preprocess(choosePreprocessor('canny', options), await picture(input));
+      const hint = preprocess(choosePreprocessor(preprocessor!, options), await picture(input));
       expect([hint.width, hint.height]).toEqual([expected.width, expected.height]);
-      expect(difference(hint.data, expected.data).share).toBe(0);
+      expect(difference(hint.data, expected.data).largest).toBeLessThanOrEqual(within!);
     },
   );
 
-  it('finds something in the photograph, and not everything', async () => {
+  it('canny finds something in the photograph, and not everything', async () => {
     const hint = preprocess(choosePreprocessor('canny'), await picture('photo'));
     const share = hint.data.filter((value) => value === 255).length / hint.data.length;
     expect(share).toBeGreaterThan(0.02);
     expect(share).toBeLessThan(0.2);
+  });
+});
+
+describe('each', () => {
+  const run = (name: string, options: Record<string, number>, pixels: number[], mask?: number[]) => {
+    const image = { data: Uint8Array.from(pixels), width: pixels.length / 3, height: 1 };
+    return [...preprocess(choosePreprocessor(name, options), image, mask && Uint8Array.from(mask)).data];
+  };
+  const grays = (...values: number[]) => values.flatMap((value) => [value, value, value]);
+
+  it('scribble: takes for lines whichever there is less of', () => {
+    expect(run('scribble', {}, grays(250, 10, 250, 128))).toEqual(grays(0, 255, 0, 0));
+    expect(run('scribble', {}, grays(5, 200, 5, 126))).toEqual(grays(0, 255, 0, 0));
+    // A colour is as dark as its darkest channel.
+    expect(run('scribble', {}, [255, 255, 0, ...grays(255, 255)])).toEqual(grays(255, 0, 0));
+  });
+
+  it('invert: twice is the picture', async () => {
+    const { data } = await picture('photo');
+    expect(run('invert', {}, [0, 1, 255])).toEqual([255, 254, 0]);
+    expect(run('invert', {}, run('invert', {}, [...data]))).toEqual([...data]);
+  });
+
+  it('inpaint: −1 where the mask is above a half, bytes of 255 elsewhere', () => {
+    const hint = run('inpaint', {}, [0, 51, 255, 9, 9, 9, 1, 2, 3], [0, 128, 127]);
+    expect(hint).toEqual([0, 0.2, 1, -1, -1, -1, 1 / 255, 2 / 255, 3 / 255].map(Math.fround));
+  });
+
+  it('inpaint: paints on beyond a picture that is fitted', () => {
+    const image = flat(2, 2, [255]);
+    const hint = hintOf(choosePreprocessor('inpaint_only'), image, { width: 4, height: 2 }, 'fit');
+    expect([...hintTensor(hint).subarray(0, 8)]).toEqual([-1, 1, 1, -1, -1, 1, 1, -1]);
+  });
+
+  it('inpaint: the mask is scaled and cut as the picture is', () => {
+    const image = flat(4, 2, [255]);
+    const mask = Uint8Array.from([255, 255, 0, 0, 255, 255, 0, 0]);
+    const hint = hintOf(choosePreprocessor('inpaint'), image, { width: 1, height: 1 }, 'crop', mask);
+    // Columns 1 and 2 are seen, half of them masked: 128 of 255.
+    expect(hint.data[0]).toBe(-1);
+    const wide = hintOf(choosePreprocessor('inpaint'), image, { width: 2, height: 1 }, 'crop', mask);
+    expect([...wide.data]).toEqual([-1, -1, -1, 1, 1, 1]);
+  });
+
+  it('segmentation: each pixel comes to the nearest of the palette, and its colours stay', async () => {
+    expect([ade20k.length, coco.length]).toEqual([150, 133]);
+    expect(run('segmentation', {}, [118, 121, 123, 7, 228, 231])).toEqual([120, 120, 120, 6, 230, 230]);
+    for (const [palette, colours] of [ade20k, coco].entries()) {
+      const own = colours.flatMap((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255]);
+      expect(run('segmentation', { palette }, own)).toEqual(own);
+    }
+    const photo = await picture('photo');
+    const hint = hintOf(choosePreprocessor('seg'), photo, { width: 80, height: 200 }, 'crop');
+    for (let i = 0; i < hint.data.length; i += 3)
+      expect(ade20k).toContain((hint.data[i]! << 16) | (hint.data[i + 1]! << 8) | hint.data[i + 2]!);
+  });
+
+  it('none and tile without sampling: the picture itself', () => {
+    expect(run('none', {}, [1, 2, 3])).toEqual([1, 2, 3]);
+    expect(run('tile', { down_sampling_rate: 1.09 }, [1, 2, 3])).toEqual([1, 2, 3]);
   });
 });
 
@@ -115,6 +176,16 @@ describe('choosing', () => {
     for (const row of preprocessors)
       for (const name of [row.name, ...row.aliases, row.name.toUpperCase().replaceAll('-', '_')])
         expect(choosePreprocessor(name).row).toBe(row);
+  });
+
+  it('says of networks that they are, and what is near', () => {
+    expect(() => choosePreprocessor('softedge_hed', {}, 'control[0]')).toThrow(
+      /for control\[0\]\.preprocessor but received "softedge_hed": a network makes that hint; bring it ready, with "none", or take soft-edge$/,
+    );
+    expect(() => choosePreprocessor('depth_midas')).toThrow(
+      /a network makes that hint; bring it ready, with "none"$/,
+    );
+    expect(() => choosePreprocessor('foo')).toThrow(/received "foo"$/);
   });
 
   it('has every name once', () => {
