@@ -1,18 +1,7 @@
-import {
-  credentials,
-  type CallOptions as GrpcCallOptions,
-  Metadata,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { credentials, type CallOptions as GrpcCallOptions, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { diffusion, metadataKeys } from '../../proto/index.ts';
-import {
-  type CallOptions,
-  type GenerateEvent,
-  type GenerateRequest,
-  type SidecarClient,
-  SidecarError,
-} from './client.ts';
+import type { CallOptions, GenerateEvent, GenerateRequest, SidecarClient, SidecarError } from './client.ts';
+import { cancelled, sidecarError } from './failure.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
 const MAX_MESSAGE_BYTES = 1024 * 1024 * 1024;
@@ -39,7 +28,7 @@ export function grpcSidecar(address: string): SidecarClient {
       try {
         for await (const event of call) yield event;
       } catch (error) {
-        throw sidecarError(error as ServiceError);
+        throw failure(error as ServiceError);
       } finally {
         options.signal?.removeEventListener('abort', cancel);
         call.cancel();
@@ -64,7 +53,7 @@ type SidecarModels = Awaited<ReturnType<SidecarClient['listModels']>>;
 
 function unary<T>(call: (done: (error: ServiceError | null, value?: T) => void) => void): Promise<T> {
   return new Promise((resolve, reject) => {
-    call((error, value) => (error ? reject(sidecarError(error)) : resolve(value!)));
+    call((error, value) => (error ? reject(failure(error)) : resolve(value!)));
   });
 }
 
@@ -78,36 +67,11 @@ function callOptions({ timeoutMs }: CallOptions): GrpcCallOptions {
   return timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
 }
 
-function cancelled(cause: unknown): SidecarError {
-  return new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499, cause });
-}
-
-/** What the sidecar put into its trailers; what the transport itself says where there are none. */
-function sidecarError(error: ServiceError): SidecarError {
-  const trailer = (key: string) => error.metadata?.get(key)[0]?.toString();
-  const transport = transportErrors[error.code] ?? { code: 'internal', httpStatus: 500 };
-  const retryAfterMs = trailer(metadataKeys.retryAfterMs);
-  const code = trailer(metadataKeys.errorCode);
-  return new SidecarError(code ? error.details : (transport.message ?? error.details), {
-    code: code ?? transport.code,
-    httpStatus: Number(trailer(metadataKeys.httpStatus)) || transport.httpStatus,
-    field: trailer(metadataKeys.errorField),
-    retryAfterMs: retryAfterMs === undefined ? undefined : Number(retryAfterMs),
+function failure(error: ServiceError): SidecarError {
+  return sidecarError({
+    status: error.code,
+    message: error.details,
+    trailer: (key) => error.metadata?.get(key)[0]?.toString(),
     cause: error,
   });
 }
-
-const transportErrors: Record<number, { code: string; httpStatus: number; message?: string }> = {
-  [status.CANCELLED]: { code: 'cancelled', httpStatus: 499, message: 'The request was cancelled' },
-  [status.DEADLINE_EXCEEDED]: {
-    code: 'deadline_exceeded',
-    httpStatus: 504,
-    message: 'The deadline passed before the images were done',
-  },
-  [status.UNAVAILABLE]: {
-    code: 'sidecar_unreachable',
-    httpStatus: 503,
-    message: 'The sidecar cannot be reached',
-  },
-  [status.RESOURCE_EXHAUSTED]: { code: 'message_too_large', httpStatus: 500 },
-};

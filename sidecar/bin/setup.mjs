@@ -21,7 +21,8 @@ export async function setup(say = console.log) {
     say('Installing packages (npm ci)');
     npm('ci');
   }
-  if (newest(at('proto/latentedge')) > oldest(at('proto/gen'))) {
+  const contract = Math.max(newest(at('proto/latentedge')), newest(at('proto/descriptor.mjs')));
+  if (contract > oldest(at('proto/gen'))) {
     say('Generating the types of the contract');
     npm('run', '--silent', 'build:proto');
   }
@@ -35,6 +36,16 @@ export async function setup(say = console.log) {
     npm('run', '--silent', 'build:ts');
     writeFileSync(compiled, '');
   }
+}
+
+/** What deploying to Workers, and the tests on workerd, take besides. */
+export async function setupWorkers(say = console.log) {
+  if (
+    newest(at('edge/workers/package-lock.json')) <= newest(at('edge/workers/node_modules/.package-lock.json'))
+  )
+    return;
+  say('Installing wrangler and workerd (npm ci in edge/workers)');
+  npm('ci', '--prefix', at('edge/workers'));
 }
 
 function checkNode() {
@@ -67,12 +78,16 @@ function times(path) {
   if (!existsSync(path)) return [];
   const status = statSync(path);
   if (!status.isDirectory()) return [status.mtimeMs];
-  return readdirSync(path).flatMap((name) => times(join(path, name)));
+  const names = readdirSync(path).filter((name) => name !== 'node_modules');
+  return names.flatMap((name) => times(join(path, name)));
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
     await setup();
+    if (process.argv.includes('--workers')) await setupWorkers();
+    // There is no workerd for every machine; the tests on it say that they are skipped.
+    if (process.argv.includes('--test')) await setupWorkers().catch((error) => console.error(error.message));
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -189,6 +189,7 @@ function help() {
   console.log(`npm start [-- OPTIONS]: sidecar and HTTP edge together. Environment:
   HOST, PORT            where HTTP is served (127.0.0.1, 8787; port 0: any that is free)
   GRPC_HOST, GRPC_PORT  where the sidecar is (127.0.0.1, 50051)
+  GRPC_WEB_PORT         serves gRPC-Web as well, for an edge on Workers (none)
   SIDECAR_ADDRESS       HOST:PORT of a sidecar that runs already: only the edge is started
   LATENT_EDGE_START_TIMEOUT  seconds until both have to answer (120)
 Options are those of the sidecar, but for --host and --port:

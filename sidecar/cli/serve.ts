@@ -9,6 +9,8 @@ import { bytes, collect, type DeviceOptions, deviceOptions, wholeNumber } from '
 interface ServeFlags extends DeviceOptions {
   host: string;
   port: number;
+  webHost: string;
+  webPort?: number;
   model?: string[];
   concurrency: number;
   queueLimit: number;
@@ -25,6 +27,19 @@ export function serveCommand(): Command {
         .default(50051)
         .env('GRPC_PORT')
         .argParser(wholeNumber(0, 65_535)),
+    )
+    .addOption(
+      new Option(
+        '--web-port <n>',
+        'port to serve gRPC-Web on as well, for an edge on Workers (default: none)',
+      )
+        .env('GRPC_WEB_PORT')
+        .argParser(wholeNumber(0, 65_535)),
+    )
+    .addOption(
+      new Option('--web-host <address>', 'address to serve gRPC-Web on')
+        .default('127.0.0.1')
+        .env('GRPC_WEB_HOST'),
     )
     .option('--model <dir|name>', 'default model; may be repeated, the first is the default', collect)
     .addOption(
@@ -66,6 +81,8 @@ function limit(flags: string, text: string, value: number, min: number, max: num
 async function run({
   host,
   port,
+  webHost,
+  webPort,
   model,
   concurrency,
   queueLimit,
@@ -82,11 +99,14 @@ async function run({
     ...{ folders, device, threads, dtype },
     ...{ memoryBudget, concurrency, queueLimit },
   });
-  const server = await serve(engine, { host, port, log: logCall });
+  const token = process.env.GRPC_WEB_TOKEN || undefined;
+  const web = webPort === undefined ? undefined : { host: webHost, port: webPort, token };
+  const server = await serve(engine, { host, port, web, log: logCall });
   const [opened] = engine.info().devices;
   console.error(
     `sidecar: grpc://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
   );
+  if (server.webAddress) console.error(`sidecar: gRPC-Web at http://${server.webAddress}`);
   const reason = await stopSignal();
   console.error(
     `sidecar: ${reason}, finishing what is in flight, for ${grace} s at most; again, and it ends at once`,

@@ -27,14 +27,17 @@ export interface FakeSidecar extends SidecarClient {
 export function fakeSidecar({
   stepMs = 0,
   steps = 4,
+  image: data = PIXEL,
   fail,
 }: {
   stepMs?: number;
   steps?: number;
+  /** The bytes of each picture. */
+  image?: Buffer;
   fail?: FakeFailure;
 } = {}): FakeSidecar {
   const image = (seed: number) => ({
-    data: PIXEL,
+    data,
     format: 'IMAGE_FORMAT_PNG' as const,
     width: 64,
     height: 64,

@@ -1,0 +1,73 @@
+import { type DeviceInfo, type SidecarClient, SidecarError } from './client.ts';
+
+/**
+ * Several sidecars as one: calls go round; one that cannot be reached is passed over, as long as nothing has come of
+ * the call. All of them have to serve the same models.
+ */
+export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
+  if (sidecars.length === 1) return sidecars[0]!;
+  if (sidecars.length === 0) throw new Error('Expected one sidecar at least but received none');
+  let turn = 0;
+  const inTurn = () => {
+    const first = turn++ % sidecars.length;
+    return [...sidecars.slice(first), ...sidecars.slice(0, first)];
+  };
+
+  async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
+    let last: unknown;
+    for (const sidecar of inTurn()) {
+      try {
+        return await call(sidecar);
+      } catch (error) {
+        if (!isUnreachable(error)) throw error;
+        last = error;
+      }
+    }
+    throw last;
+  }
+
+  return {
+    async *generate(request, options) {
+      let last: unknown;
+      for (const sidecar of inTurn()) {
+        let begun = false;
+        try {
+          for await (const event of sidecar.generate(request, options)) {
+            begun = true;
+            yield event;
+          }
+          return;
+        } catch (error) {
+          if (begun || !isUnreachable(error)) throw error;
+          last = error;
+        }
+      }
+      throw last;
+    },
+    listModels: (options) => firstOf((sidecar) => sidecar.listModels(options)),
+    async deviceInfo(options) {
+      const asked = await Promise.allSettled(sidecars.map((sidecar) => sidecar.deviceInfo(options)));
+      const reached = asked.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+      if (reached.length === 0) throw (asked[0] as PromiseRejectedResult).reason;
+      return reached.reduce(together);
+    },
+    close: () => {
+      for (const sidecar of sidecars) sidecar.close();
+    },
+  };
+}
+
+function together(a: DeviceInfo, b: DeviceInfo): DeviceInfo {
+  return {
+    devices: [...a.devices, ...b.devices],
+    running: a.running + b.running,
+    queued: a.queued + b.queued,
+    queueLimit: a.queueLimit + b.queueLimit,
+    stepsRun: a.stepsRun + b.stepsRun,
+  };
+}
+
+/** Not there, or about to go: another may do. */
+function isUnreachable(error: unknown): boolean {
+  return error instanceof SidecarError && ['sidecar_unreachable', 'shutting_down'].includes(error.code);
+}

@@ -1,0 +1,100 @@
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type StatusObject,
+  status,
+} from '@grpc/grpc-js';
+import { SidecarError } from '../../edge/sidecar/client.ts';
+import type { GenerateEvent } from '../../proto/gen/latentedge/v1/GenerateEvent.ts';
+import type { GenerateRequest__Output } from '../../proto/gen/latentedge/v1/GenerateRequest.ts';
+import { type DiffusionHandlers, diffusion, metadataKeys } from '../../proto/index.ts';
+import { startBridge } from '../../sidecar/bridge.ts';
+import type { FakeSidecar } from './fake-sidecar.ts';
+
+export interface FakeServer {
+  /** `127.0.0.1:PORT` of gRPC. */
+  address: string;
+  /** `http://127.0.0.1:PORT` of gRPC-Web. */
+  webUrl: string;
+  stop(): void;
+}
+
+type GenerateCall = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
+
+/** A fake sidecar over the wire: gRPC, and gRPC-Web through the real bridge. */
+export async function serveFake(
+  current: () => FakeSidecar,
+  { token, maxBytes = 64 * 2 ** 20, port = 0 }: { token?: string; maxBytes?: number; port?: number } = {},
+): Promise<FakeServer> {
+  const server = new Server({ 'grpc.max_receive_message_length': maxBytes });
+  const handlers: DiffusionHandlers = {
+    Generate: (call) => void generate(current(), call),
+    ListModels: (_, reply) => {
+      current()
+        .listModels()
+        .then(
+          (models) => reply(null, { models }),
+          (error) => reply(statusOf(error)),
+        );
+    },
+    DeviceInfo: (_, reply) => {
+      current()
+        .deviceInfo()
+        .then(
+          (info) => reply(null, info),
+          (error) => reply(statusOf(error)),
+        );
+    },
+  };
+  server.addService(diffusion.service, handlers);
+  const bound = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, port) =>
+      error ? reject(error) : resolve(port),
+    );
+  });
+  const bridge = await startBridge({
+    host: '127.0.0.1',
+    port: 0,
+    target: `http://127.0.0.1:${bound}`,
+    token,
+  });
+  return {
+    address: `127.0.0.1:${bound}`,
+    webUrl: `http://127.0.0.1:${bridge.port}`,
+    stop: () => {
+      bridge.destroy();
+      server.forceShutdown();
+    },
+  };
+}
+
+async function generate(sidecar: FakeSidecar, call: GenerateCall): Promise<void> {
+  const left = new AbortController();
+  call.on('cancelled', () => left.abort());
+  const requestId = call.metadata.get(metadataKeys.requestId)[0]?.toString();
+  const deadline = Number(call.getDeadline());
+  const timeoutMs = Number.isFinite(deadline) ? deadline - Date.now() : undefined;
+  try {
+    for await (const event of sidecar.generate(call.request, { signal: left.signal, requestId, timeoutMs }))
+      call.write(event);
+    call.end();
+  } catch (error) {
+    call.emit('error', statusOf(error));
+  }
+}
+
+function statusOf(error: unknown): StatusObject {
+  const metadata = new Metadata();
+  if (!(error instanceof SidecarError)) return { code: status.INTERNAL, details: String(error), metadata };
+  const { code, message, httpStatus, field, retryAfterMs } = error;
+  metadata.set(metadataKeys.errorCode, code);
+  metadata.set(metadataKeys.httpStatus, String(httpStatus));
+  if (field) metadata.set(metadataKeys.errorField, field);
+  if (retryAfterMs) metadata.set(metadataKeys.retryAfterMs, String(retryAfterMs));
+  const found = { 400: status.INVALID_ARGUMENT, 429: status.RESOURCE_EXHAUSTED, 499: status.CANCELLED }[
+    httpStatus
+  ];
+  return { code: found ?? status.FAILED_PRECONDITION, details: message, metadata };
+}

@@ -1,0 +1,139 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { serve as serveHttp } from '@hono/node-server';
+import { createApp } from '../../edge/app.ts';
+import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
+import { serveFake } from './fake-server.ts';
+import { type FakeSidecar, fakeSidecar } from './fake-sidecar.ts';
+
+const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** A running edge, over HTTP, before a fake sidecar, over gRPC or gRPC-Web. */
+export interface Edge {
+  /** `http://127.0.0.1:PORT` */
+  url: string;
+  /** The global one, with paths instead of URLs. */
+  fetch: (path: string, init?: RequestInit) => Promise<Response>;
+  /** The sidecar behind it; `use` puts another in its place. */
+  sidecar: FakeSidecar;
+  use(sidecar: FakeSidecar): FakeSidecar;
+  stop(): Promise<void>;
+}
+
+export interface Runtime {
+  name: string;
+  /** Why it cannot run here. */
+  missing?: string | undefined;
+  /** @param env settings, as the environment or as bindings */
+  start(env?: Record<string, string>): Promise<Edge>;
+}
+
+/** As `edge/node.ts` runs it. */
+export const nodeRuntime: Runtime = {
+  name: 'Node',
+  async start() {
+    const fake = await served();
+    const sidecar = grpcSidecar(fake.address);
+    const app = createApp({ sidecar });
+    const server = await new Promise<ReturnType<typeof serveHttp>>((resolve) => {
+      const listening = serveHttp({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }, () =>
+        resolve(listening),
+      );
+    });
+    return edge(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, fake, async () => {
+      server.close();
+      if ('closeAllConnections' in server) server.closeAllConnections();
+      sidecar.close();
+    });
+  },
+};
+
+/** What is used of it here: its types are installed with it alone. */
+type MiniflareClass = new (
+  options: object,
+) => {
+  unsafeGetDirectURL(): Promise<URL>;
+  dispose(): Promise<void>;
+};
+
+const packages = createRequire(at('edge/workers/package.json'));
+let bundled: string | undefined;
+
+/** As `npm run deploy` would put it on Workers, on workerd. */
+export const workerdRuntime: Runtime = {
+  name: 'workerd',
+  missing: missing(),
+  async start(env = {}) {
+    const { Miniflare } = packages('miniflare') as { Miniflare: MiniflareClass };
+    const deployed = readFileSync(at('wrangler.toml'), 'utf8');
+    const fake = await served();
+    const mf = new Miniflare({
+      modules: true,
+      scriptPath: bundle(),
+      compatibilityDate: /^compatibility_date = "(.*)"/m.exec(deployed)![1],
+      compatibilityFlags: JSON.parse(/^compatibility_flags = (.*)/m.exec(deployed)![1]!),
+      bindings: { SIDECAR_URL: fake.webUrl, ...env },
+      // Not through miniflare's own worker, which does not tell of clients who leave.
+      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+      cf: false,
+    });
+    const url = (await mf.unsafeGetDirectURL()).href.replace(/\/$/, '');
+    return edge(url, fake, () => mf.dispose());
+  },
+};
+
+/** What `wrangler deploy` would upload, made once. */
+export function bundle(): string {
+  if (bundled) return bundled;
+  const wrangler = packages.resolve('wrangler/package.json').replace('package.json', 'bin/wrangler.js');
+  const out = at('test/.cache/worker');
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [wrangler, 'deploy', '--dry-run', '--outdir', out],
+    { cwd: at('.'), encoding: 'utf8', env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' } },
+  );
+  if (status !== 0) throw new Error(`wrangler deploy --dry-run failed:\n${stdout}${stderr}`);
+  bundled = `${out}/worker.js`;
+  return bundled;
+}
+
+function missing(): string | undefined {
+  if (!existsSync(at('edge/workers/node_modules/miniflare')))
+    return 'miniflare is not installed (node sidecar/bin/setup.mjs --workers)';
+  const workerd = packages('workerd') as { default: string };
+  const { status, stderr, error } = spawnSync(workerd.default, ['--version'], { encoding: 'utf8' });
+  return status === 0 ? undefined : `workerd does not run here: ${error?.message ?? stderr}`;
+}
+
+type Served = Awaited<ReturnType<typeof served>>;
+
+async function served() {
+  let current = fakeSidecar();
+  const server = await serveFake(() => current);
+  return {
+    ...server,
+    current: () => current,
+    use: (sidecar: FakeSidecar) => {
+      current = sidecar;
+      return sidecar;
+    },
+  };
+}
+
+function edge(url: string, fake: Served, stop: () => Promise<void>): Edge {
+  return {
+    url,
+    fetch: (path, init) => fetch(`${url}${path}`, init),
+    get sidecar() {
+      return fake.current();
+    },
+    use: fake.use,
+    async stop() {
+      await stop();
+      fake.stop();
+    },
+  };
+}
