@@ -61,6 +61,8 @@ export async function startBridge({ host, port, target, token }: BridgeOptions):
     }
     forward(upstream(), request, response);
   });
+  // Longer than clients keep connections for: none is closed under a request on its way.
+  server.keepAliveTimeout = 120_000;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);

@@ -57,14 +57,14 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
   };
 }
 
+/** Lists one after the other, counts added. */
 function together(a: DeviceInfo, b: DeviceInfo): DeviceInfo {
-  return {
-    devices: [...a.devices, ...b.devices],
-    running: a.running + b.running,
-    queued: a.queued + b.queued,
-    queueLimit: a.queueLimit + b.queueLimit,
-    stepsRun: a.stepsRun + b.stepsRun,
-  };
+  const both = Object.entries(a).map(([key, value]) => {
+    const other = b[key as keyof DeviceInfo];
+    if (Array.isArray(value)) return [key, value.concat(other)];
+    return [key, Number(value) + Number(other)];
+  });
+  return Object.fromEntries(both);
 }
 
 /** Not there, or about to go: another may do. */

@@ -51,7 +51,7 @@ describe.each(['gRPC', 'gRPC-Web'])('a sidecar over %s', (transport) => {
 
   it('carries messages of many megabytes', async () => {
     fake = fakeSidecar();
-    const initImage = Buffer.alloc(16 * 2 ** 20, 7);
+    const initImage = Buffer.alloc(6 * 2 ** 20, 7);
     await all(client().generate({ ...asked, initImage }));
     expect(initImage.equals(fake.requests[0]!.initImage as Buffer)).toBe(true);
   });
