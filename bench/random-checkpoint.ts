@@ -11,8 +11,29 @@ import { standardVocabulary } from '../sidecar/text/standard-vocabulary.ts';
 import { floatToHalf } from '../test/support/safetensors.ts';
 import { ROOT } from './root.ts';
 
+/** Models whose shape random weights can have: configs of test/fixtures/configs, and what is in no config. */
+export const SHAPES = {
+  sd15: {
+    name: "Stable Diffusion 1.5's",
+    configs: ['unet-sd15', 'vae-sd', 'clip-vit-l'],
+    scheduler: { _class_name: 'PNDMScheduler' },
+    gigabytes: 2.1,
+  },
+  'sd-turbo': {
+    name: "SD-Turbo's",
+    configs: ['unet-sd21', 'vae-sd', 'clip-vit-h'],
+    scheduler: { _class_name: 'EulerDiscreteScheduler', timestep_spacing: 'trailing' },
+    gigabytes: 2.6,
+  },
+} as const;
+
+export type Shape = keyof typeof SHAPES;
+
+export function isShape(name: string): name is Shape {
+  return name in SHAPES;
+}
+
 const scheduler = {
-  _class_name: 'PNDMScheduler',
   num_train_timesteps: 1000,
   beta_start: 0.00085,
   beta_end: 0.012,
@@ -24,7 +45,6 @@ const scheduler = {
 
 const index = {
   _class_name: 'StableDiffusionPipeline',
-  scheduler: ['diffusers', 'PNDMScheduler'],
   text_encoder: ['transformers', 'CLIPTextModel'],
   tokenizer: ['transformers', 'CLIPTokenizer'],
   unet: ['diffusers', 'UNet2DConditionModel'],
@@ -32,22 +52,25 @@ const index = {
 };
 
 /**
- * Writes a diffusers folder with Stable Diffusion 1.5's true configuration (1,066,235,307 parameters, 2.1 GB in
- * fp16) and random weights of the scale of trained ones: speed and memory are the true model's, pictures are noise.
+ * Writes a diffusers folder with a model's true configuration (Stable Diffusion 1.5: 1,066,235,307 parameters, 2.1 GB
+ * in fp16) and random weights of the scale of trained ones: speed and memory are the true model's, pictures are noise.
  * Deterministic; memory stays small. Nothing is done where the folder is complete already.
  */
-export async function randomCheckpoint(folder: string, say: (line: string) => void): Promise<void> {
+export async function randomCheckpoint(
+  folder: string,
+  say: (line: string) => void,
+  shape: Shape = 'sd15',
+): Promise<void> {
   if (await exists(join(folder, 'model_index.json'))) return;
-  say(`Writing random weights of Stable Diffusion 1.5's shape to ${folder} (2.1 GB)`);
+  const { name, configs, scheduler: own, gigabytes } = SHAPES[shape];
+  say(`Writing random weights of ${name} shape to ${folder} (${gigabytes} GB)`);
   // As text: a reader may tell 1.0 from 1.
   const [unet, vae, text] = await Promise.all(
-    ['unet-sd15', 'vae-sd', 'clip-vit-l'].map((name) =>
-      readFile(join(ROOT, `test/fixtures/configs/${name}.json`), 'utf8'),
-    ),
+    configs.map((name) => readFile(join(ROOT, `test/fixtures/configs/${name}.json`), 'utf8')),
   );
-  const u = parseConfig(unetConfig, JSON.parse(unet!), 'unet-sd15.json');
-  const v = parseConfig(vaeConfig, JSON.parse(vae!), 'vae-sd.json');
-  const t = parseConfig(clipTextConfig, JSON.parse(text!), 'clip-vit-l.json');
+  const u = parseConfig(unetConfig, JSON.parse(unet!), configs[0]);
+  const v = parseConfig(vaeConfig, JSON.parse(vae!), configs[1]);
+  const t = parseConfig(clipTextConfig, JSON.parse(text!), configs[2]);
   const image = { batch: 1, height: 64, width: 64 };
 
   const weights = 'diffusion_pytorch_model.safetensors';
@@ -65,13 +88,14 @@ export async function randomCheckpoint(folder: string, say: (line: string) => vo
   await cp(join(ROOT, 'models/clip-vocabulary/merges.txt'), join(folder, 'tokenizer/merges.txt'));
   const { vocab } = await standardVocabulary();
   const files = {
-    'unet/config.json': unet!,
+    // The published 2.1 is for 768 pixels, SD-Turbo for 512.
+    'unet/config.json': unet!.replace('"sample_size": 96', '"sample_size": 64'),
     'vae/config.json': vae!,
     'text_encoder/config.json': text!,
     'tokenizer/vocab.json': JSON.stringify(Object.fromEntries(vocab)),
-    'scheduler/scheduler_config.json': JSON.stringify(scheduler),
+    'scheduler/scheduler_config.json': JSON.stringify({ ...scheduler, ...own }),
     // Last: its presence says that the folder is whole.
-    'model_index.json': JSON.stringify(index),
+    'model_index.json': JSON.stringify({ ...index, scheduler: ['diffusers', own._class_name] }),
   };
   for (const [name, contents] of Object.entries(files)) {
     await mkdir(dirname(join(folder, name)), { recursive: true });

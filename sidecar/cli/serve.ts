@@ -16,6 +16,7 @@ interface ServeFlags extends DeviceOptions {
   queueLimit: number;
   grace: number;
   memoryBudget?: number;
+  preload?: boolean;
 }
 
 export function serveCommand(): Command {
@@ -62,6 +63,12 @@ export function serveCommand(): Command {
         .argParser(bytes),
     )
     .addOption(
+      new Option(
+        '--preload',
+        'load the default model and make a picture before listening: the first request is as fast as others',
+      ).env('LATENT_EDGE_PRELOAD'),
+    )
+    .addOption(
       limit(
         '--grace <s>',
         'seconds for requests in flight when it is stopped',
@@ -88,6 +95,7 @@ async function run({
   queueLimit,
   grace,
   memoryBudget,
+  preload,
   device,
   threads,
   dtype,
@@ -99,6 +107,7 @@ async function run({
     ...{ folders, device, threads, dtype },
     ...{ memoryBudget, concurrency, queueLimit },
   });
+  if (preload) await engine.preload();
   const token = process.env.GRPC_WEB_TOKEN || undefined;
   const web = webPort === undefined ? undefined : { host: webHost, port: webPort, token };
   const server = await serve(engine, { host, port, web, log: logCall });

@@ -14,7 +14,7 @@ import type { Pixels } from './png.ts';
 import { RequestQueue } from './queue.ts';
 import { latentDiffusionRefined } from './refine.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
-import { openPictures, type Pictures, planRequest } from './request-plan.ts';
+import { openPictures, type Planned, planRequest } from './request-plan.ts';
 import { retouch } from './retouch.ts';
 import { ModelStore } from './store.ts';
 
@@ -70,10 +70,10 @@ export interface GenerateOptions {
   onProgress?: (progress: Progress) => void;
 }
 
-/** A request whose models are there and whose pictures can be read. */
+/** A request whose models are there, whose pictures can be read, and which its model can serve. */
 interface Admitted {
   request: ImageRequest;
-  pictures: Pictures;
+  planned: Planned;
   folder: NamedFolder;
   refiner: NamedFolder | undefined;
 }
@@ -117,7 +117,8 @@ export class Engine {
     const adapters = await findAdapters(request.adapters, this.#folders.loras(folder), this.#adapterFiles);
     const refiner = request.refiner ? await this.#folders.find(request.refiner, 'refiner') : undefined;
     // What can be known to fail does so before it waits.
-    planRequest(request, pictures, await this.#store.open(folder));
+    const opened = await this.#store.open(folder);
+    const planned = planRequest(request, pictures, opened);
     if (refiner) await this.#store.open(refiner);
     const admitted = performance.now();
     return this.#queue.run(
@@ -126,11 +127,29 @@ export class Engine {
         return this.#store.use(folder, adapters, (model) => {
           signal?.throwIfAborted();
           const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
-          return this.#run(model, { folder, refiner, request, pictures }, timings, options);
+          // Its files may have changed while the request waited.
+          const plan =
+            model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
+          return this.#run(model, { folder, refiner, request, planned: plan }, timings, options);
         });
       },
       { signal, onQueued },
     );
+  }
+
+  /**
+   * Loads the default model and makes one image of its own size in one step, so that weights are packed, programs
+   * compiled and buffers there when the first request comes.
+   */
+  async preload(): Promise<void> {
+    const { inpaints, hash } = await this.#store.use(
+      await this.#folders.find(''),
+      [],
+      async (model) => model,
+    );
+    await hash;
+    // One that cannot do without a picture is loaded, no more.
+    if (!inpaints) await this.generate({ prompt: '', steps: 1, seeds: [0] });
   }
 
   /** An error's message for those who are not on this machine. */
@@ -173,11 +192,10 @@ export class Engine {
 
   async #run(
     model: Model,
-    { folder, refiner, request, pictures }: Admitted,
+    { folder, refiner, request, planned }: Admitted,
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
-    const planned = planRequest(request, pictures, model);
     const { seeds, shape, count, guidanceScale } = planned.work;
     const { hires: second } = planned;
     const runs = [{ shape, count, encodes: planned.work.source !== undefined }];

@@ -148,13 +148,11 @@ async function decodeImages(model: Model, latents: Float32Array, p: Work, run: R
 function toPixels(image: Float32Array, size: LatentSize, scale: number): Pixels {
   const [width, height] = [size.width * scale, size.height * scale];
   const area = width * height;
-  const data = new Uint8Array(3 * area);
-  for (let c = 0; c < 3; c++)
-    for (let i = 0; i < area; i++) {
-      const unit = Math.min(1, Math.max(0, image[c * area + i]! / 2 + 0.5));
-      data[3 * i + c] = Math.round(unit * 255);
-    }
-  return { data, width, height };
+  // It clamps, and rounds to nearest.
+  const data = new Uint8ClampedArray(3 * area);
+  for (let i = 0, at = 0; i < area; i++)
+    for (let c = 0; c < 3; c++) data[at++] = 255 * (image[c * area + i]! / 2 + 0.5);
+  return { data: new Uint8Array(data.buffer), width, height };
 }
 
 /** Milliseconds since the last call. */

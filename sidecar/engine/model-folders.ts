@@ -28,7 +28,7 @@ export class ModelFolders {
   }
 
   async list(): Promise<NamedFolder[]> {
-    const found = await Promise.all(this.#roots.map(modelsIn));
+    const found = await Promise.all(this.#roots.map((root) => modelsIn(root)));
     const byName = new Map<string, NamedFolder>();
     for (const folder of found.flat()) if (!byName.has(folder.name)) byName.set(folder.name, folder);
     return [...byName.values()];
@@ -40,16 +40,14 @@ export class ModelFolders {
    * @throws ServiceError model_not_found
    */
   async find(name: string, field = 'model'): Promise<NamedFolder> {
-    const folders = await this.list();
-    if (name === '') return this.#defaultOf(folders);
-    const folder = folders.find((candidate) => candidate.name === name);
-    if (!folder)
-      throw errors.modelNotFound(
-        name,
-        folders.map((candidate) => candidate.name),
-        field,
-      );
-    return folder;
+    if (name === '') return this.#defaultOf(await this.list());
+    // Without a look at all the others.
+    for (const root of this.#roots) {
+      const [folder] = await modelsIn(root, name);
+      if (folder) return folder;
+    }
+    const names = (await this.list()).map((candidate) => candidate.name);
+    throw errors.modelNotFound(name, names, field);
   }
 
   /** A message as callers may read it: files by their place in a model, without where that lies on this machine. */
@@ -107,12 +105,15 @@ export class ModelFolders {
 }
 
 /**
- * `root` itself, or the models in it. Links are followed, wherever they lead: whoever may write there has made them.
+ * `root` itself, or the models in it; of them the one of a name, where one is given. Links are followed, wherever they lead: whoever may write there has made them.
  * Hidden ones are left out: what is still being pulled.
  */
-async function modelsIn(root: string): Promise<NamedFolder[]> {
-  if (await isModel(root)) return [{ name: modelName(root), dir: root }];
-  const names = (await readdir(root).catch(() => [])).filter((name) => !name.startsWith('.')).sort();
+async function modelsIn(root: string, wanted?: string): Promise<NamedFolder[]> {
+  const isWanted = (path: string) => wanted === undefined || modelName(path) === wanted;
+  if (await isModel(root)) return isWanted(root) ? [{ name: modelName(root), dir: root }] : [];
+  const names = (await readdir(root).catch(() => []))
+    .filter((name) => !name.startsWith('.') && isWanted(name))
+    .sort();
   const folders = await Promise.all(
     names.map(async (name) => {
       const dir = join(root, name);

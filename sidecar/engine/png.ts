@@ -33,10 +33,16 @@ export interface ImageParameters {
   adapters: { name: string; scale: number }[];
 }
 
+/**
+ * Of zlib and PNG's filters. Photographs of 512×512: 19 to 23 ms and 305 to 433 KB; sharp's own default, level 6 without
+ * filters, takes 17 to 23 ms and 472 to 656 KB; level 1 without, 11 to 14 ms and 569 to 735 KB.
+ */
+const COMPRESSION = { compressionLevel: 2, adaptiveFiltering: true };
+
 /** Encodes a PNG that carries `text` under the keyword `parameters`, where image browsers and other UIs look. */
 export async function encodePng({ data, width, height }: Pixels, text?: string): Promise<Buffer> {
   const png = await sharp(data, { raw: { width, height, channels: 3 } })
-    .png()
+    .png(COMPRESSION)
     .toBuffer();
   if (text === undefined) return png;
   // IHDR comes first and is always 8 + 25 bytes; text may stand anywhere after it.

@@ -2,16 +2,25 @@ import { type ClipTextConfig, pooledPositions, pooledRows, type TextShape } from
 import { type Component, planTextEncoder, planTextEncoderXL } from '../models/components.ts';
 import type { Chunk } from '../text/chunks.ts';
 import type { ClipTokenizer, Encoded } from '../text/tokenizer.ts';
-import type { Programs } from './programs.ts';
+import type { Exclusive } from './conditioning/index.ts';
+import type { Outputs, Programs } from './programs.ts';
 
 /** T token ids, and the embeddings of those from vocab_size on. */
 type Row = Pick<Chunk, 'ids' | 'vectors'>;
 
-/** A text encoder and its tokenizer. Tensors are float32. */
+/** Encodings that are kept, each of some hundred kilobytes. */
+const MAX_KNOWN = 32;
+
+/**
+ * A text encoder and its tokenizer. Tensors are float32. What a text was encoded to is remembered, the least recently
+ * used going first: a prompt that comes again costs nothing. Another encoder, or one that adapters change, is another
+ * object.
+ */
 export class TextEncoder {
   readonly config: ClipTextConfig;
   readonly tokenizer: ClipTokenizer;
   readonly #programs: Programs;
+  readonly #known = new Map<string, Outputs>();
 
   constructor({ config }: Component<ClipTextConfig>, tokenizer: ClipTokenizer, programs: Programs) {
     this.config = config;
@@ -29,10 +38,11 @@ export class TextEncoder {
   }
 
   /** What the last layer gives, or with clipSkip one that many before it, after the final norm: [T,C]. */
-  async lastHiddenState(chunk: Row, clipSkip: number): Promise<Float32Array> {
+  async lastHiddenState(chunk: Row, clipSkip: number, exclusive: Exclusive): Promise<Float32Array> {
     const { key, shape, inputs } = this.#take(chunk, clipSkip);
     const plan = () => planTextEncoder({ text_encoder: this }, shape);
-    const outputs = await this.#programs.run(`text ${key}`, plan, inputs);
+    const run = () => exclusive(() => this.#programs.run(`text ${key}`, plan, inputs));
+    const outputs = await this.#remembered(`text ${key}`, chunk, run);
     return outputs.last_hidden_state as Float32Array;
   }
 
@@ -40,10 +50,15 @@ export class TextEncoder {
    * What the last layer is given, or with clipSkip one that many before it, without a norm: [T,C]; and of an encoder
    * with a projection the text's summary, [P].
    */
-  async penultimate(chunk: Row, clipSkip: number): Promise<{ states: Float32Array; pooled?: Float32Array }> {
+  async penultimate(
+    chunk: Row,
+    clipSkip: number,
+    exclusive: Exclusive,
+  ): Promise<{ states: Float32Array; pooled?: Float32Array }> {
     const { key, shape, inputs } = this.#take(chunk, clipSkip);
     const plan = () => planTextEncoderXL({ text_encoder: this }, shape);
-    const outputs = await this.#programs.run(`text xl ${key}`, plan, inputs);
+    const run = () => exclusive(() => this.#programs.run(`text xl ${key}`, plan, inputs));
+    const outputs = await this.#remembered(`text xl ${key}`, chunk, run);
     const states = outputs.hidden_states as Float32Array;
     if (!outputs.text_embeds) return { states };
     const ends = pooledPositions(this.config, chunk.ids, shape.tokens);
@@ -52,6 +67,18 @@ export class TextEncoder {
 
   async dispose(): Promise<void> {
     await this.#programs.dispose();
+  }
+
+  /** What `run` gives, or gave for the same tokens. Learned words stand for what their files hold, and are not kept. */
+  async #remembered(key: string, { ids, vectors }: Row, run: () => Promise<Outputs>): Promise<Outputs> {
+    if (vectors.length > 0) return run();
+    const text = `${key}: ${ids.join(' ')}`;
+    const outputs = this.#known.get(text) ?? (await run());
+    this.#known.delete(text);
+    this.#known.set(text, outputs);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > MAX_KNOWN) this.#known.delete(oldest!);
+    return outputs;
   }
 
   #take({ ids, vectors }: Row, clipSkip: number) {

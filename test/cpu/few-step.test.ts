@@ -73,6 +73,22 @@ test('a second pass too', async () => {
   expect([effective.steps, effective.stepsRun, whole.effective.stepsRun]).toEqual([1, 2, 3]);
 });
 
+test('preloading makes a picture of the default model; one for inpainting is loaded only', async () => {
+  for (const [name, steps] of [
+    ['tiny-sd-turbo', 1],
+    ['tiny-sd15-inpaint', 0],
+  ] as const) {
+    const warm = await Engine.open({ folders: new ModelFolders([await fixtureModel(name)]) });
+    try {
+      await warm.preload();
+      expect(warm.info()).toMatchObject({ stepsRun: steps, running: 0 });
+      expect(await warm.models()).toMatchObject([{ name, loaded: true }]);
+    } finally {
+      await warm.dispose();
+    }
+  }
+});
+
 test('what the scheduler suggests, latent-edge.json can deny', async () => {
   const from = await fixtureModel('tiny-sdxl-turbo');
   const dir = await mkdtemp(join(tmpdir(), 'latent-edge-'));

@@ -66,7 +66,7 @@ describe('prompt-weights: text encodings of the reference', () => {
         const [reading] = await readTexts(model, [prompt], { promptSyntax: 'weighted' });
         const encoded = [];
         for (const chunk of reading!.chunks[0]!) {
-          const states = await model.textEncoders[0]!.lastHiddenState(chunk, clipSkip);
+          const states = await model.textEncoders[0]!.lastHiddenState(chunk, clipSkip, (work) => work());
           encoded.push(...emphasize(states, chunk.weights));
         }
         return encoded;
@@ -82,7 +82,7 @@ test('textual-inversion-sdxl: two text encoders, side by side, and the summary',
     const [reading] = await readTexts(model, [params.prompt], { promptSyntax: 'weighted', learnedWords });
     const encoded: { states: Float32Array; pooled?: Float32Array }[] = [];
     for (const [i, encoder] of model.textEncoders.entries())
-      encoded.push(await encoder.penultimate(reading!.chunks[i]![0]!, 0));
+      encoded.push(await encoder.penultimate(reading!.chunks[i]![0]!, 0, (work) => work()));
     const rows = Array.from({ length: 77 }, (_, t) =>
       encoded.flatMap(({ states }) => [...states.subarray(32 * t, 32 * (t + 1))]),
     );
@@ -195,3 +195,29 @@ describe('the embedded model', () => {
     };
   }
 });
+
+test('a text that comes again is not encoded again, whatever its weights', () =>
+  withModel('tiny-sd15', async (model) => {
+    const encoder = model.textEncoders[0]!;
+    const learnedWords = await findLearnedWords([join(FIXTURES, 'embeddings')]);
+    const [word] = [...learnedWords.keys()];
+    let runs = 0;
+    const encode = async (prompt: string, clipSkip = 0) => {
+      const [reading] = await readTexts(model, [prompt], { promptSyntax: 'weighted', learnedWords });
+      const before = runs;
+      const states = await encoder.lastHiddenState(reading!.chunks[0]![0]!, clipSkip, (work) => {
+        runs++;
+        return work();
+      });
+      return { states: [...states], isNew: runs > before };
+    };
+    const first = await encode('a boat');
+    expect(first.isNew).toBe(true);
+    expect(await encode('a (boat:1.3)')).toEqual({ states: first.states, isNew: false });
+    expect((await encode('a boat', 1)).isNew).toBe(true);
+    expect((await encode('a ship')).isNew).toBe(true);
+    expect((await encode(`a ${word}`)).isNew).toBe(true);
+    expect((await encode(`a ${word}`)).isNew).toBe(true);
+    for (let i = 0; i < 31; i++) await encode(`boat ${i}`);
+    expect(await encode('a boat')).toEqual({ states: first.states, isNew: true });
+  }));

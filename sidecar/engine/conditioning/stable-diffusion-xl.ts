@@ -37,7 +37,7 @@ export async function encodeStableDiffusionXL(
     for (const [i, encoder] of model.textEncoders.entries()) {
       const encoded: Float32Array[] = [];
       for (const chunk of reading.chunks[i]!) {
-        const { states, pooled } = await exclusive(() => encoder.penultimate(chunk, skip));
+        const { states, pooled } = await encoder.penultimate(chunk, skip, exclusive);
         encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
         // Of a long text, that of its beginning.
         if (pooled) summary ??= finite(pooled, 'the text encoding', model);

@@ -19,7 +19,7 @@ export async function encodeStableDiffusion(
   const encode = async ({ chunks: [chunks] }: Reading, skip: number): Promise<TextEncoding> => {
     const encoded: Float32Array[] = [];
     for (const chunk of chunks!) {
-      const states = await exclusive(() => clip.lastHiddenState(chunk, skip));
+      const states = await clip.lastHiddenState(chunk, skip, exclusive);
       encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
     }
     return { states: join(encoded) };

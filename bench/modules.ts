@@ -1,0 +1,158 @@
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { cases } from './cases.ts';
+import type { CaseResult, MeasureOptions } from './measure.ts';
+import { randomCheckpoint } from './random-checkpoint.ts';
+import { circumstances, textTable, whole } from './report.ts';
+import { ROOT } from './root.ts';
+import { median } from './statistics.ts';
+
+interface Options extends MeasureOptions {
+  cases: string[];
+  rounds: number;
+  python?: string;
+  channelsLast?: boolean;
+  json?: string;
+}
+
+/** A case by one backend, its rounds put together. */
+interface Summary {
+  case: string;
+  backend: 'latent-edge' | 'torch';
+  seconds: number;
+  runs: number[];
+  peakRssBytes: number;
+  loadSeconds: number;
+  gigaflops?: number;
+  finite: boolean;
+}
+
+/** `npm run bench -- [MODEL]`: the parts of a model by themselves. */
+export function modulesCommand(): Command {
+  return new Command('modules')
+    .description('time one U-Net evaluation, one decode and one text encoding of a model folder')
+    .argument(
+      '[model]',
+      "diffusers folder; none: random weights of Stable Diffusion 1.5's shape, written once",
+    )
+    .option('--cases <names>', 'which, by commas', (text) => text.split(','), Object.keys(cases))
+    .option('--device <id>', 'device', 'cpu')
+    .option('--threads <n>', 'CPU threads', whole)
+    .option('--size <pixels>', 'width and height', whole, 512)
+    .option('--batch <n>', 'of the U-Net', whole, 2)
+    .option('--runs <n>', 'timed runs of each process', whole, 3)
+    .option('--rounds <n>', 'processes for each case; torch and this engine take turns', whole, 2)
+    .option('--python <path>', 'a Python with torch and diffusers: compare with torch in the same run')
+    .option('--channels-last', "torch's channels_last layout")
+    .option('--json <file>', 'write the result there too')
+    .action(run);
+}
+
+async function run(named: string | undefined, options: Options, command: Command): Promise<void> {
+  const unknown = options.cases.find((name) => !(name in cases));
+  if (unknown) command.error(`Expected ${Object.keys(cases).join(', ')} for --cases but received ${unknown}`);
+  const model = named ?? join(ROOT, 'bench/build/random-sd15');
+  if (!named) await randomCheckpoint(model, console.error);
+
+  const when = circumstances();
+  const results: Summary[] = [];
+  for (const name of options.cases) {
+    const own: CaseResult[] = [];
+    const torch: CaseResult[] = [];
+    // Turn by turn, so that a machine that gets slower does so for both.
+    for (let round = 0; round < options.rounds; round++) {
+      own.push(runOwn(name, model, options));
+      if (options.python) torch.push(runTorch(options.python, name, model, options));
+    }
+    results.push(summary('latent-edge', own));
+    if (torch.length > 0) results.push(summary('torch', torch));
+  }
+
+  const report = { ...when, size: options.size, cases: results, ratios: ratios(results) };
+  console.error(table(results));
+  console.log(JSON.stringify(report, null, 2));
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+}
+
+function runOwn(name: string, model: string, options: Options): CaseResult {
+  const { device, threads, size, batch, runs } = options;
+  const script = fileURLToPath(new URL('./measure.js', import.meta.url));
+  const wanted = JSON.stringify({ device, threads, size, batch, runs });
+  return spawn(process.execPath, [script, name, model, wanted]);
+}
+
+function runTorch(python: string, name: string, model: string, options: Options): CaseResult {
+  const { threads, size, batch, runs } = options;
+  const layout = options.channelsLast ? ['--channels-last'] : [];
+  const sizes = [
+    '--runs',
+    runs,
+    '--size',
+    size,
+    '--batch',
+    batch,
+    ...(threads ? ['--threads', threads] : []),
+  ];
+  const script = join(ROOT, 'bench/torch_reference.py');
+  const output = spawn<{ cases: CaseResult[] }>(python, [
+    script,
+    model,
+    '--cases',
+    name,
+    ...sizes.map(String),
+    ...layout,
+  ]);
+  return output.cases[0]!;
+}
+
+function spawn<T>(program: string, args: string[]): T {
+  const { status, stdout } = spawnSync(program, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed`);
+  return JSON.parse(stdout) as T;
+}
+
+function summary(backend: Summary['backend'], rounds: CaseResult[]): Summary {
+  const runs = rounds.flatMap((round) => round.runs);
+  const seconds = median(runs);
+  const [first] = rounds as [CaseResult];
+  const gigaflops = first.gigaflops && (first.gigaflops * first.seconds) / seconds;
+  return {
+    case: first.case,
+    backend,
+    seconds,
+    runs,
+    peakRssBytes: Math.max(...rounds.map((round) => round.peakRssBytes)),
+    loadSeconds: median(rounds.map((round) => round.loadSeconds)),
+    ...(gigaflops ? { gigaflops } : {}),
+    finite: rounds.every((round) => round.finite),
+  };
+}
+
+/** Seconds of this engine over those of torch, by case. */
+function ratios(all: Summary[]): Record<string, number> {
+  const torch = new Map(
+    all.filter(({ backend }) => backend === 'torch').map((row) => [row.case, row.seconds]),
+  );
+  const own = all.filter((row) => row.backend === 'latent-edge' && torch.has(row.case));
+  return Object.fromEntries(own.map((row) => [row.case, row.seconds / torch.get(row.case)!]));
+}
+
+function table(rows: Summary[]): string {
+  const head = ['case', 'backend', 'median s', 'min s', 'peak GiB', 'GFLOP/s', 'finite'];
+  const lines = rows.map((row) => [
+    row.case,
+    row.backend,
+    row.seconds.toFixed(3),
+    Math.min(...row.runs).toFixed(3),
+    (row.peakRssBytes / 2 ** 30).toFixed(2),
+    row.gigaflops?.toFixed(0) ?? '',
+    String(row.finite),
+  ]);
+  return textTable(head, lines);
+}
