@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { type ClipTextConfig, pooledPositions, pooledRows, type TextShape } from '../models/clip.ts';
 import { type Component, planTextEncoder, planTextEncoderXL } from '../models/components.ts';
 import type { Chunk } from '../text/chunks.ts';
@@ -20,7 +21,7 @@ export class TextEncoder {
   readonly config: ClipTextConfig;
   readonly tokenizer: ClipTokenizer;
   readonly #programs: Programs;
-  readonly #known = new Map<string, Outputs>();
+  readonly #known = new LRUCache<string, Outputs>({ max: MAX_KNOWN });
 
   constructor({ config }: Component<ClipTextConfig>, tokenizer: ClipTokenizer, programs: Programs) {
     this.config = config;
@@ -74,10 +75,7 @@ export class TextEncoder {
     if (vectors.length > 0) return run();
     const text = `${key}: ${ids.join(' ')}`;
     const outputs = this.#known.get(text) ?? (await run());
-    this.#known.delete(text);
     this.#known.set(text, outputs);
-    const [oldest] = this.#known.keys();
-    if (this.#known.size > MAX_KNOWN) this.#known.delete(oldest!);
     return outputs;
   }
 
