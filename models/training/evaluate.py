@@ -1,0 +1,188 @@
+"""
+Figures of the shipped models → ../metrics.json. Their pictures come from a running service (npm start), except for the
+ControlNets', which are sampled here.
+    python evaluate.py [--url http://127.0.0.1:8787] [--smoke]
+"""
+import io
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+from PIL import Image
+from torch.nn import functional as F
+
+import features
+from autoencoder import psnr
+from common import HERE, OUT, Base, Pictures, Schedule, arguments, canny, grid
+from controlnet import sample as guided_by_edges
+
+MODELS = HERE.parent
+BASE_STEPS, STUDENT_STEPS = (1, 2, 4, 8, 25, 50), (1, 2, 4)
+
+
+def drawn(url, folder, requests):
+    """Pictures [N, 3, 64, 64] in −1…1 of requests to a service, eight at a time; kept in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def one(request):
+        file = folder / (" ".join(str(request[key]) for key in sorted(request)) + ".png")
+        if not file.exists():
+            headers = {"content-type": "application/json", "accept": "image/png"}
+            asked = urllib.request.Request(f"{url}/v1/images/generations", json.dumps(request).encode(), headers)
+            with urllib.request.urlopen(asked) as reply:
+                file.write_bytes(reply.read())
+        pixels = np.array(Image.open(io.BytesIO(file.read_bytes())).convert("RGB"))
+        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
+
+    with ThreadPoolExecutor(8) as pool:
+        return torch.stack(list(pool.map(one, requests)))
+
+
+def frechet(a, b):
+    """Between the Gaussians of two sets of features [N, D]: |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)"""
+    a, b = a.double(), b.double()
+    both = torch.linalg.eigvals(torch.cov(a.T) @ torch.cov(b.T)).real.clamp(min=0).sqrt().sum()
+    spread = torch.cov(a.T).trace() + torch.cov(b.T).trace() - 2 * both
+    return ((a.mean(0) - b.mean(0)).square().sum() + spread).item()
+
+
+def edge_f1(made, wanted):
+    """Mean over pictures of the F1 score of edges [N, 1, H, W], where one pixel beside counts."""
+    near = lambda edges: F.max_pool2d(edges, 3, 1, 1)
+    share = lambda a, b: (a * near(b)).sum((1, 2, 3)) / a.sum((1, 2, 3)).clamp(min=1)
+    precision, recall = share(made, wanted), share(wanted, made)
+    return (2 * precision * recall / (precision + recall).clamp(min=1e-6)).mean().item()
+
+
+def autoencoder_figures(base, pictures, n):
+    held = pictures.on_white(pictures.held_out[:n])
+    words = pictures.on_white(pictures.words[:n])
+    made = lambda x: base.decode(base.encode(x))
+    return {
+        "autoencoder_psnr_db": psnr(made(held), held).mean().item(),
+        "autoencoder_psnr_db_of_the_words": psnr(made(words), words).mean().item(),
+    }
+
+
+def picture_figures(looks, made, words, labels, wanted):
+    """Of pictures [N, 3, 64, 64], one for each of the words wanted."""
+    found, true = looks(made), looks(words)
+    small = lambda x: F.avg_pool2d(x, 2).flatten(1)
+    near = torch.cdist(small(made), small(words))
+    score = looks.embed(made) @ labels.T
+    own = torch.tensor(wanted)
+    return {
+        "frechet": frechet(found, true),
+        "concept_accuracy": (near.argmin(1) == own).float().mean().item(),
+        "retrieval_accuracy": (score.argmax(1) == own).float().mean().item(),
+        "retrieval_score": score[torch.arange(len(own)), own].mean().item(),
+        "nearest_training_picture_rmse": (near.min(1).values / small(made).shape[1] ** 0.5).mean().item(),
+    }
+
+
+def diversity(looks, pictures, seeds):
+    """Distance of features between seeds of a word, over that between words: pictures in the order word, seed."""
+    found = looks(pictures).view(-1, seeds, 64)
+    return (torch.cdist(found, found).sum() / (len(found) * seeds * (seeds - 1))).item() / torch.pdist(found[:, 0]).mean().item()
+
+
+def controlnet_figures(base, pictures, folder, n):
+    """Edges of what was drawn against those asked for, of held-out pictures and of the base's words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schedule, figures = Schedule(), {}
+    spread = lambda indices: [indices[i * len(indices) // n] for i in range(n)]
+    for name, indices in {"": spread(pictures.held_out), "_of_the_words": spread(pictures.words)}.items():
+        truth = pictures.on_white(indices)
+        prompts, wanted = [pictures.label(i) for i in indices], canny(truth)
+        ceiling = edge_f1(canny(base.decode(base.encode(truth))), wanted)
+        figures[f"controlnet_ceiling_edge_f1{name}"] = ceiling
+        rows = [truth, wanted.expand(-1, 3, -1, -1) * 2 - 1]
+        for kind, place in {
+            "controlnet": MODELS / "tiny-emoji-controlnet-canny",
+            "controlnet_without_zero_convolutions": OUT / "controlnet-gaussian" / "model",
+        }.items():
+            if not place.exists():
+                continue
+            model = ControlNetModel.from_pretrained(place, torch_dtype=torch.float32).eval().requires_grad_(False)
+            made = guided_by_edges(base, model, schedule, prompts, wanted, steps=20)
+            rows.append(made)
+            figures[f"{kind}_edge_f1{name}"] = edge_f1(canny(made), wanted)
+            figures[f"{kind}_edge_f1_of_ceiling{name}"] = edge_f1(canny(made), wanted) / ceiling
+            if kind == "controlnet":
+                figures[f"{kind}_edge_f1_shuffled{name}"] = edge_f1(canny(made), wanted.roll(1, 0))
+                free = guided_by_edges(base, model, schedule, prompts, wanted, steps=20, scale=0.0)
+                rows.append(free)
+                figures[f"without_control_edge_f1{name}"] = edge_f1(canny(free), wanted)
+        grid(torch.cat(rows), folder / f"controlnet{name}.png", columns=n)
+    return figures
+
+
+def gates(m):
+    """What the models were meant to reach."""
+    ratio, free = m["student4_frechet_over_base50"], m["student1_frechet_over_base1"]
+    rows = [
+        ("autoencoder_psnr_db", ">= 26", m["autoencoder_psnr_db"], m["autoencoder_psnr_db"] >= 26),
+        ("concept_accuracy", ">= 0.6", m["concept_accuracy"], m["concept_accuracy"] >= 0.6),
+        ("student4_frechet_over_base50", "<= 1.5", ratio, ratio <= 1.5),
+        ("student1_frechet_over_base1", "< 0.8", free, free < 0.8),
+    ]
+    if "controlnet_edge_f1" in m:
+        kept, gap = m["controlnet_edge_f1_of_ceiling"], m["controlnet_edge_f1"] - m["controlnet_edge_f1_shuffled"]
+        rows.append(("controlnet_edge_f1_of_ceiling", ">= 0.75", kept, kept >= 0.75))
+        rows.append(("controlnet_edge_f1 over shuffled", ">= 0.2", gap, gap >= 0.2))
+    return [{"name": name, "wanted": wanted, "value": value, "reached": reached} for name, wanted, value, reached in rows]
+
+
+def rounded(value):
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+@torch.no_grad()
+def main():
+    args = arguments(__doc__, steps=0, batch=0, rate=0.0, url="http://127.0.0.1:8787", pictures=24)
+    out = OUT / ("smoke" if args.smoke else "") / "evaluation"
+    base, pictures, looks = Base(), Pictures(), features.load()
+    n, indices = (4, pictures.words[:4]) if args.smoke else (args.pictures, pictures.words)
+    names = [pictures.label(i) for i in indices]
+    words = pictures.on_white(indices)
+    labels = looks.embed_text(base.text(names)[1])
+
+    metrics = {"words": len(names), **autoencoder_figures(base, pictures, 8 if args.smoke else 256)}
+    table, rows = {}, []
+    for model, counts, more in (
+        ("tiny-emoji-ldm", BASE_STEPS, {"sampler": "dpmpp-2m", "guidance_scale": 3}),
+        ("tiny-emoji-turbo", STUDENT_STEPS, {"guidance_scale": 1}),
+    ):
+        for steps in counts[:2] if args.smoke else counts:
+            asked = [{"model": model, "prompt": name, "seed": i, "steps": steps, **more} for i, name in enumerate(names)]
+            made = drawn(args.url, out / "pictures", asked)
+            rows.append(made[:: max(1, len(made) // 12)][:12])
+            table[f"{model}, {steps} steps"] = picture_figures(looks, made, words, labels, list(range(len(names))))
+    grid(torch.cat(rows), out / "steps.png")
+    metrics["steps"] = table
+    metrics["concept_accuracy"] = table["tiny-emoji-ldm, 2 steps" if args.smoke else "tiny-emoji-ldm, 25 steps"]["concept_accuracy"]
+    ratio = lambda a, b: table[a]["frechet"] / table[b]["frechet"]
+    last = ("2", "2") if args.smoke else ("4", "50")
+    metrics["student4_frechet_over_base50"] = ratio(f"tiny-emoji-turbo, {last[0]} steps", f"tiny-emoji-ldm, {last[1]} steps")
+    metrics["student1_frechet_over_base1"] = ratio("tiny-emoji-turbo, 1 steps", "tiny-emoji-ldm, 1 steps")
+
+    some, seeds = names[:: max(1, len(names) // 12)][:12], range(100, 104)
+    for model, more in (("tiny-emoji-ldm", {"steps": 8, "sampler": "dpmpp-2m"}), ("tiny-emoji-turbo", {"steps": 4})):
+        asked = [{"model": model, "prompt": name, "seed": seed, **more} for name in some for seed in seeds]
+        metrics[f"diversity_{model}"] = diversity(looks, drawn(args.url, out / "pictures", asked), len(seeds))
+    metrics.update(controlnet_figures(base, pictures, out, n))
+    metrics["gates"] = gates(metrics)
+    text = json.dumps(rounded(metrics), indent=2, ensure_ascii=False) + "\n"
+    (out / "metrics.json" if args.smoke else MODELS / "metrics.json").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
