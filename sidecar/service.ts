@@ -109,14 +109,14 @@ async function generate(
   }
 }
 
-function imageMessage({ png, width, height, seed, index, latents }: GeneratedImage) {
+function imageMessage({ file, format, width, height, seed, index, latents }: GeneratedImage) {
   const tensor = latents && {
     name: 'latents',
     dtype: 'F32',
     shape: latents.shape,
     data: Buffer.from(latents.data.buffer, latents.data.byteOffset, latents.data.byteLength),
   };
-  return { data: png, format: 'IMAGE_FORMAT_PNG' as const, width, height, seed, index, latents: tensor };
+  return { data: file, format, width, height, seed, index, latents: tensor };
 }
 
 /** An error as a call's status, with what an HTTP edge needs of it in the trailers. */

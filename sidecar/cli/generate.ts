@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import { upscalers } from '../engine/hires.ts';
+import type { ImageFormat } from '../engine/image-file.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
@@ -52,6 +53,7 @@ interface GenerateFlags extends DeviceOptions {
   onlyMasked?: number;
   keepUnmasked?: boolean;
   output?: string;
+  quality?: number;
   saveLatents?: string;
   quiet?: boolean;
 }
@@ -128,18 +130,19 @@ export function generateCommand(): Command {
     )
     .option('--keep-unmasked', 'put the own pixels back where the mask is black')
     .option(
-      '--output <file.png>',
-      'with several images %d stands for their number (default: latent-edge-SEED.png)',
+      '--output <file>',
+      '.png, .jpg or .webp; with several images %d stands for their number (default: latent-edge-SEED.png)',
     )
+    .option('--quality <n>', 'of JPEG and WebP, 1 to 100 (default: 100)', wholeNumber(1, 100))
     .option('--save-latents <file.safetensors>', 'the final latents, before the autoencoder')
     .option('--quiet', 'no progress, no report: file names alone, and a seed that was drawn');
   return deviceOptions(command).action(run);
 }
 
 async function run(flags: GenerateFlags): Promise<void> {
-  if (flags.output && !/\.png$/i.test(flags.output))
+  if (flags.output && !formatOf(flags.output))
     throw new InvalidArgumentError(
-      `Expected a file name ending in .png for --output but received ${flags.output}`,
+      `Expected a file name ending in .png, .jpg or .webp for --output but received ${flags.output}`,
     );
   await checkFolder('--output', flags.output);
   await checkFolder('--save-latents', flags.saveLatents);
@@ -168,6 +171,17 @@ async function run(flags: GenerateFlags): Promise<void> {
     bar.stop();
     await engine.dispose();
   }
+}
+
+const formats: Record<string, ImageFormat> = {
+  '.png': 'IMAGE_FORMAT_PNG',
+  '.jpg': 'IMAGE_FORMAT_JPEG',
+  '.jpeg': 'IMAGE_FORMAT_JPEG',
+  '.webp': 'IMAGE_FORMAT_WEBP',
+};
+
+function formatOf(file: string): ImageFormat | undefined {
+  return formats[parse(file).ext.toLowerCase()];
 }
 
 /** Before the work rather than after it. No folder is made: its name may be a slip. */
@@ -218,6 +232,8 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,
     keepUnmasked: flags.keepUnmasked,
+    format: flags.output && formatOf(flags.output),
+    quality: flags.quality,
     returnLatents: flags.saveLatents !== undefined,
   };
 }
@@ -241,9 +257,9 @@ async function save(
   { output, saveLatents, quiet, seed }: GenerateFlags,
 ): Promise<void> {
   const say = (line: string) => quiet || console.error(line);
-  for (const [i, { png, seed: own }] of images.entries()) {
+  for (const [i, { file: bytes, seed: own }] of images.entries()) {
     const file = fileName(output ?? `latent-edge-${own}.png`, i, images.length);
-    await writeFile(file, png);
+    await writeFile(file, bytes);
     console.log(file);
   }
   if (saveLatents) {

@@ -2,6 +2,7 @@ import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { Upscaler } from './hires.ts';
+import type { ImageFormat } from './image-file.ts';
 import type { Outcome } from './latent-diffusion.ts';
 import type { ImageParameters } from './png.ts';
 
@@ -35,7 +36,14 @@ export interface Effective {
   hiresScale?: number | undefined;
   hiresStrength?: number | undefined;
   hiresUpscaler?: Upscaler | undefined;
+  /** Inpainting. */
+  maskBlur?: number | undefined;
+  onlyMaskedPadding?: number | undefined;
+  keepUnmasked?: boolean | undefined;
   adapters: AdapterRequest[];
+  format: ImageFormat;
+  /** 1…100; not of PNG. */
+  quality?: number | undefined;
   /** What was asked for and had no effect, and why. */
   ignored: string[];
   /** What is worth knowing of the rest: what something costs, what was chosen for it. */

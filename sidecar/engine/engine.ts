@@ -197,6 +197,7 @@ export class Engine {
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
     const { seeds, shape, count, guidanceScale } = planned.work;
+    const encoding = planned.effective;
     const { hires: second } = planned;
     const runs = [{ shape, count, encodes: planned.work.source !== undefined }];
     if (second) runs.push({ shape: second.shape, count: 1, encodes: second.upscaler === 'pixel' });
@@ -208,7 +209,7 @@ export class Engine {
     const work = { ...planned.work, source, learnedWords };
     const onStep: Run['onStep'] = async ({ previews, ...step }) => {
       this.#stepsRun++;
-      onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds) });
+      onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds, encoding) });
     };
     const run = { evaluator: this.#evaluator, signal, onStep };
     const ahead = hires ? work.count * hires.evaluations : 0;
@@ -222,7 +223,7 @@ export class Engine {
     const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
     const effective = effectiveOf(planned.effective, outcome, await model.hash);
     const decoded = performance.now();
-    const images = await encodeImages(await finished(outcome.images), seeds, effective);
+    const images = await encodeImages(await finished(outcome.images), seeds, encoding, effective);
     const encodeImageMs = outcome.timings.encodeImageMs + performance.now() - decoded;
     return {
       images: request.returnLatents ? withLatents(images, outcome) : images,

@@ -1,9 +1,12 @@
 import { type Effective, parametersOf } from './effective.ts';
+import { type Encoding, encodeImage, type ImageFormat } from './image-file.ts';
 import type { Outcome } from './latent-diffusion.ts';
-import { encodePng, type Pixels, parametersText } from './png.ts';
+import { type Pixels, parametersText } from './png.ts';
 
 export interface GeneratedImage {
-  png: Buffer;
+  /** As `format` says. */
+  file: Buffer;
+  format: ImageFormat;
   width: number;
   height: number;
   seed: number;
@@ -17,15 +20,18 @@ export interface GeneratedImage {
 export function encodeImages(
   images: Pixels[],
   seeds: number[],
+  encoding: Encoding,
   effective?: Effective,
 ): Promise<GeneratedImage[]> {
   const shared = seeds.length === 1;
+  const { format } = encoding;
   return Promise.all(
     images.map(async (pixels, i) => {
       const seed = shared ? seeds[0]! : seeds[i]!;
       const text = effective && parametersText(parametersOf(effective, seed));
       const { width, height } = pixels;
-      return { png: await encodePng(pixels, text), width, height, seed, index: shared ? i : 0 };
+      const file = await encodeImage(pixels, encoding, text);
+      return { file, format, width, height, seed, index: shared ? i : 0 };
     }),
   );
 }

@@ -14,6 +14,8 @@ export interface Picture {
   rgb(size: PictureSize): Promise<Uint8Array>;
   /** Grey values, row by row, [H,W]. Transparent parts are black. */
   grey(size: PictureSize): Promise<Uint8Array>;
+  /** How transparent each pixel is, 0…255, row by row, [H,W]; undefined where the file has no alpha channel. */
+  transparency?: ((size: PictureSize) => Promise<Uint8Array>) | undefined;
 }
 
 export interface PictureSize {
@@ -36,15 +38,15 @@ export async function openPicture(bytes: Uint8Array, field: string): Promise<Pic
       ? errors.unexpected(field, EXPECTED, 'a larger one')
       : errors.unexpected(field, EXPECTED, `one that cannot be read: ${line!.slice(0, 120)}`);
   };
-  const { width, height } = await decoder()
+  const { autoOrient, hasAlpha } = await decoder()
     .metadata()
-    .then(({ autoOrient }) => autoOrient)
     .catch((error) => {
       throw unreadable(error);
     });
+  const { width, height } = autoOrient;
   if (width * height > MAX_PIXELS) throw errors.unexpected(field, EXPECTED, `${width}x${height} pixels`);
 
-  return pictureOf(decoder, { width, height }, unreadable);
+  return pictureOf(decoder, { width, height, hasAlpha }, unreadable);
 }
 
 /** A picture of pixels at hand: RGB or grey, row by row. */
@@ -59,7 +61,7 @@ export function rawPicture(data: Uint8Array, { width, height }: PictureSize): Pi
 
 function pictureOf(
   open: () => Sharp,
-  { width, height }: PictureSize,
+  { width, height, hasAlpha }: PictureSize & { hasAlpha?: boolean },
   explain: (error: unknown) => unknown,
 ): Picture {
   const pixels = async (image: Sharp, size: PictureSize) => {
@@ -80,6 +82,10 @@ function pictureOf(
     rgb: (size) =>
       pixels(open().flatten({ background: '#ffffff' }).toColourspace('srgb').removeAlpha(), size),
     grey: (size) => pixels(open().flatten({ background: '#000000' }).toColourspace('b-w'), size),
+    transparency: hasAlpha
+      ? async (size) =>
+          (await pixels(open().toColourspace('srgb').extractChannel('alpha'), size)).map((a) => 255 - a)
+      : undefined,
   };
 }
 

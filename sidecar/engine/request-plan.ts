@@ -7,9 +7,11 @@ import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { PlannedEffective } from './effective.ts';
 import { stepsForStrength } from './few-step.ts';
 import type { Hires } from './hires.ts';
+import { DEFAULT_QUALITY } from './image-file.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { OpenModel } from './open-model.ts';
 import { openPicture, type Picture } from './picture.ts';
+import { checkPixels, finalSize } from './pixel-limit.ts';
 import { estimator } from './preview.ts';
 import type { Handover } from './refine.ts';
 import type { ImageRequest } from './request.ts';
@@ -29,12 +31,26 @@ export interface Pictures {
 /** @throws ServiceError invalid_argument for what is no picture, and a mask that fits none. */
 export async function openPictures(request: ImageRequest): Promise<Pictures> {
   const image = request.initImage && (await openPicture(request.initImage, 'init_image'));
-  const mask = request.mask && (await openPicture(request.mask, 'mask'));
+  const mask = request.mask && (await openMask(request.mask, request.maskChannel));
   if (mask && !image) throw errors.unexpected('init_image', 'an image, as there is a mask,', 'nothing');
   const size = ({ width, height }: Picture) => `${width}x${height}`;
   if (mask && image && size(mask) !== size(image))
     throw errors.unexpected('mask', `${size(image)} pixels, as init_image has,`, size(mask));
   return { image, mask };
+}
+
+/** A mask whose grey values say what is made anew. */
+async function openMask(file: Uint8Array, channel: ImageRequest['maskChannel']): Promise<Picture> {
+  const picture = await openPicture(file, 'mask');
+  if (channel !== 'alpha') return picture;
+  const { transparency } = picture;
+  if (!transparency)
+    throw errors.unexpected(
+      'mask',
+      'an image with an alpha channel, as mask_channel is alpha,',
+      'one without',
+    );
+  return { ...picture, grey: transparency };
 }
 
 /** A request with a model's defaults filled in. */
@@ -72,7 +88,9 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
   const hiresSteps = request.steps ?? hiresDefaultSteps(request, model);
   const again = () => resolved.create({ steps: hiresSteps, eta });
   const hires = hiresOf(request, { width, height }, model, again, hiresSteps);
+  checkPixels(request, finalSize(request, pictures, hires, { width, height, scale: latentSpace.scale }));
 
+  const { format = 'IMAGE_FORMAT_PNG' } = request;
   const off = `guidance is off (guidance_scale ${guidanceScale})`;
   const ignored = [
     ...texts.ignored,
@@ -83,6 +101,8 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...beginning.ignored,
     ...(request.hiresStrength !== undefined && !hires ? ['hires_strength: there is no hires_scale'] : []),
     ...(request.hiresUpscaler && !hires ? ['hires_upscaler: there is no hires_scale'] : []),
+    ...(request.quality !== undefined && format === 'IMAGE_FORMAT_PNG' ? ['quality: PNG loses nothing'] : []),
+    ...(request.maskChannel && !pictures.mask ? ['mask_channel: there is no mask'] : []),
     ...(request.refinerStart !== undefined && !handover ? ['refiner_start: there is no refiner'] : []),
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
@@ -128,6 +148,13 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
         ignored,
         notes,
       },
+      format,
+      quality: format === 'IMAGE_FORMAT_PNG' ? undefined : (request.quality ?? DEFAULT_QUALITY),
+      ...(pictures.mask && {
+        maskBlur: request.maskBlur ?? 0,
+        onlyMaskedPadding: request.onlyMaskedPadding,
+        keepUnmasked: request.keepUnmasked || request.onlyMaskedPadding !== undefined,
+      }),
       sizeConditioning: isXL ? sizes : undefined,
       hiresScale: hires && request.hiresScale,
       hiresStrength: hires && (request.hiresStrength ?? DEFAULT_STRENGTH.hires),

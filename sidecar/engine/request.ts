@@ -4,6 +4,7 @@ import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import { type Upscaler, upscalers } from './hires.ts';
+import { type ImageFormat, imageFormats } from './image-file.ts';
 
 /** What a request asks for, every field within its limits; what was left out is undefined. */
 export interface ImageRequest {
@@ -27,6 +28,7 @@ export interface ImageRequest {
   initImage?: Uint8Array;
   strength?: number;
   mask?: Uint8Array;
+  maskChannel?: 'luminance' | 'alpha';
   maskBlur?: number;
   onlyMaskedPadding?: number;
   keepUnmasked?: boolean;
@@ -39,7 +41,9 @@ export interface ImageRequest {
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
-  format?: 'IMAGE_FORMAT_PNG';
+  format?: ImageFormat;
+  quality?: number;
+  maxPixels?: number;
 }
 
 /** The same as it comes: from the wire, where 0 and "" stand for nothing, or from the command line. */
@@ -106,6 +110,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
   initImage: rule('init_image', 'the bytes of an image file', file),
   strength: rule('strength', 'a number from 0 to 1', z.number().min(0).max(1)),
   mask: rule('mask', 'the bytes of an image file', file),
+  maskChannel: rule('mask_channel', 'luminance or alpha', z.literal(['', 'luminance', 'alpha'])),
   maskBlur: rule('mask_blur', 'a whole number of pixels from 0 to 256', z.int().min(0).max(256)),
   onlyMaskedPadding: rule(
     'only_masked_padding',
@@ -126,7 +131,9 @@ const rules: Record<keyof ImageRequest, Rule> = {
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
-  format: rule('format', 'IMAGE_FORMAT_PNG', z.literal('IMAGE_FORMAT_PNG')),
+  format: rule('format', `one of ${imageFormats.join(', ')}`, z.enum(imageFormats)),
+  quality: rule('quality', 'a whole number from 1 to 100', z.int().min(1).max(100)),
+  maxPixels: rule('max_pixels', 'a whole number', z.int().min(0)),
 };
 
 const isText = new Set(['prompt', 'negative_prompt']);
@@ -181,6 +188,8 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     hiresUpscaler: request.hiresUpscaler || undefined,
     initImage: bytes(request.initImage),
     mask: bytes(request.mask),
+    maskChannel: request.maskChannel || undefined,
+    maxPixels: set(request.maxPixels),
   };
 }
 

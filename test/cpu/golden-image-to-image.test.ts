@@ -29,7 +29,7 @@ function file({ tensors }: FixtureCase, name: string): Promise<Buffer> {
   return sharp(Uint8Array.from(data), { raw: { width, height, channels } }).png().toBuffer();
 }
 
-const pixels = (png: Buffer) => sharp(png).raw().toBuffer();
+const pixels = (file: Buffer) => sharp(file).raw().toBuffer();
 
 describe.each([
   ['pipeline-sd15-img2img', 'tiny-sd15', 'euler'],
@@ -53,7 +53,7 @@ describe.each([
       initImage: await file(golden, 'image'),
       mask: 'in.mask_image.0' in tensors ? await file(golden, 'mask_image') : undefined,
     });
-    const { png, latents } = images[0]!;
+    const { file: png, latents } = images[0]!;
     expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
     expect(shareBeyondOneLevel(await pixels(png), tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
     const [, height, width] = tensors['out.images']!.shape;
@@ -113,7 +113,7 @@ describe('a refiner', () => {
     const { images, effective } = await engine.generate(refined, {
       onProgress: ({ step, total }) => steps.push([step, total]),
     });
-    const [{ png, latents }] = images as [(typeof images)[0]];
+    const [{ file: png, latents }] = images as [(typeof images)[0]];
     expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
     expect(shareBeyondOneLevel(await pixels(png), tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
     expect(effective).toMatchObject({
@@ -152,11 +152,11 @@ describe('a second pass', () => {
       { ...first, hiresScale: 1.5 },
       { onProgress: ({ step, total }) => steps.push([step, total]) },
     );
-    for (const [i, { png: initImage }] of (await engine.generate(first)).images.entries()) {
+    for (const [i, { file: initImage }] of (await engine.generate(first)).images.entries()) {
       const request = { ...asked, initImage, seeds: [first.seeds[i]], strength: 0.5, width: 96, height: 112 };
       const [over] = (await engine.generate(request)).images;
       expect(images[i]!.latents).toEqual(over!.latents);
-      expect((await pixels(images[i]!.png)).equals(await pixels(over!.png))).toBe(true);
+      expect((await pixels(images[i]!.file)).equals(await pixels(over!.file))).toBe(true);
       expect([images[i]!.width, images[i]!.height]).toEqual([96, 112]);
     }
     expect(effective).toMatchObject({ stepsRun: 8, hiresScale: 1.5, hiresStrength: 0.5, ignored: [] });
@@ -228,7 +228,7 @@ describe('inpainting', () => {
   ])('%s gives back what the mask leaves, byte for byte', async (_, options) => {
     const { images } = await engine.generate({ ...asked, ...(await pictures()), ...options });
     expect([images[0]!.width, images[0]!.height]).toEqual([128, 128]);
-    const kept = same(await pixels(images[0]!.png), await own('image'));
+    const kept = same(await pixels(images[0]!.file), await own('image'));
     const mask = golden.tensors['in.mask_image.0']!.data;
     expect(kept.every((isSame, i) => isSame || mask[i]! > 0)).toBe(true);
     expect(kept.filter((isSame, i) => isSame && mask[i]! > 0).length).toBeLessThan(100);
@@ -237,7 +237,7 @@ describe('inpainting', () => {
   test('a blurred mask fades from the one into the other', async () => {
     const options = { keepUnmasked: true, maskBlur: 4 };
     const { images } = await engine.generate({ ...asked, ...(await pictures()), ...options });
-    const kept = same(await pixels(images[0]!.png), await own('image'));
+    const kept = same(await pixels(images[0]!.file), await own('image'));
     const outside = [...golden.tensors['in.mask_image.0']!.data].map((grey) => grey === 0);
     const changed = outside.filter((isOutside, i) => isOutside && !kept[i]).length;
     expect(changed).toBeGreaterThan(0);

@@ -58,8 +58,8 @@ const request = (p: PipelineCase) => ({
   returnLatents: true,
 });
 
-async function rgb(images: { png: Buffer }[]): Promise<Buffer> {
-  return Buffer.concat(await Promise.all(images.map(({ png }) => sharp(png).raw().toBuffer())));
+async function rgb(images: { file: Buffer }[]): Promise<Buffer> {
+  return Buffer.concat(await Promise.all(images.map(({ file }) => sharp(file).raw().toBuffer())));
 }
 
 describe.each([
@@ -161,11 +161,11 @@ test('images with seeds of their own come out the same alone', async () => {
     returnLatents: true,
   };
   const together = await engine.generate({ ...asked, seeds: [5, 6, 7] });
-  for (const { seed, index, png, latents } of together.images) {
+  for (const { seed, index, file, latents } of together.images) {
     const [alone] = (await engine.generate({ ...asked, seeds: [seed] })).images;
     expect(index).toBe(0);
     expect([...alone!.latents!.data]).toEqual([...latents!.data]);
-    expect((await rgb([alone!])).equals(await rgb([{ png }]))).toBe(true);
+    expect((await rgb([alone!])).equals(await rgb([{ file }]))).toBe(true);
   }
 });
 
@@ -188,5 +188,5 @@ test('images come out the same however many runs a step is split into', async ()
   // The generator begins with the first image.
   const [alone] = (await engine.generate({ ...asked, seeds: [9] })).images;
   expect(alone!.latents!.data).toEqual(images[0]!.latents!.data);
-  expect(new Set(images.map(({ png }) => png.toString('base64'))).size).toBe(3);
+  expect(new Set(images.map(({ file }) => file.toString('base64'))).size).toBe(3);
 });

@@ -17,6 +17,6 @@ it('images are not lost where the files cannot be hashed', async () => {
   await engine.dispose();
   expect(images).toHaveLength(1);
   expect(effective.modelHash).toBe('');
-  expect(images[0]!.png.includes('Model hash')).toBe(false);
+  expect(images[0]!.file.includes('Model hash')).toBe(false);
   for (const ms of Object.values(timings)) expect(ms).toBeGreaterThan(0);
 });

@@ -106,7 +106,7 @@ describe.each(['pipeline-sd15-prompt-weights', 'pipeline-sd15-textual-inversion'
         seeds: [p.seed],
         returnLatents: true,
       });
-      const [{ png, latents }] = images as [(typeof images)[0]];
+      const [{ file: png, latents }] = images as [(typeof images)[0]];
       expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
       const rgb = await sharp(png).raw().toBuffer();
       expect(shareBeyondOneLevel(rgb, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);

@@ -25,7 +25,7 @@ async function generate(path: string): Promise<{ png: Buffer; modelHash: string;
   const engine = await Engine.open({ folders: new ModelFolders([path]) });
   try {
     const { images, effective } = await engine.generate(request);
-    return { png: images[0]!.png, modelHash: effective.modelHash, sampler: effective.sampler };
+    return { png: images[0]!.file, modelHash: effective.modelHash, sampler: effective.sampler };
   } finally {
     await engine.dispose();
   }

@@ -118,3 +118,23 @@ function header(width: number, height: number): Buffer {
     chunk('IEND', Buffer.alloc(0)),
   ]);
 }
+
+describe('transparency', () => {
+  const one = { width: 2, height: 1 };
+  const data = [9, 9, 9, 0, 200, 200, 200, 255];
+
+  it.each(['png', 'webp'] as const)('of %s is what its alpha lacks', async (format) => {
+    const file = await raw(2, 1, 4, data).toFormat(format, { lossless: true }).toBuffer();
+    expect([...(await (await openPicture(file, 'f')).transparency!(one))]).toEqual([255, 0]);
+  });
+
+  it('of 16 bits too', async () => {
+    const file = await raw(2, 1, 4, data).toColourspace('rgb16').png().toBuffer();
+    expect((await sharp(file).metadata()).depth).toBe('ushort');
+    expect([...(await (await openPicture(file, 'f')).transparency!(one))]).toEqual([255, 0]);
+  });
+
+  it('is not there without alpha', async () => {
+    expect((await openPicture(await raw(2, 1, 3, two).png().toBuffer(), 'f')).transparency).toBeUndefined();
+  });
+});
