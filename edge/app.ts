@@ -1,15 +1,18 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
+import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
+import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
-import { images } from './routes/images.ts';
 import { models } from './routes/models.ts';
 import { openapi } from './routes/openapi.ts';
 import type { SidecarClient } from './sidecar/client.ts';
 
 export interface AppOptions {
   sidecar: SidecarClient;
+  /** Default: `defaultLimits`. */
+  limits?: Partial<Limits>;
   /** Called after each request. */
   log?: AccessLog;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
@@ -21,6 +24,7 @@ export interface AppOptions {
 /** The HTTP edge. Runs wherever there is fetch: it knows its sidecar only as a SidecarClient. */
 export function createApp({
   sidecar,
+  limits = {},
   log = () => {},
   timeoutMs = 30 * 60_000,
   holdMs,
@@ -28,7 +32,7 @@ export function createApp({
   const app = new OpenAPIHono();
   app.use(requestId());
   app.use(accessLog(log));
-  app.onError((error, c) => errorResponse(c, toApiError(error)));
+  app.onError((error, c) => errorResponse(c, toApiError(error, c.get('publicNames' as never))));
   app.notFound((c) => {
     const { method, path } = c.req;
     const allowed = methodsOf(app, path);
@@ -38,7 +42,7 @@ export function createApp({
     const message = `Expected ${allowed.join(' or ')} for ${path} but received ${method}`;
     return errorResponse(c, new ApiError(405, 'method_not_allowed', message));
   });
-  app.route('/', images({ sidecar, timeoutMs, holdMs }));
+  app.route('/', generations({ sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs }));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));
   openapi(app);

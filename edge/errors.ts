@@ -53,17 +53,29 @@ export function invalid(param: string, expected: string, received: unknown): Api
   return new ApiError(400, 'invalid_argument', message, { param });
 }
 
-/** Where this API's name of a field is not the contract's. */
-const publicNames: Record<string, string> = {
+/** Names of fields in messages and replies, where the route's are not the contract's. */
+export type PublicNames = Record<string, string>;
+
+const publicNames: PublicNames = {
   ...{ seeds: 'seed', count: 'n', width: 'size', height: 'size', adapters: 'loras' },
+  ...{ format: 'output_format', quality: 'output_compression' },
 };
 
-/** Whatever was thrown, as the error to answer with. */
-export function toApiError(error: unknown): ApiError {
+/** The API's name of a field of the contract. */
+export function publicName(field: string, names: PublicNames = {}): string {
+  return names[field] ?? publicNames[field] ?? field;
+}
+
+/**
+ * Whatever was thrown, as the error to answer with.
+ * @param names those of the route, where they differ from those of the others.
+ */
+export function toApiError(error: unknown, names?: PublicNames): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof SidecarError) {
-    const { httpStatus, code, message, field, retryAfterMs } = error;
-    const param = field && (publicNames[field] ?? field);
+    const { httpStatus, code, field, retryAfterMs } = error;
+    const param = field && publicName(field, names);
+    const message = param ? error.message.replace(` for ${field} `, ` for ${param} `) : error.message;
     return new ApiError(httpStatus, code, message, { param, retryAfterMs, cause: error });
   }
   if (error instanceof HTTPException && error.status < 500)
@@ -88,6 +100,10 @@ export function fromZod(error: z.ZodError, input: unknown): ApiError {
   );
   if (param === '')
     return new ApiError(400, 'invalid_argument', `Expected a JSON object but received ${show(input)}`);
+  if (issue.code === 'custom' && typeof issue.params?.received === 'string') {
+    const message = `Expected ${issue.message} for ${param} but received ${issue.params.received}`;
+    return new ApiError(400, 'invalid_argument', message, { param });
+  }
   return invalid(param, expectation(issue), received);
 }
 
@@ -99,11 +115,19 @@ function expectation(issue: z.core.$ZodIssue): string {
       return issue.origin === 'string' ? 'some text' : `at least ${issue.minimum}`;
     case 'too_big':
       return issue.origin === 'string' ? `at most ${issue.maximum} characters` : `at most ${issue.maximum}`;
+    case 'invalid_union':
+      return unionOf(issue);
     case 'invalid_value':
       return `one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     default:
       return issue.message;
   }
+}
+
+/** What the alternatives expect, each once. */
+function unionOf({ errors }: z.core.$ZodIssueInvalidUnion): string {
+  const expected = errors.flatMap(([first]) => (first ? [expectation(first)] : []));
+  return [...new Set(expected)].join(' or ') || 'another value';
 }
 
 function errorType(status: number): string {

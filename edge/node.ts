@@ -1,8 +1,10 @@
 import { serve } from '@hono/node-server';
 import { createApp } from './app.ts';
+import { defaultLimits, MAX_IMAGE_BODY_BYTES } from './limits.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
 
-// The edge on Node. Environment: HOST, PORT, SIDECAR_ADDRESS, REQUEST_TIMEOUT_SECONDS, LATENT_EDGE_GRACE.
+// The edge on Node. Environment: HOST, PORT, SIDECAR_ADDRESS, REQUEST_TIMEOUT_SECONDS, MAX_BODY_BYTES, MAX_REPLY_PIXELS,
+// LATENT_EDGE_GRACE.
 
 /** Seconds beyond the sidecar's grace: its last answers have to get here, and out of here. */
 const AFTER_GRACE = 5;
@@ -14,6 +16,10 @@ const sidecar = grpcSidecar(process.env.SIDECAR_ADDRESS || '127.0.0.1:50051');
 
 const app = createApp({
   sidecar,
+  limits: {
+    imageBodyBytes: wholeNumber('MAX_BODY_BYTES', defaultLimits.imageBodyBytes, MAX_IMAGE_BODY_BYTES),
+    replyPixels: wholeNumber('MAX_REPLY_PIXELS', defaultLimits.replyPixels, 2 ** 30),
+  },
   timeoutMs: 1000 * wholeNumber('REQUEST_TIMEOUT_SECONDS', 1800, 86_400),
   log: ({ requestId, method, path, status, ms, error }) => {
     if (path === '/healthz') return;

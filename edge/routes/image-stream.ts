@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { toBase64 } from '../base64.ts';
 import { ApiError, toApiError } from '../errors.ts';
+import { toOutputFormat } from '../schema/formats.ts';
 import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
 import type { GenerateEvent, Image, Result } from '../sidecar/client.ts';
 
@@ -10,6 +11,8 @@ const KEEP_ALIVE_MS = 15_000;
 const HOLD_MS = 10_000;
 
 export interface StreamOptions {
+  /** What the events' names begin with. */
+  event: 'image_generation' | 'image_edit';
   /** Send a progress event for each step. */
   progress: boolean;
   /** What the edge itself has set aside. */
@@ -29,6 +32,7 @@ export async function imageStream(
   events: AsyncIterable<GenerateEvent>,
   options: StreamOptions,
 ): Promise<Response> {
+  const { event } = options;
   const iterator = events[Symbol.asyncIterator]();
   const first = await untilBegun(iterator, options.holdMs ?? HOLD_MS);
   return streamSSE(c, async (stream) => {
@@ -45,10 +49,10 @@ export async function imageStream(
         if (!progress) continue;
         if (options.progress) {
           const { step, total, stepMs } = progress;
-          await send('image_generation.progress', { step, total, step_ms: stepMs });
+          await send(`${event}.progress`, { step, total, step_ms: stepMs });
         }
         for (const [i, image] of progress.previews.entries())
-          await send('image_generation.partial_image', {
+          await send(`${event}.partial_image`, {
             ...picture(image, i),
             partial_image_index: partials,
           });
@@ -58,10 +62,13 @@ export async function imageStream(
       const usage = usageOf(result);
       const effective = effectiveOf(result.effective!, options.ignored);
       for (const [i, image] of result.images.entries())
-        await send('image_generation.completed', { ...picture(image, i), usage, effective });
+        await send(`${event}.completed`, { ...picture(image, i), usage, effective });
     } catch (error) {
       if (!stream.aborted)
-        await stream.writeSSE({ event: 'error', data: JSON.stringify(toApiError(error).body()) });
+        await stream.writeSSE({
+          event: 'error',
+          data: JSON.stringify(toApiError(error, c.get('publicNames' as never)).body()),
+        });
     } finally {
       clearInterval(keepAlive);
       await iterator.return?.();
@@ -98,7 +105,7 @@ function picture(image: Image, index: number) {
     size: `${image.width}x${image.height}`,
     quality: 'auto',
     background: 'opaque',
-    output_format: 'png',
+    output_format: toOutputFormat(image.format),
     seed: image.seed,
     image_index: index,
   };

@@ -1,100 +1,93 @@
-import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
-import { createMiddleware } from 'hono/factory';
 import { toBase64 } from '../base64.ts';
-import { ApiError, fromZod, invalid } from '../errors.ts';
-import { errorReplies } from '../schema/common.ts';
+import { ApiError, invalid } from '../errors.ts';
+import type { Limits } from '../limits.ts';
+import { type OutputFormat, toImageFormat, toOutputFormat } from '../schema/formats.ts';
 import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
-import { type GenerationBody, generationBody, imagesReply } from '../schema/generation.ts';
-import { toGenerateRequest } from '../schema/to-sidecar.ts';
-import type { GenerateEvent, Result, SidecarClient } from '../sidecar/client.ts';
+import type { GenerationBody } from '../schema/generation.ts';
+import { type ImagesReply, imagesReply } from '../schema/replies.ts';
+import type { GenerateEvent, GenerateRequest, Result, SidecarClient } from '../sidecar/client.ts';
 import { imageStream } from './image-stream.ts';
-
-const MAX_BODY_BYTES = 1024 * 1024;
-
-const requireJson = createMiddleware(async (c, next) => {
-  const type = c.req.header('content-type') ?? '';
-  if (!/^application\/json\s*(;|$)/i.test(type)) {
-    throw new ApiError(
-      415,
-      'unsupported_media_type',
-      `Expected content-type application/json but received ${type || 'none'}`,
-    );
-  }
-  await next();
-});
-
-const limitBody = bodyLimit({
-  maxSize: MAX_BODY_BYTES,
-  onError: () => {
-    throw new ApiError(413, 'body_too_large', `Expected a body of at most ${MAX_BODY_BYTES} bytes`);
-  },
-});
-
-const generations = createRoute({
-  method: 'post',
-  path: '/v1/images/generations',
-  summary: 'Make images from text',
-  description:
-    'OpenAI’s Images API. With `stream`, server-sent events: `image_generation.progress`, `.partial_image`, `.completed`, or `error`. With `Accept: image/png`, the picture itself (n = 1).',
-  middleware: [requireJson, limitBody] as const,
-  request: { body: { required: true, content: { 'application/json': { schema: generationBody } } } },
-  responses: {
-    200: {
-      description: 'The images.',
-      content: {
-        'application/json': { schema: imagesReply },
-        'text/event-stream': { schema: z.string() },
-        'image/png': { schema: z.string().openapi({ format: 'binary' }) },
-      },
-    },
-    ...errorReplies,
-  },
-});
 
 export interface ImagesOptions {
   sidecar: SidecarClient;
+  limits: Limits;
   /** Milliseconds a request may take, waiting included. */
   timeoutMs: number;
   /** Milliseconds a streamed reply waits for the work to begin. */
   holdMs?: number | undefined;
 }
 
-/** POST /v1/images/generations */
-export function images({ sidecar, timeoutMs, holdMs }: ImagesOptions): OpenAPIHono {
-  const app = new OpenAPIHono({
-    defaultHook: (result) => {
-      if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
-    },
-  });
-  return app.openapi(generations, async (c) => {
-    const body = c.req.valid('json');
-    const { request, ignored } = toGenerateRequest(body);
-    const wantsPng = acceptsPng(c, body);
-    // Fires when the client leaves: by the request's own signal, or when the reply's stream is let go.
-    const left = new AbortController();
-    const events = sidecar.generate(request, {
-      signal: AbortSignal.any([c.req.raw.signal, left.signal]),
-      requestId: c.get('requestId' as never),
-      timeoutMs,
-    });
-    if (body.stream) {
-      const progress = body.progress ?? true;
-      const onLeave = () => left.abort();
-      return (await imageStream(c, events, { progress, ignored, onLeave, holdMs })) as never;
-    }
-    const result = await resultOf(events);
-    return (wantsPng ? pngReply(c, result, ignored) : c.json(reply(result, ignored), 200)) as never;
-  }) as unknown as OpenAPIHono;
+/** What a route has made of its body. */
+export interface ImagesRequest {
+  request: GenerateRequest;
+  /** What the edge itself has set aside. */
+  ignored: string[];
+  /** What the events of a stream begin with. */
+  event: 'image_generation' | 'image_edit';
 }
 
-function acceptsPng(c: Context, body: GenerationBody): boolean {
+const file = { schema: z.string().openapi({ format: 'binary' }) };
+
+/** The successful reply of routes that make images, for the API's documentation. */
+export const imagesContent = {
+  description: 'The images.',
+  content: {
+    'application/json': { schema: imagesReply },
+    'text/event-stream': { schema: z.string() },
+    'image/png': file,
+    'image/jpeg': file,
+    'image/webp': file,
+  },
+};
+
+/** Runs a request and answers as its body and its Accept header ask: JSON, events, or the picture itself. */
+export async function imagesResponse(
+  c: Context,
+  body: Pick<GenerationBody, 'n' | 'stream' | 'progress' | 'output_format' | 'response_format'>,
+  { request, ignored, event }: ImagesRequest,
+  { sidecar, timeoutMs, holdMs }: ImagesOptions,
+): Promise<Response> {
+  const picture = acceptedPicture(c, body);
+  // Fires when the client leaves: by the request's own signal, or when the reply's stream is let go.
+  const left = new AbortController();
+  const events = sidecar.generate(picture ? { ...request, format: toImageFormat(picture) } : request, {
+    signal: AbortSignal.any([c.req.raw.signal, left.signal]),
+    requestId: c.get('requestId' as never),
+    timeoutMs,
+  });
+  if (body.stream) {
+    const progress = body.progress ?? true;
+    const onLeave = () => left.abort();
+    const ignoredInStream = body.response_format === 'url' ? ['response_format: not with stream'] : [];
+    return imageStream(c, events, {
+      ...{ event, progress, onLeave, holdMs },
+      ignored: [...ignored, ...ignoredInStream],
+    });
+  }
+  const result = await resultOf(events);
+  if (picture) return pictureReply(c, result, ignored);
+  return c.json(reply(result, ignored, body.response_format === 'url'), 200);
+}
+
+/** The format of the picture that the client wants in place of JSON, if it does. */
+function acceptedPicture(
+  c: Context,
+  { n, stream, output_format }: Pick<GenerationBody, 'n' | 'stream' | 'output_format'>,
+): OutputFormat | undefined {
   const accept = c.req.header('accept') ?? '';
-  if (!/\bimage\/(png|\*)/i.test(accept) || /\bapplication\/json\b/i.test(accept)) return false;
-  if ((body.n ?? 1) !== 1) throw invalid('n', '1, with Accept: image/png,', body.n);
-  if (body.stream) throw invalid('stream', 'false, with Accept: image/png,', true);
-  return true;
+  if (/\bapplication\/json\b/i.test(accept)) return undefined;
+  const accepted = [...accept.matchAll(/\bimage\/(png|jpeg|webp|\*)/gi)].map(([, type]) =>
+    type!.toLowerCase(),
+  );
+  if (accepted.length === 0) return undefined;
+  if ((n ?? 1) !== 1) throw invalid('n', `1, with Accept: ${accept},`, n);
+  if (stream) throw invalid('stream', `false, with Accept: ${accept},`, true);
+  const isAny = accepted.includes('*');
+  if (output_format && !isAny && !accepted.includes(output_format))
+    throw invalid('output_format', `one of Accept: ${accept}`, output_format);
+  return output_format ?? (isAny ? 'png' : (accepted[0] as OutputFormat));
 }
 
 async function resultOf(events: AsyncIterable<GenerateEvent>): Promise<Result> {
@@ -102,28 +95,34 @@ async function resultOf(events: AsyncIterable<GenerateEvent>): Promise<Result> {
   throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
 }
 
-function pngReply(c: Context, { images, effective }: Result, ignored: string[]): Response {
+function pictureReply(c: Context, { images, effective }: Result, ignored: string[]): Response {
   const image = images[0]!;
   // Names alone, and what a header can hold of them: the reasons are in the JSON reply.
-  const names = [...(effective?.ignored ?? []), ...ignored].map((line) =>
+  const names = effectiveOf(effective!, ignored).ignored.map((line) =>
     line.split(':', 1)[0]!.replace(/[^\w.-]/g, '?'),
   );
   // A copy: the bytes may be a view into a larger message.
   return c.body(new Uint8Array(image.data), 200, {
-    'content-type': 'image/png',
+    'content-type': `image/${toOutputFormat(image.format)}`,
     'x-seed': String(image.seed),
     ...(names.length > 0 && { 'x-ignored': names.join(', ') }),
   });
 }
 
-function reply(result: Result, ignored: string[]) {
-  const { width, height } = result.effective!;
+function reply(result: Result, ignored: string[], asUrls: boolean): ImagesReply {
+  const { width, height } = result.images[0]!;
+  const effective = effectiveOf(result.effective!, ignored);
+  const { output_format } = effective;
   return {
     created: Math.floor(Date.now() / 1000),
-    data: result.images.map(({ data, seed }) => ({ b64_json: toBase64(data), seed })),
+    data: result.images.map(({ data, seed }) => {
+      const b64_json = toBase64(data);
+      return asUrls ? { url: `data:image/${output_format};base64,${b64_json}`, seed } : { b64_json, seed };
+    }),
     size: `${width}x${height}`,
-    output_format: 'png' as const,
+    background: 'opaque',
+    output_format,
     usage: usageOf(result),
-    effective: effectiveOf(result.effective!, ignored),
+    effective,
   };
 }

@@ -35,14 +35,17 @@ export const modelObject = z
     object: z.literal('model'),
     created: z.int().openapi({ description: 'Seconds since 1970.' }),
     owned_by: z.string(),
+    kind: z.string().openapi({
+      description: 'latent-diffusion; controlnet: only named in `control`, without the defaults below.',
+    }),
     family: z.string(),
     default: z.boolean(),
     loaded: z.boolean(),
     bytes: z.int(),
-    size: z.string().openapi({ description: 'Default WIDTHxHEIGHT.' }),
-    steps: z.int(),
-    guidance_scale: z.number(),
-    sampler: z.string(),
+    size: z.string().optional().openapi({ description: 'Default WIDTHxHEIGHT.' }),
+    steps: z.int().optional(),
+    guidance_scale: z.number().optional(),
+    sampler: z.string().optional(),
   })
   .openapi('Model');
 

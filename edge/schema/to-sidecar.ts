@@ -1,53 +1,44 @@
-import { ApiError, invalid } from '../errors.ts';
+import { invalid } from '../errors.ts';
+import type { Limits } from '../limits.ts';
 import type { GenerateRequest } from '../sidecar/client.ts';
+import type { ControlUnitBody } from './control.ts';
 import { rejectForeignNames } from './foreign-names.ts';
-import { type GenerationBody, generationBody, MAX_REPLY_PIXELS, MAX_SEED, parseSize } from './generation.ts';
-
-/** Fields of OpenAI's API that change nothing here. */
-const withoutEffect = ['quality', 'style', 'background', 'moderation', 'user', 'output_compression'] as const;
-
-/** Fields that would change the picture, and that this server does not have: better refused than ignored. */
-const unsupported = [
-  ...['control', 'controlnet', 'control_net', 'controlnets', 'control_image', 'alwayson_scripts'],
-  ...['strength', 'denoising_strength', 'image', 'images', 'init_image', 'init_images', 'mask', 'mask_image'],
-  ...['input_fidelity', 'refiner', 'refiner_start', 'refiner_checkpoint', 'enable_hr', 'hr_scale'],
-  ...['mask_blur', 'only_masked_padding', 'keep_unmasked', 'hires_scale', 'size_conditioning'],
-];
+import { type OutputFormat, toImageFormat } from './formats.ts';
+import { type GenerationBody, generationBody } from './generation.ts';
+import { withoutEffect } from './openai.ts';
+import { MAX_SEED } from './sampling.ts';
+import { parseSize } from './size.ts';
 
 /**
  * A validated body as the sidecar's request.
  * @returns the request, and what of the body has no effect.
  * @throws ApiError where fields do not go together.
  */
-export function toGenerateRequest(body: GenerationBody): { request: GenerateRequest; ignored: string[] } {
-  rejectForeignNames(body);
-  for (const name of unsupported) {
-    if (body[name] === undefined || body[name] === null) continue;
-    throw new ApiError(400, 'unsupported_parameter', `Expected no ${name}: this server does not support it`, {
-      param: name,
-    });
-  }
-  const n = body.n ?? 1;
+export function toGenerateRequest(
+  body: GenerationBody,
+  { replyPixels }: Limits,
+): { request: GenerateRequest; ignored: string[] } {
   const size = body.size && body.size !== 'auto' ? parseSize(body.size) : undefined;
-  const most = size ? Math.floor(MAX_REPLY_PIXELS / (size.width * size.height)) : n;
-  if (n > most)
-    throw invalid('n', `at most ${most}, as ${body.size} images are ${MAX_REPLY_PIXELS} pixels then,`, n);
-  const seed = body.seed ?? drawSeed();
-  if (seed > MAX_SEED - (n - 1))
-    throw invalid(
-      'seed',
-      `at most ${MAX_SEED - (n - 1)}, as the ${n} images have seeds that follow it,`,
-      seed,
-    );
   const request: GenerateRequest = {
+    ...wordsOf(body),
+    ...picturesOf(body),
+    width: size?.width ?? 0,
+    height: size?.height ?? 0,
+    count: body.n ?? 1,
+    seeds: seedsOf(body),
+    previewCount: body.stream ? (body.partial_images ?? 0) : 0,
+    ...encodingOf(body),
+    maxPixels: replyPixels,
+  };
+  return { request, ignored: ignoredFields(body, generationBody.shape) };
+}
+
+function wordsOf(body: GenerationBody): GenerateRequest {
+  return {
     model: body.model ?? '',
     prompt: body.prompt,
     negativePrompt: body.negative_prompt ?? '',
     promptSyntax: body.prompt_syntax ?? '',
-    width: size?.width ?? 0,
-    height: size?.height ?? 0,
-    count: n,
-    seeds: Array.from({ length: n }, (_, i) => seed + i),
     steps: body.steps ?? 0,
     guidanceScale: body.guidance_scale ?? undefined,
     guidanceRescale: body.guidance_rescale ?? undefined,
@@ -56,15 +47,75 @@ export function toGenerateRequest(body: GenerationBody): { request: GenerateRequ
     eta: body.eta ?? undefined,
     clipSkip: body.clip_skip ?? undefined,
     adapters: (body.loras ?? []).map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
-    previewCount: body.stream ? (body.partial_images ?? 0) : 0,
-    format: 'IMAGE_FORMAT_PNG',
   };
-  return { request, ignored: ignoredFields(body) };
 }
 
-function ignoredFields(body: GenerationBody): string[] {
+function picturesOf(body: GenerationBody): GenerateRequest {
+  const sizes = body.size_conditioning;
+  return {
+    initImage: body.init_image ?? undefined,
+    strength: body.strength ?? undefined,
+    mask: body.mask ?? undefined,
+    maskChannel: body.mask_channel ?? '',
+    maskBlur: body.mask_blur ?? 0,
+    onlyMaskedPadding: body.only_masked_padding ?? undefined,
+    keepUnmasked: body.keep_unmasked ?? false,
+    control: (body.control ?? []).map(toControlUnit),
+    guessMode: body.guess_mode ?? false,
+    refiner: body.refiner ?? '',
+    refinerStart: body.refiner_start ?? undefined,
+    hiresScale: body.hires_scale ?? 0,
+    hiresStrength: body.hires_strength ?? undefined,
+    hiresUpscaler: body.hires_upscaler ?? '',
+    decoder: body.decoder ?? '',
+    previewDecoder: body.preview_decoder ?? '',
+    sizeConditioning: sizes && {
+      originalWidth: sizes.original_width ?? 0,
+      originalHeight: sizes.original_height ?? 0,
+      cropLeft: sizes.crop_left ?? 0,
+      cropTop: sizes.crop_top ?? 0,
+      targetWidth: sizes.target_width ?? 0,
+      targetHeight: sizes.target_height ?? 0,
+    },
+  };
+}
+
+function toControlUnit(unit: ControlUnitBody) {
+  return {
+    model: unit.model,
+    image: unit.image ?? undefined,
+    preprocessor: unit.preprocessor ?? '',
+    preprocessorOptions: unit.preprocessor_options ?? {},
+    resize: unit.resize ?? '',
+    scale: typeof unit.scale === 'number' ? [unit.scale] : (unit.scale ?? []),
+    start: unit.start ?? undefined,
+    end: unit.end ?? undefined,
+    mode: unit.mode ?? '',
+    levelScale: unit.level_scale ?? [],
+  };
+}
+
+function encodingOf(body: GenerationBody): GenerateRequest {
+  const format: OutputFormat = body.output_format ?? 'png';
+  // OpenAI's scale has a 0, the encoders' has none.
+  const quality = body.output_compression ?? undefined;
+  return { format: toImageFormat(format), quality: quality === undefined ? undefined : Math.max(1, quality) };
+}
+
+function seedsOf({ seed = null, n }: GenerationBody): number[] {
+  const count = n ?? 1;
+  const first = seed ?? drawSeed();
+  const last = MAX_SEED - (count - 1);
+  if (first > last)
+    throw invalid('seed', `at most ${last}, as the ${count} images have seeds that follow it,`, first);
+  return Array.from({ length: count }, (_, i) => first + i);
+}
+
+/** @param known the fields that the route has. */
+export function ignoredFields(body: Record<string, unknown>, known: Record<string, unknown>): string[] {
+  rejectForeignNames(body, known);
   const sent = (name: string) => body[name] !== undefined && body[name] !== null && body[name] !== 'auto';
-  const unknown = Object.keys(body).filter((name) => !(name in generationBody.shape) && sent(name));
+  const unknown = Object.keys(body).filter((name) => !Object.hasOwn(known, name) && sent(name));
   return [
     ...withoutEffect.filter(sent).map((name) => `${name}: has no effect here`),
     ...(!body.stream && sent('partial_images') ? ['partial_images: only with stream'] : []),

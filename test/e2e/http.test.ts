@@ -71,6 +71,51 @@ describe('a prompt', () => {
   });
 });
 
+describe('a picture', () => {
+  const settings = { prompt: 'green apple', seed: 1, steps: 4 };
+
+  it('is what is begun from, by its mask, and comes in each format', async () => {
+    const apple = (await (await post({ prompt: 'red apple', seed: 0, steps: 4 })).json()).data[0].b64_json;
+    const half = Buffer.alloc(64 * 64).fill(255, 0, 64 * 32);
+    const mask = await sharp(half, { raw: { width: 64, height: 64, channels: 1 } })
+      .png()
+      .toBuffer();
+    const body = {
+      ...{ ...settings, init_image: `data:image/png;base64,${apple}`, mask: mask.toString('base64') },
+      keep_unmasked: true,
+    };
+    const { data, effective } = await (await post(body)).json();
+    expect(effective).toMatchObject({ strength: 1, mask_blur: 0, keep_unmasked: true, output_format: 'png' });
+    const [own, made] = await Promise.all(
+      [apple, data[0].b64_json].map((b64) =>
+        sharp(Buffer.from(b64, 'base64')).removeAlpha().raw().toBuffer(),
+      ),
+    );
+    const middle = (own!.length / 64) * 32;
+    expect(made!.subarray(middle).equals(own!.subarray(middle))).toBe(true);
+    expect(made!.subarray(0, middle).equals(own!.subarray(0, middle))).toBe(false);
+
+    for (const format of ['jpeg', 'webp']) {
+      const options = { output_format: format, output_compression: 60 };
+      const reply = await (await post({ ...body, ...options })).json();
+      expect(reply.effective).toMatchObject(options);
+      const file = Buffer.from(reply.data[0].b64_json, 'base64');
+      expect(await sharp(file).metadata()).toMatchObject({ format, width: 64, height: 64 });
+    }
+  });
+
+  it.each([
+    ['no picture', { init_image: 'aGVsbG8=' }, 'init_image', 'something else'],
+    ['a mask alone', { mask: 'aGVsbG8=' }, 'mask', 'something else'],
+    ['too many pixels', { size: '2048x2048', n: 5 }, 'n', 'at most 4'],
+    ['PNG with a quality', { output_compression: 5 }, null, 'output_compression: PNG loses nothing'],
+  ])('says what is wrong: %s', async (_, body, param, message) => {
+    const reply = await (await post({ ...settings, ...body })).json();
+    if (param) expect(reply.error).toMatchObject({ param, message: expect.stringContaining(message) });
+    else expect(reply.effective.ignored).toEqual([message]);
+  });
+});
+
 describe('fifty at once', () => {
   it('are all answered or refused, and their memory returns', async () => {
     const memory = () => {
@@ -158,7 +203,7 @@ describe('bad input', () => {
       [{ prompt: 'x', clip_skip: 12 }, 400],
       [{ prompt: 'x', model: '../../etc/passwd' }, 404],
       [{ prompt: 'x', model: '%2e%2e' }, 404],
-      [{ prompt: 'x'.repeat(1024 * 1024) }, 413],
+      [{ prompt: 'x'.repeat(16 * 1024 * 1024) }, 413],
     ];
     for (const [body, status] of bad) {
       const response = await post(body);

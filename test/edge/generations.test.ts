@@ -83,9 +83,11 @@ describe('POST /v1/images/generations', () => {
     ['num_inference_steps', 20, 'steps'],
     ['width', 512, 'size'],
     ['lora', 'a', 'loras'],
-    ['init_images', ['a'], 'no init_images'],
-    ['controlnet', {}, 'no controlnet'],
-    ['hires_scale', 2, 'no hires_scale'],
+    ['init_images', ['a'], 'init_image'],
+    ['image', 'a', 'init_image'],
+    ['denoising_strength', 0.5, 'strength'],
+    ['controlnet', {}, 'control'],
+    ['hr_scale', 2, 'hires_scale'],
   ])('refuses %s, which other APIs have', async (name, value, expected) => {
     const response = await post({ prompt: 'x', [name]: value });
     expect(response.status).toBe(400);
@@ -104,14 +106,6 @@ describe('POST /v1/images/generations', () => {
     ];
     expect(sidecar.requests[0]!.adapters).toEqual(loras);
     expect((await response.json()).effective.loras).toEqual(loras);
-  });
-
-  it('as many pixels as a reply may have', async () => {
-    for (const [n, size] of [
-      [4, '2048x2048'],
-      [10, '1280x1280'],
-    ])
-      expect((await post({ prompt: 'x', n, size })).status).toBe(200);
   });
 
   it('passes the request id on', async () => {
@@ -134,7 +128,6 @@ describe('bad bodies', () => {
     ['n -1', { prompt: 'x', n: -1 }, 'n'],
     ['n 1e9', { prompt: 'x', n: 1e9 }, 'n'],
     ['n 1.5', { prompt: 'x', n: 1.5 }, 'n'],
-    ['n 5 of 2048x2048', { prompt: 'x', n: 5, size: '2048x2048' }, 'n'],
     ['size 512x', { prompt: 'x', size: '512x' }, 'size'],
     ['size 1e9x1e9', { prompt: 'x', size: '1e9x1e9' }, 'size'],
     ['size 513x513', { prompt: 'x', size: '513x513' }, 'size'],
@@ -151,9 +144,17 @@ describe('bad bodies', () => {
     ['clip_skip 12', { prompt: 'x', clip_skip: 12 }, 'clip_skip'],
     ['prompt_syntax', { prompt: 'x', prompt_syntax: 'compel' }, 'prompt_syntax'],
     ['partial_images 4', { prompt: 'x', partial_images: 4 }, 'partial_images'],
-    ['url', { prompt: 'x', response_format: 'url' }, 'response_format'],
-    ['webp', { prompt: 'x', output_format: 'webp' }, 'output_format'],
-    ['control', { prompt: 'x', control: [] }, 'control'],
+    ['a link', { prompt: 'x', response_format: 'link' }, 'response_format'],
+    ['gif', { prompt: 'x', output_format: 'gif' }, 'output_format'],
+    ['compression 101', { prompt: 'x', output_compression: 101 }, 'output_compression'],
+    ['strength 1.1', { prompt: 'x', strength: 1.1 }, 'strength'],
+    ['mask_blur 0.5', { prompt: 'x', mask_blur: 0.5 }, 'mask_blur'],
+    ['hires_scale 5', { prompt: 'x', hires_scale: 5 }, 'hires_scale'],
+    ['size_conditioning', { prompt: 'x', size_conditioning: { crop_top: -1 } }, 'size_conditioning.crop_top'],
+    ['control without a model', { prompt: 'x', control: [{}] }, 'control.0.model'],
+    ['9 controls', { prompt: 'x', control: new Array(9).fill({ model: 'a' }) }, 'control'],
+    ['a scale of text', { prompt: 'x', control: [{ model: 'a', scale: 'b' }] }, 'control.0.scale'],
+    ['a scale of 11', { prompt: 'x', control: [{ model: 'a', scale: 11 }] }, 'control.0.scale'],
     ['loras as a text', { prompt: 'x', loras: 'a' }, 'loras'],
     ['a lora without a name', { prompt: 'x', loras: [{ scale: 1 }] }, 'loras.0.name'],
     ['a lora of scale 1e9', { prompt: 'x', loras: [{ name: 'a', scale: 1e9 }] }, 'loras.0.scale'],
@@ -168,7 +169,7 @@ describe('bad bodies', () => {
       type: 'invalid_request_error',
       param,
     });
-    expect(error.message).toMatch(/^Expected .+ (but received|this server does not support)/);
+    expect(error.message).toMatch(/^Expected .+ but received /);
     expect(sidecar.requests).toEqual([]);
   });
 
@@ -177,7 +178,7 @@ describe('bad bodies', () => {
     ['a list', '[]', 400],
     ['null', 'null', 400],
     ['nothing', '', 400],
-    ['over the limit', JSON.stringify({ prompt: 'x', pad: 'x'.repeat(1024 * 1024) }), 413],
+    ['over the limit', JSON.stringify({ prompt: 'x', pad: 'x'.repeat(16 * 2 ** 20) }), 413],
     ['deep', `{"prompt":"x","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 200],
     ['a prototype', '{"prompt":"x","__proto__":{"n":9}}', 200],
   ])('%s', async (_, body, status) => {
@@ -199,7 +200,8 @@ describe('bad bodies', () => {
       body: stream,
       duplex: 'half',
     };
-    const response = await createApp({ sidecar: fakeSidecar() }).request(URL, init as RequestInit);
+    const app = createApp({ sidecar: fakeSidecar(), limits: { imageBodyBytes: 2 ** 20 } });
+    const response = await app.request(URL, init as RequestInit);
     expect(response.status).toBe(413);
     expect(await response.json()).toMatchObject({ error: { code: 'body_too_large' } });
   });

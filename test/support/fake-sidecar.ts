@@ -2,6 +2,7 @@ import type {
   CallOptions,
   GenerateEvent,
   GenerateRequest,
+  Image,
   Result,
   SidecarClient,
 } from '../../edge/sidecar/client.ts';
@@ -36,11 +37,11 @@ export function fakeSidecar({
   image?: Buffer;
   fail?: FakeFailure;
 } = {}): FakeSidecar {
-  const image = (seed: number) => ({
+  const image = (request: GenerateRequest) => (seed: number) => ({
     data,
-    format: 'IMAGE_FORMAT_PNG' as const,
-    width: 64,
-    height: 64,
+    format: formatOf(request),
+    width: request.width || 64,
+    height: request.height || 64,
     seed,
     index: 0,
     latents: null,
@@ -56,6 +57,7 @@ export function fakeSidecar({
       if (fail && fail.afterSteps === undefined) throw fail.error;
       const total = request.steps || steps;
       const seeds = request.seeds as number[];
+      const images = seeds.map(image(request));
       let done = false;
       try {
         yield { queued: { position: 0 }, event: 'queued' };
@@ -68,13 +70,12 @@ export function fakeSidecar({
           if (options.signal?.aborted)
             throw new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499 });
           fake.steps++;
-          const previews =
-            request.previewCount && step < total && step <= request.previewCount ? seeds.map(image) : [];
+          const previews = request.previewCount && step < total && step <= request.previewCount ? images : [];
           yield { progress: { step, total, stepMs, previews }, event: 'progress' };
           if (fail?.afterSteps === step) throw fail.error;
         }
         done = true;
-        yield { result: resultOf(request, seeds.map(image), total), event: 'result' };
+        yield { result: resultOf(request, images, total), event: 'result' };
       } finally {
         if (!done) fake.cancelled++;
       }
@@ -120,6 +121,8 @@ export interface FakeFailure {
   afterSteps?: number;
 }
 
+const formatOf = ({ format }: GenerateRequest) => (format ?? 'IMAGE_FORMAT_PNG') as Image['format'];
+
 function resultOf(request: GenerateRequest, images: Result['images'], steps: number): Result {
   return {
     images,
@@ -144,7 +147,10 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       ignored: [],
       notes: [],
       sizeConditioning: null,
-      refiner: '',
+      refiner: request.refiner ?? '',
+      format: formatOf(request),
+      quality: request.quality ?? undefined,
+      strength: request.strength === undefined ? undefined : Number(request.strength),
       hiresUpscaler: request.hiresUpscaler ?? '',
       decoder: request.decoder || 'model',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),

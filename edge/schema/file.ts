@@ -1,0 +1,36 @@
+import { z } from '@hono/zod-openapi';
+import { fromBase64 } from '../base64.ts';
+
+const EXPECTED = 'a PNG, JPEG or WebP file in base64, bare or as a data URL,';
+/** A grey PNG of 8×8 pixels. */
+const EXAMPLE =
+  'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAADklEQVQI12NogAIGyhgAgIQgAb2ruSwAAAAASUVORK5CYII=';
+const DATA_URL = /^data:([^,;]*)((?:;[^,]*)?),/i;
+
+/**
+ * A picture: in JSON base64, bare or as a data URL; of a form its bytes. Whether it is one, the sidecar sees.
+ * @param description for the API's documentation.
+ */
+export const imageFile = (description: string) =>
+  z
+    .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()])
+    .transform((value, context) => {
+      const read = typeof value === 'string' ? readImage(value) : value;
+      if (typeof read !== 'string' && read.length > 0) return read;
+      const received = typeof read === 'string' ? read : 'nothing';
+      context.addIssue({ code: 'custom', message: EXPECTED, params: { received } });
+      return z.NEVER;
+    })
+    .openapi({ type: 'string', description, contentEncoding: 'base64', example: EXAMPLE } as object);
+
+/** @returns the file, or in words what came instead. */
+function readImage(text: string): Uint8Array | string {
+  if (/^(https?|ftp|file|blob):/i.test(text)) return 'an address: pictures are not fetched';
+  if (!/^data:/i.test(text)) return fromBase64(text);
+  const head = DATA_URL.exec(text.slice(0, 256));
+  if (!head) return 'a data URL without data';
+  const [all, type, parameters] = head as unknown as [string, string, string];
+  if (!/^image\/(png|jpe?g|webp)$/i.test(type)) return `a data URL of type ${JSON.stringify(type)}`;
+  if (!/;base64$/i.test(parameters)) return 'a data URL that is not in base64';
+  return fromBase64(text.slice(all.length));
+}
