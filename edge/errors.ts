@@ -93,7 +93,7 @@ export function errorResponse(c: Context, error: ApiError): Response {
 /** The first of zod's findings, as one sentence. */
 export function fromZod(error: z.ZodError, input: unknown): ApiError {
   const issue = error.issues[0]!;
-  const param = issue.path.join('.');
+  const param = pathOf(issue.path);
   const received = issue.path.reduce<unknown>(
     (at, key) => (at as Record<PropertyKey, unknown> | null)?.[key],
     input,
@@ -105,6 +105,14 @@ export function fromZod(error: z.ZodError, input: unknown): ApiError {
     return new ApiError(400, 'invalid_argument', message, { param });
   }
   return invalid(param, expectation(issue), received);
+}
+
+/** `control[0].image` */
+function pathOf(path: readonly PropertyKey[]): string {
+  return path
+    .map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
+    .join('')
+    .replace(/^\./, '');
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

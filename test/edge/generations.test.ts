@@ -151,13 +151,13 @@ describe('bad bodies', () => {
     ['mask_blur 0.5', { prompt: 'x', mask_blur: 0.5 }, 'mask_blur'],
     ['hires_scale 5', { prompt: 'x', hires_scale: 5 }, 'hires_scale'],
     ['size_conditioning', { prompt: 'x', size_conditioning: { crop_top: -1 } }, 'size_conditioning.crop_top'],
-    ['control without a model', { prompt: 'x', control: [{}] }, 'control.0.model'],
+    ['control without a model', { prompt: 'x', control: [{}] }, 'control[0].model'],
     ['9 controls', { prompt: 'x', control: new Array(9).fill({ model: 'a' }) }, 'control'],
-    ['a scale of text', { prompt: 'x', control: [{ model: 'a', scale: 'b' }] }, 'control.0.scale'],
-    ['a scale of 11', { prompt: 'x', control: [{ model: 'a', scale: 11 }] }, 'control.0.scale'],
+    ['a scale of text', { prompt: 'x', control: [{ model: 'a', scale: 'b' }] }, 'control[0].scale'],
+    ['a scale of 11', { prompt: 'x', control: [{ model: 'a', scale: 11 }] }, 'control[0].scale'],
     ['loras as a text', { prompt: 'x', loras: 'a' }, 'loras'],
-    ['a lora without a name', { prompt: 'x', loras: [{ scale: 1 }] }, 'loras.0.name'],
-    ['a lora of scale 1e9', { prompt: 'x', loras: [{ name: 'a', scale: 1e9 }] }, 'loras.0.scale'],
+    ['a lora without a name', { prompt: 'x', loras: [{ scale: 1 }] }, 'loras[0].name'],
+    ['a lora of scale 1e9', { prompt: 'x', loras: [{ name: 'a', scale: 1e9 }] }, 'loras[0].scale'],
     ['17 loras', { prompt: 'x', loras: new Array(17).fill({ name: 'a' }) }, 'loras'],
   ];
   it.each(cases)('%s', async (_, body, param) => {

@@ -75,7 +75,7 @@ describe('a picture that is none', () => {
     for (const [body, param] of [
       [{ init_image: picture }, 'init_image'],
       [{ mask: picture }, 'mask'],
-      [{ control: [{ model: 'a', image: picture }] }, 'control.0.image'],
+      [{ control: [{ model: 'a', image: picture }] }, 'control[0].image'],
     ] as const) {
       const response = await post(body, sidecar);
       const { error } = await response.json();
