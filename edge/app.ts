@@ -1,6 +1,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
+import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
 import { generations } from './routes/generations.ts';
@@ -13,6 +14,8 @@ export interface AppOptions {
   sidecar: SidecarClient;
   /** Default: `defaultLimits`. */
   limits?: Partial<Limits>;
+  /** Who may ask, from where, how often; default: whoever reaches it under one of loopback's names. */
+  guard?: GuardOptions;
   /** Called after each request. */
   log?: AccessLog;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
@@ -25,6 +28,7 @@ export interface AppOptions {
 export function createApp({
   sidecar,
   limits = {},
+  guard: guardOptions = openGuard,
   log = () => {},
   timeoutMs = 30 * 60_000,
   holdMs,
@@ -32,6 +36,7 @@ export function createApp({
   const app = new OpenAPIHono();
   app.use(requestId());
   app.use(accessLog(log));
+  app.use(...guard(guardOptions));
   app.onError((error, c) => errorResponse(c, toApiError(error, c.get('publicNames' as never))));
   app.notFound((c) => {
     const { method, path } = c.req;

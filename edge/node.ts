@@ -1,26 +1,46 @@
-import { serve } from '@hono/node-server';
+import { readFileSync } from 'node:fs';
 import { createApp } from './app.ts';
-import { defaultLimits, MAX_IMAGE_BODY_BYTES } from './limits.ts';
+import { flag, list, readSettings, wholeNumber } from './config.ts';
+import { memoryLimiter } from './guard/memory-limiter.ts';
+import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
+import { sidecarPool } from './sidecar/pool.ts';
 
-// The edge on Node. Environment: HOST, PORT, SIDECAR_ADDRESS, REQUEST_TIMEOUT_SECONDS, MAX_BODY_BYTES, MAX_REPLY_PIXELS,
-// LATENT_EDGE_GRACE.
+// The edge on Node. docs/deployment.md lists its environment.
 
 /** Seconds beyond the sidecar's grace: its last answers have to get here, and out of here. */
 const AFTER_GRACE = 5;
 
-const hostname = process.env.HOST || '127.0.0.1';
-const port = wholeNumber('PORT', 8787, 65_535);
-const graceSeconds = wholeNumber('LATENT_EDGE_GRACE', 10, 3600);
-const sidecar = grpcSidecar(process.env.SIDECAR_ADDRESS || '127.0.0.1:50051');
+function settingsOf(env: NodeJS.ProcessEnv) {
+  const file = env.API_KEYS_FILE;
+  const addresses = list(env, 'SIDECAR_ADDRESS');
+  return {
+    ...readSettings(file ? { ...env, API_KEYS: readFileSync(file, 'utf8') } : env),
+    hostname: env.HOST || '127.0.0.1',
+    port: wholeNumber(env, 'PORT', 8787, 65_535),
+    graceSeconds: wholeNumber(env, 'LATENT_EDGE_GRACE', 10, 3600),
+    arrivalMs: 1000 * wholeNumber(env, 'ARRIVAL_TIMEOUT_SECONDS', 120, 3600),
+    trustProxy: flag(env, 'TRUST_PROXY'),
+    addresses: addresses.length > 0 ? addresses : ['127.0.0.1:50051'],
+  };
+}
 
+let settings: ReturnType<typeof settingsOf>;
+try {
+  settings = settingsOf(process.env);
+} catch (error) {
+  fail((error as Error).message, 2);
+}
+const { timeoutMs, limits, hostname, port, arrivalMs } = settings;
+const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(address)));
 const app = createApp({
   sidecar,
-  limits: {
-    imageBodyBytes: wholeNumber('MAX_BODY_BYTES', defaultLimits.imageBodyBytes, MAX_IMAGE_BODY_BYTES),
-    replyPixels: wholeNumber('MAX_REPLY_PIXELS', defaultLimits.replyPixels, 2 ** 30),
+  ...{ timeoutMs, limits },
+  guard: {
+    ...settings.guard,
+    limiter: memoryLimiter(settings.perMinute),
+    addressOf: addressOf(settings.trustProxy),
   },
-  timeoutMs: 1000 * wholeNumber('REQUEST_TIMEOUT_SECONDS', 1800, 86_400),
   log: ({ requestId, method, path, status, ms, error }) => {
     if (path === '/healthz') return;
     console.error(`${new Date().toISOString()} ${method} ${path} ${status} ${ms.toFixed(0)} ms ${requestId}`);
@@ -28,15 +48,13 @@ const app = createApp({
   },
 });
 
-const server = serve({ fetch: app.fetch, hostname, port }, ({ address, port }) => {
-  console.error(`edge: http://${address.includes(':') ? `[${address}]` : address}:${port}`);
-});
-
-server.on('error', (error: NodeJS.ErrnoException) => {
+const { server, url } = await listen(app, { hostname, port, arrivalMs }).catch((error) => {
   const reason = error.code === 'EADDRINUSE' ? 'the port is taken; choose another with PORT' : error.message;
-  console.error(`edge: cannot listen on ${hostname}:${port}: ${reason}`);
-  process.exit(1);
+  fail(`cannot listen on ${hostname}:${port}: ${reason}`, 1);
 });
+console.error(`edge: ${url}`);
+if (settings.guard.keys?.length === 0 && !/^(127\.|::1$|localhost$)/.test(hostname))
+  console.error('edge: open to everyone who reaches it, as there are no API_KEYS (docs/security.md)');
 
 let stopping = false;
 // `disconnect`: the process that started this one has ended.
@@ -49,20 +67,12 @@ for (const event of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
       sidecar.close();
       process.exit(0);
     });
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
-    setTimeout(() => process.exit(0), 1000 * (graceSeconds + AFTER_GRACE)).unref();
+    server.closeIdleConnections();
+    setTimeout(() => process.exit(0), 1000 * (settings.graceSeconds + AFTER_GRACE)).unref();
   });
 }
 
-function wholeNumber(name: string, fallback: number, max: number): number {
-  const text = process.env[name];
-  if (!text) return fallback;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value > max) {
-    console.error(
-      `edge: expected a whole number from 0 to ${max} for ${name} but received ${JSON.stringify(text)}`,
-    );
-    process.exit(2);
-  }
-  return value;
+function fail(message: string, status: number): never {
+  console.error(`edge: ${message}`);
+  process.exit(status);
 }

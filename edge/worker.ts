@@ -1,20 +1,57 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { createApp } from './app.ts';
+import { type Environment, flag, list, readSettings, text } from './config.ts';
+import { bindingLimiter, type RateLimitBinding } from './guard/rate.ts';
 import { grpcWebSidecar } from './sidecar/grpc-web.ts';
 import { sidecarPool } from './sidecar/pool.ts';
 
-// The edge on Cloudflare Workers. wrangler.toml binds what `Env` names.
+// The edge on Cloudflare Workers. docs/workers.md lists its bindings; wrangler.toml has them.
 
-interface Env {
+interface Env extends Environment {
   /** `http://HOST:PORT` of a sidecar's gRPC-Web bridge, or several, separated by commas. */
   SIDECAR_URL: string;
+  /** A binding to a private network that the sidecars are in. */
+  SIDECAR_NETWORK?: { fetch: typeof fetch };
+  RATE_LIMIT?: RateLimitBinding;
 }
 
 let app: OpenAPIHono | undefined;
 
 function appOf(env: Env): OpenAPIHono {
-  const urls = env.SIDECAR_URL.split(',').map((url) => url.trim());
-  return createApp({ sidecar: sidecarPool(urls.map((url) => grpcWebSidecar(url))) });
+  const { guard, perMinute, ...settings } = readSettings(env);
+  if (perMinute !== undefined || guard.keys?.some((key) => key.requests_per_minute !== undefined))
+    throw new Error(
+      'expected no requests per minute on Workers: the RATE_LIMIT binding has them, in wrangler.toml',
+    );
+  const limit = env.RATE_LIMIT;
+  return createApp({
+    sidecar: sidecarPool(list(env, 'SIDECAR_URL').map((url) => grpcWebSidecar(url, sidecarOptions(env)))),
+    ...settings,
+    guard: {
+      ...guard,
+      // What is deployed is open to the world: not without keys, unless that is meant.
+      keys: guard.keys?.length === 0 && !flag(env, 'ALLOW_ANONYMOUS') ? undefined : guard.keys,
+      // Names are the platform's to route.
+      allowedHosts: undefined,
+      limiter: limit ? bindingLimiter(limit) : async () => undefined,
+      addressOf: (c) => c.req.header('cf-connecting-ip') ?? '',
+    },
+    log: ({ error }) => {
+      if (error) console.error(error);
+    },
+  });
+}
+
+/** What the bridge asks for, and Cloudflare Access before it. */
+function sidecarOptions(env: Env) {
+  const token = text(env, 'SIDECAR_TOKEN');
+  const [id, secret] = [text(env, 'CF_ACCESS_CLIENT_ID'), text(env, 'CF_ACCESS_CLIENT_SECRET')];
+  const headers = {
+    ...(token && { authorization: `Bearer ${token}` }),
+    ...(id && secret && { 'cf-access-client-id': id, 'cf-access-client-secret': secret }),
+  };
+  const network = env.SIDECAR_NETWORK;
+  return { headers, fetch: network && ((...args: Parameters<typeof fetch>) => network.fetch(...args)) };
 }
 
 export default {

@@ -4,19 +4,28 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
 import { basics } from './contract/basics.ts';
 import { disconnects } from './contract/disconnects.ts';
+import { guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
+import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
-const suites = { basics, disconnects };
+const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
+  { suites: { basics, disconnects, transport } },
+  { env: guardedEnv, suites: { guarded } },
+  { env: limitedEnv, suites: { limited } },
+];
 
 for (const runtime of [nodeRuntime, workerdRuntime]) {
   const why = runtime.missing ? ` (skipped: ${runtime.missing})` : '';
   describe.skipIf(runtime.missing)(`${runtime.name}${why}`, () => {
-    let edge: Edge;
-    beforeAll(async () => {
-      edge = await runtime.start();
-    }, 60_000);
-    afterAll(() => edge.stop());
-    for (const [name, suite] of Object.entries(suites)) describe(name, () => suite(() => edge));
+    for (const { env, suites: each } of suites)
+      describe.each(Object.entries(each))('%s', (_, suite) => {
+        let edge: Edge;
+        beforeAll(async () => {
+          edge = await runtime.start(env);
+        }, 60_000);
+        afterAll(() => edge.stop());
+        suite(() => edge);
+      });
   });
 }
 

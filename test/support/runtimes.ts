@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { serve as serveHttp } from '@hono/node-server';
 import { createApp } from '../../edge/app.ts';
+import { readSettings } from '../../edge/config.ts';
+import { memoryLimiter } from '../../edge/guard/memory-limiter.ts';
+import { addressOf, listen } from '../../edge/server.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
 import { serveFake } from './fake-server.ts';
 import { type FakeSidecar, fakeSidecar } from './fake-sidecar.ts';
@@ -27,25 +28,26 @@ export interface Runtime {
   name: string;
   /** Why it cannot run here. */
   missing?: string | undefined;
-  /** @param env settings, as the environment or as bindings */
+  /** @param env settings, as the environment or as bindings; a limit of requests as each runtime has it */
   start(env?: Record<string, string>): Promise<Edge>;
 }
 
 /** As `edge/node.ts` runs it. */
 export const nodeRuntime: Runtime = {
   name: 'Node',
-  async start() {
+  async start(env = {}) {
     const fake = await served();
     const sidecar = grpcSidecar(fake.address);
-    const app = createApp({ sidecar });
-    const server = await new Promise<ReturnType<typeof serveHttp>>((resolve) => {
-      const listening = serveHttp({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }, () =>
-        resolve(listening),
-      );
+    const { guard, perMinute, ...settings } = readSettings(env);
+    const app = createApp({
+      ...{ sidecar, ...settings },
+      guard: { ...guard, limiter: memoryLimiter(perMinute), addressOf: addressOf(false) },
     });
-    return edge(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, fake, async () => {
+    const arrivalMs = Number(env.ARRIVAL_MS ?? 60_000);
+    const { server, url } = await listen(app, { hostname: '127.0.0.1', port: 0, arrivalMs });
+    return edge(url, fake, async () => {
       server.close();
-      if ('closeAllConnections' in server) server.closeAllConnections();
+      server.closeAllConnections();
       sidecar.close();
     });
   },
@@ -66,7 +68,7 @@ let bundled: string | undefined;
 export const workerdRuntime: Runtime = {
   name: 'workerd',
   missing: missing(),
-  async start(env = {}) {
+  async start({ RATE_LIMIT_PER_MINUTE: perMinute, ...env } = {}) {
     const { Miniflare } = packages('miniflare') as { Miniflare: MiniflareClass };
     const deployed = readFileSync(at('wrangler.toml'), 'utf8');
     const fake = await served();
@@ -75,9 +77,10 @@ export const workerdRuntime: Runtime = {
       scriptPath: bundle(),
       compatibilityDate: /^compatibility_date = "(.*)"/m.exec(deployed)![1],
       compatibilityFlags: JSON.parse(/^compatibility_flags = (.*)/m.exec(deployed)![1]!),
-      bindings: { SIDECAR_URL: fake.webUrl, ...env },
+      bindings: { SIDECAR_URL: fake.webUrl, ALLOW_ANONYMOUS: 'true', ...env },
       // Not through miniflare's own worker, which does not tell of clients who leave.
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+      ...(perMinute && { ratelimits: { RATE_LIMIT: { simple: { limit: Number(perMinute), period: 60 } } } }),
       cf: false,
     });
     const url = (await mf.unsafeGetDirectURL()).href.replace(/\/$/, '');

@@ -1,0 +1,47 @@
+import { expect, it } from 'vitest';
+import { fakeSidecar } from '../../support/fake-sidecar.ts';
+import type { Edge } from '../../support/runtimes.ts';
+import { generate } from './requests.ts';
+
+/** Bodies that are none, or too much. */
+export function transport(edge: () => Edge): void {
+  const post = (body: BodyInit, headers: Record<string, string> = {}) =>
+    generate(edge(), {}, { body, headers, duplex: 'half' } as RequestInit);
+
+  it.each([true, false])('a body over the limit, with Content-Length %s', async (said) => {
+    const sidecar = edge().use(fakeSidecar());
+    const chunk = new Uint8Array(2 ** 20).fill(32);
+    let left = 20;
+    const stream = new ReadableStream({
+      pull: (controller) => (left-- > 0 ? controller.enqueue(chunk) : controller.close()),
+    });
+    const response = await post(said ? new Uint8Array(20 * 2 ** 20) : stream);
+    expect([response.status, (await response.json()).error.code]).toEqual([413, 'body_too_large']);
+    expect(sidecar.requests).toEqual([]);
+    expect((await edge().fetch('/healthz')).status).toBe(200);
+  });
+
+  it.each([
+    ['', 400],
+    ['{"prompt":', 400],
+    ['[]', 400],
+    ['"x"', 400],
+    [new Uint8Array([0xff, 0xfe, 0x00]), 400],
+  ])('no JSON: %o', async (body, status) => {
+    const response = await post(body);
+    expect(response.status).toBe(status);
+    expect(await response.json()).toHaveProperty('error.message');
+  });
+
+  it('a type that is none of JSON', async () => {
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'image/png'])
+      expect((await post('{"prompt":"x"}', { 'content-type': type })).status).toBe(415);
+  });
+
+  it('other methods', async () => {
+    for (const method of ['GET', 'PUT', 'DELETE', 'PATCH']) {
+      const response = await edge().fetch('/v1/images/generations', { method });
+      expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
+    }
+  });
+}

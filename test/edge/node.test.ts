@@ -1,0 +1,109 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { readSettings } from '../../edge/config.ts';
+import { findKey, parseKeys } from '../../edge/guard/keys.ts';
+import { fakeSidecar } from '../support/fake-sidecar.ts';
+import { nodeRuntime } from '../support/runtimes.ts';
+
+describe('the server on Node', () => {
+  it('answers to names of loopback and to those it is told, against DNS rebinding', async () => {
+    const edge = await nodeRuntime.start({ ALLOWED_HOSTS: 'Images.example' });
+    const status = (host: string) =>
+      new Promise((resolve, reject) => {
+        request(`${edge.url}/v1/models`, { headers: { host } }, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        })
+          .on('error', reject)
+          .end();
+      });
+    const { port } = new URL(edge.url);
+    for (const host of ['localhost', '127.0.0.1', '192.168.0.7', '[::1]', 'a.localhost', 'images.example'])
+      expect([host, await status(`${host}:${port}`)]).toEqual([host, 200]);
+    for (const host of [
+      'evil.example',
+      'localhost.evil.example',
+      '127.0.0.1.evil.example',
+      'images.example.evil',
+    ])
+      expect([host, await status(host)]).toEqual([host, 403]);
+    await edge.stop();
+  });
+
+  it('gives up a request that takes too long to arrive', async () => {
+    const edge = await nodeRuntime.start({ ARRIVAL_MS: '200' });
+    const sidecar = edge.use(fakeSidecar());
+    const head =
+      'POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
+    for (const begun of [head, `${head}content-length: 99\r\n\r\n{"prompt": "x"`]) {
+      const socket = connect(Number(new URL(edge.url).port), '127.0.0.1');
+      let reply = '';
+      socket.on('data', (chunk) => {
+        reply += chunk;
+      });
+      socket.write(begun);
+      await new Promise((resolve) => socket.on('close', resolve));
+      expect(reply).toMatch(/^HTTP\/1.1 408/);
+    }
+    expect(sidecar.requests).toEqual([]);
+    expect((await edge.fetch('/healthz')).status).toBe(200);
+    await edge.stop();
+  });
+});
+
+describe('settings', () => {
+  it.each([
+    [{ REQUEST_TIMEOUT_SECONDS: '1e3' }, 'a whole number from 0 to 86400 for REQUEST_TIMEOUT_SECONDS'],
+    [{ API_KEYS: 'abc' }, 'a JSON list of keys in API_KEYS'],
+    [{ API_KEYS: '[{"name": "a"}]' }, '0.sha256'],
+    [{ API_KEYS: `[{"name": "a", "sha256": "${'A'.repeat(64)}"}]` }, '64 hexadecimal digits'],
+    [{ API_KEYS: `[{"name": "a", "sha256": "${'0'.repeat(64)}", "scope": "read"}]` }, 'scope'],
+    [{ API_KEYS: `[${Array(2).fill(`{"name": "a", "sha256": "${'0'.repeat(64)}"}`)}]` }, 'a twice'],
+  ])('says what is wrong: %o', (env, message) => {
+    expect(() => readSettings(env)).toThrow(message);
+  });
+
+  it('asks any name to be known only where no key is', () => {
+    expect(readSettings({}).guard.allowedHosts).toEqual([]);
+    const API_KEYS = JSON.stringify([{ name: 'a', sha256: '0'.repeat(64) }]);
+    expect(readSettings({ API_KEYS }).guard.allowedHosts).toBeUndefined();
+    expect(readSettings({ API_KEYS, ALLOWED_HOSTS: 'x' }).guard.allowedHosts).toEqual(['x']);
+  });
+});
+
+describe('npm run keys', () => {
+  const script = fileURLToPath(new URL('../../edge/bin/keys.mjs', import.meta.url));
+  const keys = (...args: string[]) => spawnSync(process.execPath, [script, ...args], { encoding: 'utf8' });
+
+  it('makes keys that the edge knows, and keeps their hashes', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keys-'));
+    const file = join(folder, 'keys.json');
+    const made = ['ana', 'bob'].map((name) => keys(name, '--file', file, '--requests-per-minute', '9'));
+    const shown = made.map(({ stdout }) => stdout.trim());
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const text = readFileSync(file, 'utf8');
+    for (const key of shown) expect(text).not.toContain(key);
+    const all = parseKeys(text, file);
+    expect((await findKey(all, shown[1]!))?.name).toBe('bob');
+    expect(await findKey(all, `${shown[1]}x`)).toBeUndefined();
+    expect(all[0]).toMatchObject({ scopes: ['generate'], requests_per_minute: 9 });
+    expect(keys('ana', '--file', file).status).toBe(2);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('shows what to set where there is no file, and says what it expected', () => {
+    const { stdout, stderr } = keys('ana', '--scopes', 'read');
+    expect(stdout).toMatch(/^le_[\w-]{43}\n$/);
+    expect(parseKeys(/API_KEYS='(.*)'/.exec(stderr)![1]!, 'it')).toMatchObject([
+      { name: 'ana', scopes: ['read'] },
+    ]);
+    for (const args of [[], ['a b'], ['a', '--scopes', 'all'], ['a', '--requests-per-minute', '0']])
+      expect(keys(...args)).toMatchObject({ status: 2, stderr: expect.stringMatching(/^Expected/) });
+  });
+});
