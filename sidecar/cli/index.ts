@@ -5,6 +5,7 @@ import { devicesCommand } from './devices.ts';
 import { generateCommand } from './generate.ts';
 import { modelsCommand } from './models/index.ts';
 import { moduleCommand } from './module.ts';
+import { preprocessCommand } from './preprocess.ts';
 import { serveCommand } from './serve.ts';
 
 /**
@@ -25,6 +26,7 @@ export async function main(args: string[]): Promise<number> {
     generateCommand(),
     modelsCommand(),
     devicesCommand(),
+    preprocessCommand(),
     moduleCommand(),
   ])
     program.addCommand(command);

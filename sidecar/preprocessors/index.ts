@@ -15,22 +15,23 @@ export interface Preprocessor {
 
 /**
  * The preprocessor of that name in any spelling, `none` where it is empty, and its options.
- * @param field in which both stand, for messages: `control[0]`.
+ * @param field in which both stand, for messages: `control[0]`; none: they stand by themselves.
  * @throws ServiceError invalid_argument naming `control[0].preprocessor` or `control[0].preprocessor_options.NAME`.
  */
 export function choosePreprocessor(
   name: string,
   options: Readonly<Record<string, number>> = {},
-  field = 'control',
+  field = '',
 ): Preprocessor {
+  const within = field && `${field}.`;
   const row = findPreprocessor(name);
   if (!row)
     throw errors.unexpected(
-      `${field}.preprocessor`,
+      `${within}preprocessor`,
       `one of ${preprocessors.map(({ name }) => name).join(', ')}`,
       show(name) + whyNot(name),
     );
-  return { row, values: readOptions(row.family.options, options, `${field}.preprocessor_options`) };
+  return { row, values: readOptions(row.family.options, options, `${within}preprocessor_options`) };
 }
 
 /**
