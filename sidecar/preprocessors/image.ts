@@ -53,7 +53,7 @@ export function darkest(rgb: Uint8Array): Uint8Array {
 
 /** Bytes, rounded. */
 export const bytes = (values: Float32Array): Uint8Array =>
-  new Uint8Array(Uint8ClampedArray.from(values).buffer);
+  new Uint8Array(new Uint8ClampedArray(values).buffer);
 
 /** v^gamma of values in 0…1, cut off to bytes. */
 export function withGamma(values: Uint8Array, gamma: number): Uint8Array {

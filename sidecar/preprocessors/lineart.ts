@@ -14,7 +14,8 @@ export function run(image: RgbImage): Hint {
   for (let i = 0, j = 0; i < depth.length; i++, j += 3)
     depth[i] = Math.min(ground[j]! - data[j]!, ground[j + 1]! - data[j + 1]!, ground[j + 2]! - data[j + 2]!);
   const unit = Math.max(16, median(depth.filter((value) => value > 8)));
-  const lines = Uint8Array.from(depth, (value) => Math.min(Math.max((value / unit) * 127, 0), 255));
+  const lines = new Uint8Array(depth.length);
+  for (let i = 0; i < lines.length; i++) lines[i] = Math.min(Math.max((depth[i]! / unit) * 127, 0), 255);
   return grayHint(lines, image);
 }
 

@@ -1,27 +1,12 @@
 import { samplers, schedules } from '../../sidecar/samplers/table.ts';
+import { code, type Part, table } from './page.ts';
 
-/** A part of docs/samplers.md that is made of the table in sidecar/samplers/table.ts. */
-export interface Part {
-  /** Between `<!-- NAME -->` and `<!-- /NAME -->`. */
-  name: string;
-  markdown: string;
-}
-
-/** Every part, as it should stand in the page. */
+/** The parts of docs/samplers.md that are made of the table in sidecar/samplers/table.ts. */
 export function samplerPageParts(): Part[] {
   return [
     { name: 'samplers', markdown: samplerTable() },
     { name: 'schedules', markdown: scheduleTable() },
   ];
-}
-
-/** The page with its parts renewed. */
-export function renewed(page: string): string {
-  return samplerPageParts().reduce((text, { name, markdown }) => {
-    const place = new RegExp(`(<!-- ${name} -->\n)[^]*(<!-- /${name} -->)`);
-    if (!place.test(text)) throw new Error(`Expected <!-- ${name} --> and <!-- /${name} --> in the page`);
-    return text.replace(place, (_, open: string, close: string) => `${open}${markdown}${close}`);
-  }, page);
 }
 
 function samplerTable(): string {
@@ -54,11 +39,4 @@ function scheduleTable(): string {
     ['Name', 'Also', 'Where the noise levels lie'],
     Object.entries(schedules).map(([name, { aliases, spread }]) => [code(name), aliases.join(', '), spread]),
   );
-}
-
-const code = (text: string) => `\`${text}\``;
-
-function table(head: string[], rows: string[][]): string {
-  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('');
 }
