@@ -10,6 +10,7 @@ export const errorCodes = {
   },
   model_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No model of that name is here.' },
   adapter_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No adapter of that name is here.' },
+  controlnet_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No ControlNet of that name is here.' },
   checkpoint_unusable: {
     grpc: 'FAILED_PRECONDITION',
     http: 422,
@@ -78,6 +79,12 @@ export const errors = {
       'adapter_not_found',
       `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'an adapter'} for adapters but received ${show(name)}: there is no such adapter here`,
       { field: 'adapters' },
+    ),
+  controlNetNotFound: (field: string, name: string, names: readonly string[]) =>
+    new ServiceError(
+      'controlnet_not_found',
+      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a ControlNet'} for ${field} but received ${show(name)}: there is no such ControlNet here`,
+      { field },
     ),
   noModels: () =>
     new ServiceError(

@@ -9,6 +9,7 @@ import type { ImageFormat } from '../engine/image-file.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
+import { CONTROL_SYNTAX, type ControlFlag, controlFiles, controls, controlUnits } from './control-option.ts';
 import {
   anySize,
   corner,
@@ -36,6 +37,8 @@ interface GenerateFlags extends DeviceOptions {
   eta?: number;
   clipSkip?: number;
   lora?: LoraFlag[];
+  control?: ControlFlag[];
+  guessMode?: boolean;
   size?: { width: number; height: number };
   originalSize?: { width: number; height: number };
   crop?: { left: number; top: number };
@@ -92,6 +95,12 @@ export function generateCommand(): Command {
       'an adapter to add (repeatable): the name of a file in a folder loras beside the models, or a file',
       loras,
     )
+    .option(
+      `--control <${CONTROL_SYNTAX}>`,
+      'a ControlNet and its picture (repeatable): docs/controlnet.md',
+      controls,
+    )
+    .option('--guess-mode', 'let the control pictures alone say what to draw')
     .option('--size <WxH>', "pixels (default: the model's)", size)
     .option(
       '--original-size <WxH>',
@@ -153,6 +162,7 @@ async function run(flags: GenerateFlags): Promise<void> {
   const engine = await Engine.open({
     ...{ folders, device, threads, dtype },
     adapterFiles: await adapterFiles(flags),
+    controlFiles: await controlFiles(flags.control ?? []),
   });
   const stop = new AbortController();
   process.once('SIGINT', () => {
@@ -220,6 +230,8 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     eta: flags.eta,
     clipSkip: flags.clipSkip,
     adapters: flags.lora?.map(({ lora, scale }) => ({ name: lora, scale })),
+    control: await controlUnits(flags.control ?? []),
+    guessMode: flags.guessMode,
     initImage: await fileOf(flags.initImage),
     strength: flags.strength,
     // A path names what lies there.
@@ -270,9 +282,10 @@ async function save(
   }
   const guidance = `guidance ${p.guidanceScale}`;
   const schedule = p.schedule === 'default' ? '' : ` ${p.schedule}`;
+  const controls = p.control.map(({ unit, evaluations }) => `, ${basename(unit.model)} ×${evaluations}`);
   const adapters = p.adapters.map(({ name, scale }) => `, ${name} ${scale}`).join('');
   say(
-    `${p.model}${adapters}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
+    `${p.model}${adapters}${controls.join('')}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
   );
   if (quiet && seed === undefined) console.error(`seed ${p.seeds.join(',')}`);
   for (const line of p.ignored) say(`ignored: ${line}`);

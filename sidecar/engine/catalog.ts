@@ -1,15 +1,17 @@
+import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFolder } from '../checkpoints/folder.ts';
 import { partFolder } from '../checkpoints/links.ts';
-import { defaultSize } from '../models/components.ts';
+import { defaultSize, familyOf, openControlNet } from '../models/components.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { OpenModel } from './open-model.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
   name: string;
-  kind: 'latent-diffusion';
+  /** A ControlNet has no defaults of a request: 0 and "". */
+  kind: 'latent-diffusion' | 'controlnet';
   family: string;
   /** Defaults of a request: pixels, steps, guidance, sampler. */
   width: number;
@@ -31,13 +33,17 @@ export async function describeAll(
   isLoaded: (folder: NamedFolder) => boolean = () => false,
 ): Promise<ModelDescription[]> {
   const standard = await folders.default().catch(() => undefined);
-  const found = await Promise.allSettled(
-    (await folders.list()).map(async (folder) => ({
-      ...(await describe(folder)),
-      loaded: isLoaded(folder),
-      isDefault: folder.name === standard?.name,
-    })),
-  );
+  const models = (await folders.list()).map(async (folder) => ({
+    ...(await describe(folder)),
+    loaded: isLoaded(folder),
+    isDefault: folder.name === standard?.name,
+  }));
+  const controlNets = (await folders.controlNets()).map(async (folder) => ({
+    ...(await describeControlNet(folder)),
+    loaded: isLoaded(folder),
+    isDefault: false,
+  }));
+  const found = await Promise.allSettled<ModelDescription>([...models, ...controlNets]);
   return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }
 
@@ -54,6 +60,23 @@ async function describe(folder: NamedFolder) {
     height: settings.height ?? trained.height,
     ...model.defaults,
     sampler: model.sampler('', '').name,
+    ...sizeAndTime(files),
+  };
+}
+
+async function describeControlNet({ name, dir }: NamedFolder) {
+  const { config, sources } = await openControlNet(dir);
+  const files = new Set(sources.flatMap((source) => ('file' in source ? [source.file] : [])));
+  return {
+    ...{ name, kind: 'controlnet' as const, family: familyOf(config) },
+    ...{ width: 0, height: 0, steps: 0, guidanceScale: 0, sampler: '' },
+    ...sizeAndTime(await Promise.all([...files].map((file) => stat(file)))),
+  };
+}
+
+/** Bytes of all, and the newest. */
+function sizeAndTime(files: Stats[]) {
+  return {
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     created: Math.floor(Math.max(0, ...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
   };

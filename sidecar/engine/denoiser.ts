@@ -1,14 +1,18 @@
 import type { Plan } from '../graph/plan.ts';
 import {
   type AnyCheckpoint,
+  type Component,
   planContext,
   planUNet,
   planUnconditionalUNet,
   type UnconditionalCheckpoint,
 } from '../models/components.ts';
+import type { ControlNetConfig } from '../models/controlnet-config.ts';
 import { crossAttentionLayers } from '../models/unet.ts';
-import type { NativeTensor } from '../native.ts';
+import type { InputValue, NativeTensor } from '../native.ts';
 import type { LatentSize } from './autoencoder.ts';
+import type { ControlNet } from './control/controlnet.ts';
+import { Pool } from './pool.ts';
 import type { Programs } from './programs.ts';
 
 /**
@@ -24,6 +28,15 @@ export interface ContextInputs {
   time_ids?: Float32Array;
 }
 
+/** A ControlNet's part in a prediction: its inputs by name, hint [B,h,w,C], scales [R,B] and its own context. */
+export interface ControlInput {
+  net: ControlNet;
+  inputs: Record<string, InputValue>;
+}
+
+/** Sets of ControlNets that a U-Net is kept composed with. */
+const MAX_COMPOSED = 16;
+
 /** A U-Net on a device: what predicts the noise, or what the model was trained to predict. */
 export class Denoiser {
   /** Of the sample; more than `outChannels` in models made for inpainting. */
@@ -32,6 +45,10 @@ export class Denoiser {
   readonly outChannels: number;
   readonly #checkpoint: AnyCheckpoint;
   readonly #programs: Programs;
+  /** By the ControlNets that are part of its plans. */
+  readonly #composed = new Pool<Programs>({ count: MAX_COMPOSED, cost: Number.POSITIVE_INFINITY });
+
+  readonly #watched = new Map<ControlNet, () => void>();
 
   constructor(checkpoint: AnyCheckpoint, programs: Programs) {
     this.#checkpoint = checkpoint;
@@ -62,39 +79,94 @@ export class Denoiser {
     timestep: number,
     context: Context,
     { height, width }: LatentSize,
+    controls: readonly ControlInput[] = [],
   ): Promise<Float32Array> {
     const batch = sample.length / (this.inChannels * height * width);
     const tokens = context['kv.0']?.shape[1] ?? 0;
-    const outputs = await this.#programs.run(...this.#prediction(batch, { height, width }, tokens), {
+    const inputs: Record<string, InputValue> = {
       sample,
       timestep: new Float32Array(batch).fill(timestep),
       ...context,
-    });
+    };
+    for (const [i, control] of controls.entries())
+      for (const [name, value] of Object.entries(control.inputs)) inputs[`control.${i}.${name}`] = value;
+    const nets = controls.map(({ net }) => net);
+    if (nets.some(({ config }) => config.in_channels !== this.inChannels))
+      inputs['control.sample'] = firstChannels(sample, batch, this.outChannels / this.inChannels);
+    const configs = nets.map(({ component }) => component);
+    const outputs = await this.#with(nets, (programs) =>
+      programs.run(...this.#prediction(batch, { height, width }, tokens, configs), inputs),
+    );
     return outputs.sample as Float32Array;
   }
 
   /** Bytes that a prediction takes, of so many samples at once. */
-  predictBytes(batch: number, size: LatentSize, tokens: number): number {
-    return this.#programs.arenaBytes(...this.#prediction(batch, size, tokens));
+  predictBytes(
+    batch: number,
+    size: LatentSize,
+    tokens: number,
+    controls: readonly Component<ControlNetConfig>[] = [],
+  ): number {
+    const [key, plan] = this.#prediction(batch, size, tokens, controls);
+    return this.#programs.arenaBytes([key, ...controls.map(({ dir }) => dir)].join(' '), plan);
   }
 
-  #prediction(batch: number, { height, width }: LatentSize, tokens: number): [key: string, plan: () => Plan] {
+  #prediction(
+    batch: number,
+    { height, width }: LatentSize,
+    tokens: number,
+    controls: readonly Component<ControlNetConfig>[],
+  ): [key: string, plan: () => Plan] {
     const checkpoint = this.#checkpoint;
     return [
       `unet ${batch}x${height}x${width}x${tokens}`,
       () =>
         checkpoint.kind === 'unconditional'
           ? planUnconditionalUNet(checkpoint, { batch, height, width })
-          : planUNet(checkpoint, { batch, height, width, tokens }),
+          : planUNet(checkpoint, { batch, height, width, tokens }, controls),
     ];
   }
 
+  /** Runs `work` with this U-Net's programs, or those that have ControlNets in them. */
+  #with<R>(nets: readonly ControlNet[], work: (programs: Programs) => Promise<R>): Promise<R> {
+    if (nets.length === 0) return work(this.#programs);
+    const key = nets.map(({ id }) => `#${id}`).join('+');
+    const compose = async () => {
+      const others = nets.map(({ programs }, i) => [`control.${i}.`, programs]);
+      const value = await this.#programs.beside(`unet${key}`, Object.fromEntries(others));
+      for (const net of nets) this.#watch(net);
+      return { value, cost: 0, dispose: () => value.dispose() };
+    };
+    return this.#composed.use(key, compose, work);
+  }
+
+  /** Lets go of what shares a ControlNet's weights before they go. */
+  #watch(net: ControlNet): void {
+    if (this.#watched.has(net)) return;
+    const leave = async () => {
+      this.#watched.delete(net);
+      await this.#composed.clear((key) => key.split('+').includes(`#${net.id}`));
+    };
+    this.#watched.set(net, net.onDispose(leave));
+  }
+
+  /** Frees what it shares with ControlNets; its own programs are the model's. */
   async dispose(): Promise<void> {
-    await this.#programs.dispose();
+    for (const unwatch of this.#watched.values()) unwatch();
+    await this.#composed.clear();
   }
 
   #conditional(): Exclude<AnyCheckpoint, UnconditionalCheckpoint> {
     if (this.#checkpoint.kind === 'unconditional') throw new Error('This model has no context');
     return this.#checkpoint;
   }
+}
+
+/** A share of the channels of each image: what a ControlNet sees of an inpainting model's input. */
+function firstChannels(sample: Float32Array, batch: number, share: number): Float32Array {
+  const image = sample.length / batch;
+  const kept = image * share;
+  const all = new Float32Array(batch * kept);
+  for (let i = 0; i < batch; i++) all.set(sample.subarray(i * image, i * image + kept), i * kept);
+  return all;
 }

@@ -1,6 +1,7 @@
 import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import type { EffectiveControl } from './control/plan.ts';
 import type { Upscaler } from './hires.ts';
 import type { ImageFormat } from './image-file.ts';
 import type { Outcome } from './latent-diffusion.ts';
@@ -44,6 +45,8 @@ export interface Effective {
   format: ImageFormat;
   /** 1…100; not of PNG. */
   quality?: number | undefined;
+  control: EffectiveControl[];
+  guessMode: boolean;
   /** What was asked for and had no effect, and why. */
   ignored: string[];
   /** What is worth knowing of the rest: what something costs, what was chosen for it. */
@@ -51,13 +54,17 @@ export interface Effective {
 }
 
 /** What is known of it before it is run. */
-export type PlannedEffective = Omit<Effective, 'modelHash' | 'stepsRun'>;
+export type PlannedEffective = Omit<Effective, 'modelHash' | 'stepsRun' | 'control'>;
 
 /** What was run, once it has been. */
-export function effectiveOf(effective: PlannedEffective, outcome: Outcome, modelHash: string): Effective {
+export function effectiveOf(
+  effective: PlannedEffective,
+  outcome: Outcome,
+  run: Pick<Effective, 'modelHash' | 'control'>,
+): Effective {
   const cut = Object.entries(outcome.cutTokens).filter(([, tokens]) => tokens > 0);
   const ignored = cut.map(([field, tokens]) => `${field}: its last ${tokens} tokens do not fit`);
-  return { ...effective, modelHash, stepsRun: outcome.stepsRun, ignored: [...effective.ignored, ...ignored] };
+  return { ...effective, ...run, stepsRun: outcome.stepsRun, ignored: [...effective.ignored, ...ignored] };
 }
 
 /** For the file of the image with that seed. */

@@ -2,6 +2,9 @@ import { type NativeDevice, native, type Precision } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
 import { findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
+import { type AdmittedControl, admitControls } from './control/admit.ts';
+import type { Control } from './control/controls.ts';
+import { effectiveControls, useControls, withPart } from './control/plan.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { goOver } from './hires.ts';
@@ -10,11 +13,12 @@ import type { Run } from './latent-diffusion.ts';
 import { checkMemory } from './memory-check.ts';
 import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
+import type { OpenModel } from './open-model.ts';
 import type { Pixels } from './png.ts';
 import { RequestQueue } from './queue.ts';
 import { latentDiffusionRefined } from './refine.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
-import { openPictures, type Planned, planRequest } from './request-plan.ts';
+import { openPictures, type Pictures, type Planned, planRequest } from './request-plan.ts';
 import { retouch } from './retouch.ts';
 import { ModelStore } from './store.ts';
 
@@ -24,6 +28,8 @@ export interface EngineOptions {
   folders: ModelFolders;
   /** Adapters by name, beside those of the folders. */
   adapterFiles?: ReadonlyMap<string, string>;
+  /** ControlNets, folders or files, by name, likewise. */
+  controlFiles?: ReadonlyMap<string, string>;
   /** `cpu`, `cuda:0`, …; default `cpu`. */
   device?: string;
   threads?: number;
@@ -76,6 +82,9 @@ interface Admitted {
   planned: Planned;
   folder: NamedFolder;
   refiner: NamedFolder | undefined;
+  /** ControlNets; of them those on the device that have a part. */
+  control: readonly AdmittedControl[];
+  controls: readonly Control[];
 }
 
 /** A device, its models and the queue before it: all of the sidecar but the wire. */
@@ -83,6 +92,7 @@ export class Engine {
   readonly #device: NativeDevice;
   readonly #folders: ModelFolders;
   readonly #adapterFiles: ReadonlyMap<string, string> | undefined;
+  readonly #controlFiles: ReadonlyMap<string, string> | undefined;
   readonly #store: ModelStore;
   readonly #queue: RequestQueue;
   readonly #memoryLimit: number;
@@ -95,6 +105,7 @@ export class Engine {
     this.#memoryLimit = options.memoryLimit ?? device.info.memoryBytes;
     this.#folders = folders;
     this.#adapterFiles = options.adapterFiles;
+    this.#controlFiles = options.controlFiles;
     this.#store = new ModelStore(device, options.memoryBudget ?? device.info.memoryBytes / 2);
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
   }
@@ -119,19 +130,24 @@ export class Engine {
     // What can be known to fail does so before it waits.
     const opened = await this.#store.open(folder);
     const planned = planRequest(request, pictures, opened);
+    const control = await this.#admit(request, pictures, folder, opened);
+    const taking = withPart(control, planned);
     if (refiner) await this.#store.open(refiner);
     const admitted = performance.now();
     return this.#queue.run(
       () => {
         const began = performance.now();
-        return this.#store.use(folder, adapters, (model) => {
-          signal?.throwIfAborted();
-          const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
-          // Its files may have changed while the request waited.
-          const plan =
-            model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
-          return this.#run(model, { folder, refiner, request, planned: plan }, timings, options);
-        });
+        return this.#store.use(folder, adapters, (model) =>
+          useControls(this.#store, taking, request.guessMode ?? false, (controls) => {
+            signal?.throwIfAborted();
+            const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
+            // Its files may have changed while the request waited.
+            const plan =
+              model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
+            const run = { folder, refiner, request, planned: plan, control, controls };
+            return this.#run(model, run, timings, options);
+          }),
+        );
       },
       { signal, onQueued },
     );
@@ -174,7 +190,11 @@ export class Engine {
       arenaBytes: memory.arenas + memory.tensors + memory.scratch,
     };
     const { running, queued, limit: queueLimit } = this.#queue;
-    return { devices: [device], running, queued, queueLimit, stepsRun: this.#stepsRun };
+    const { controlNetEvaluations } = this.#evaluator;
+    return {
+      ...{ devices: [device], running, queued, queueLimit },
+      ...{ stepsRun: this.#stepsRun, controlnetEvaluations: controlNetEvaluations },
+    };
   }
 
   /** Takes no more requests. */
@@ -190,9 +210,16 @@ export class Engine {
     await this.#device.dispose();
   }
 
+  #admit(request: ImageRequest, pictures: Pictures, folder: NamedFolder, model: OpenModel) {
+    return admitControls(request.control, {
+      ...{ folders: this.#folders, folder, model, pictures, files: this.#controlFiles },
+      open: (place) => this.#store.openControlNet(place),
+    });
+  }
+
   async #run(
     model: Model,
-    { folder, refiner, request, planned }: Admitted,
+    { folder, refiner, request, planned, control, controls: loaded }: Admitted,
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
@@ -201,12 +228,14 @@ export class Engine {
     const { hires: second } = planned;
     const runs = [{ shape, count, encodes: planned.work.source !== undefined }];
     if (second) runs.push({ shape: second.shape, count: 1, encodes: second.upscaler === 'pixel' });
-    checkMemory(model, runs, guidanceScale > 1, this.#memoryLimit);
+    const nets = loaded.map(({ net }) => net.component);
+    checkMemory(model, nets, runs, guidanceScale > 1, this.#memoryLimit);
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
-    const { source, finish } = await retouch(planned.work.source, planned.effective, request);
+    const { source, finish, part } = await retouch(planned.work.source, planned.effective, request);
     const finished = (images: Pixels[]) => Promise.all(images.map(finish));
     const { handover, hires } = planned;
-    const work = { ...planned.work, source, learnedWords };
+    const controls = loaded.map((control) => ({ ...control, part }));
+    const work = { ...planned.work, source, learnedWords, controls };
     const onStep: Run['onStep'] = async ({ previews, ...step }) => {
       this.#stepsRun++;
       onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds, encoding) });
@@ -221,7 +250,10 @@ export class Engine {
       { ...run, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
     );
     const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
-    const effective = effectiveOf(planned.effective, outcome, await model.hash);
+    const effective = effectiveOf(planned.effective, outcome, {
+      modelHash: await model.hash,
+      control: await effectiveControls(control, controls),
+    });
     const decoded = performance.now();
     const images = await encodeImages(await finished(outcome.images), seeds, encoding, effective);
     const encodeImageMs = outcome.timings.encodeImageMs + performance.now() - decoded;

@@ -1,6 +1,7 @@
 import type { LatentSize } from './autoencoder.ts';
 import type { Conditioning } from './conditioning/index.ts';
 import { repeat } from './conditioning/text.ts';
+import type { TextGroup } from './control/controls.ts';
 import type { Model } from './model.ts';
 
 /** One denoising step of one request: what the U-Net is asked. */
@@ -12,6 +13,8 @@ export interface Evaluation {
   images: number;
   size: LatentSize;
   timestep: number;
+  /** How the texts are put together, and the ControlNets with them; without it, all at once and none. */
+  groups?: readonly TextGroup[];
 }
 
 /** Latent pixels of one U-Net run, at most, but for a single image: four of 512×512 without guidance, two with. */
@@ -28,6 +31,12 @@ export function imagesPerRun(texts: number, { height, width }: LatentSize): numb
  */
 export class Evaluator {
   #last: Promise<unknown> = Promise.resolve();
+  #controlNetEvaluations = 0;
+
+  /** Evaluations of ControlNets so far: one for each image and text that one saw. */
+  get controlNetEvaluations(): number {
+    return this.#controlNetEvaluations;
+  }
 
   /**
    * The U-Net's predictions for each of the texts that the images are conditioned on.
@@ -35,21 +44,33 @@ export class Evaluator {
    */
   async evaluate(evaluation: Evaluation, signal?: AbortSignal): Promise<Float32Array[]> {
     const { model, conditioning, sample, images, size, timestep } = evaluation;
-    const texts = conditioning.texts;
+    const all = [...Array(conditioning.texts).keys()];
+    const { groups = [{ texts: all, controls: [] }] } = evaluation;
     const perImage = sample.length / images;
     const perPrediction = model.denoiser.outChannels * size.height * size.width;
-    const perRun = imagesPerRun(texts, size);
-    const predictions = Array.from({ length: texts }, () => new Float32Array(images * perPrediction));
-    for (let from = 0; from < images; from += perRun) {
-      const n = Math.min(perRun, images - from);
-      // Each image once for each text: [texts·n,C,h,w].
-      const rows = repeat(sample.subarray(from * perImage, (from + n) * perImage), texts);
-      const predicted = await this.exclusive(async () => {
-        const context = await conditioning.forImages(n);
-        return model.denoiser.predict(rows, timestep, context, size);
-      }, signal);
-      for (const [i, out] of predictions.entries())
-        out.set(predicted.subarray(i * n * perPrediction, (i + 1) * n * perPrediction), from * perPrediction);
+    const predictions = all.map(() => new Float32Array(images * perPrediction));
+    for (const { texts, controls } of groups) {
+      for (const { control } of controls) await control.prepare();
+      const perRun = imagesPerRun(texts.length, size);
+      for (let from = 0; from < images; from += perRun) {
+        const n = Math.min(perRun, images - from);
+        // Each image once for each text: [texts·n,C,h,w].
+        const rows = repeat(sample.subarray(from * perImage, (from + n) * perImage), texts.length);
+        const predicted = await this.exclusive(async () => {
+          const context = await conditioning.forImages(n, texts);
+          const inputs = [];
+          for (const { control, factors } of controls) inputs.push(await control.inputs(factors, n, texts));
+          return model.denoiser.predict(rows, timestep, context, size, inputs);
+        }, signal);
+        for (const { control } of controls) {
+          control.control.evaluations += n * texts.length;
+          this.#controlNetEvaluations += n * texts.length;
+        }
+        for (const [i, text] of texts.entries()) {
+          const part = predicted.subarray(i * n * perPrediction, (i + 1) * n * perPrediction);
+          predictions[text]!.set(part, from * perPrediction);
+        }
+      }
     }
     return predictions;
   }

@@ -7,6 +7,7 @@ import {
   componentsOf,
   defaultSize,
   openAnyCheckpoint,
+  openControlNet,
 } from '../models/components.ts';
 import { vaeScale } from '../models/vae.ts';
 import { vqScale } from '../models/vq.ts';
@@ -78,6 +79,14 @@ export async function inspect(path: string, { hash = false } = {}): Promise<Insp
  */
 export async function hashOf(path: string): Promise<string> {
   return checkpointHash(await openAnyCheckpoint(path));
+}
+
+/**
+ * SHA-256 over a ControlNet's tensors, likewise.
+ * @throws CheckpointError
+ */
+export async function controlNetHash(path: string): Promise<string> {
+  return modelHash({ controlnet: (await openControlNet(path)).sources });
 }
 
 /** SHA-256 over a checkpoint's tensors, hexadecimal. */

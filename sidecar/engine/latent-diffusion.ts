@@ -4,6 +4,7 @@ import type { LatentSize } from './autoencoder.ts';
 import { begin, type Enlarged, type Source, type Unfinished } from './beginnings/index.ts';
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
+import { type Control, Controls } from './control/controls.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
 import type { Model } from './model.ts';
@@ -19,6 +20,10 @@ export interface Work extends Prompts {
   seeds: number[];
   sampler: Sampler;
   guidanceRescale: number;
+  /** Steps asked for, of which the sampler may make more evaluations. */
+  steps: number;
+  /** ControlNets that take part. */
+  controls?: readonly Control[] | undefined;
   /** What to begin from; none: noise. */
   source?: Source | Unfinished | Enlarged | undefined;
   /** The sampler's evaluation to stop before, for another run to go on from; none: run all, and decode. */
@@ -72,6 +77,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
 
   const text = await encodePrompts(model, p, exclusive);
   const encodeTextMs = watch();
+  const controls = new Controls(p.controls ?? [], text.conditioning, size);
   try {
     const noise = new Noise(p.seeds, count);
     const { first, beside, hold, ...beginning } = await begin(model, p, noise, exclusive);
@@ -86,8 +92,10 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       const sample = sampler.scaleInput(latents, i);
       const { conditioning } = text;
       const input = beside ? joinChannels(sample, beside, count) : sample;
+      const place = { i: step, total, step: stepOf(i, p) };
+      const groups = controls.at(place, conditioning.texts);
       const predictions = await evaluator.evaluate(
-        { model, conditioning, sample: input, images: count, size, timestep },
+        { model, conditioning, sample: input, images: count, size, timestep, groups },
         signal,
       );
       const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${step + 1}`, model);
@@ -106,8 +114,14 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
     return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };
   } finally {
+    await controls.dispose();
     await text.conditioning.dispose();
   }
+}
+
+/** Of the steps asked for, that of the sampler's evaluation `i`. */
+function stepOf(i: number, { steps, sampler }: Work): number {
+  return Math.min(steps - 1, Math.floor((i * steps) / sampler.timesteps.length));
 }
 
 /** [count,C1,h,w], [count,C2,h,w] → [count,C1+C2,h,w] */

@@ -1,4 +1,7 @@
+import { basename } from 'node:path';
 import { errors } from '../errors.ts';
+import type { Component } from '../models/components.ts';
+import type { ControlNetConfig } from '../models/controlnet-config.ts';
 import { imagesPerRun } from './evaluator.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
@@ -9,17 +12,20 @@ const TOKENS = 77;
 /**
  * Refuses what can never fit, before any work is done: the model's weights and the largest of the programs that its
  * images need, one at a time.
+ * @param controls ControlNets that take part.
  * @param runs what is made, by size: the images, then perhaps the same images enlarged.
  * @param memory bytes of the device.
  * @throws ServiceError out_of_memory, saying what it would take.
  */
 export function checkMemory(
   model: Model,
+  controls: readonly Component<ControlNetConfig>[],
   runs: { shape: Work['shape']; count: number; encodes: boolean }[],
   isGuided: boolean,
   memory: number,
 ): void {
-  const { denoiser, autoencoder, bytes: weights } = model;
+  const { denoiser, autoencoder } = model;
+  const weights = controls.reduce((sum, { parameters }) => sum + 4 * parameters, model.bytes);
   const texts = isGuided ? 2 : 1;
   for (const { shape, count, encodes } of runs) {
     const [, height, width] = shape;
@@ -27,7 +33,7 @@ export function checkMemory(
     const batch = texts * Math.min(count, imagesPerRun(texts, size));
     const tokens = model.textEncoders.length > 0 ? TOKENS : 0;
     const needs = {
-      denoising: denoiser.predictBytes(batch, size, tokens),
+      denoising: denoiser.predictBytes(batch, size, tokens, controls),
       decoding: autoencoder.decodeBytes(size),
       encoding: encodes ? autoencoder.encodeBytes(size) : 0,
     };
@@ -36,7 +42,7 @@ export function checkMemory(
         throw errors.neverFits(
           `Expected images that fit into the ${gigabytes(memory)} of memory that this device has, but ` +
             `${what} ${width * autoencoder.scale}x${height * autoencoder.scale} takes ${gigabytes(bytes)} ` +
-            `beside the ${gigabytes(weights)} of ${model.name}'s weights: ask for a smaller size`,
+            `beside the ${gigabytes(weights)} of the weights of ${[model.name, ...controls.map(({ dir }) => basename(dir))].join(' and ')}: ask for a smaller size`,
         );
   }
 }

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { errors } from '../errors.ts';
 import { isCheckpointFile } from './checkpoint-files.ts';
+import { controlNetsIn } from './control/control-files.ts';
 import { readSettings } from './settings.ts';
 
 /** A model as it is named in requests, and where it lies: a folder, or a checkpoint in one file. */
@@ -29,9 +30,7 @@ export class ModelFolders {
 
   async list(): Promise<NamedFolder[]> {
     const found = await Promise.all(this.#roots.map((root) => modelsIn(root)));
-    const byName = new Map<string, NamedFolder>();
-    for (const folder of found.flat()) if (!byName.has(folder.name)) byName.set(folder.name, folder);
-    return [...byName.values()];
+    return firstOfEach(found.flat());
   }
 
   /**
@@ -70,14 +69,20 @@ export class ModelFolders {
     return this.#of(model, 'embeddings');
   }
 
+  /** The ControlNets that a model may have: in its folder or beside its file, then in each of the roots. */
+  async controlNets(model?: NamedFolder): Promise<NamedFolder[]> {
+    const folders = [...(model ? [ownFolder(model)] : []), ...this.#roots];
+    const found = await Promise.all([...new Set(folders)].map(controlNetsIn));
+    return firstOfEach(found.flat());
+  }
+
   /** Where its adapters may lie, in the same way. */
   loras(model: NamedFolder): string[] {
     return this.#of(model, 'loras');
   }
 
-  #of({ dir }: NamedFolder, what: string): string[] {
-    const own = dir.endsWith('.safetensors') ? dirname(dir) : dir;
-    return [...new Set([own, ...this.#roots])].map((folder) => join(folder, what));
+  #of(model: NamedFolder, what: string): string[] {
+    return [...new Set([ownFolder(model), ...this.#roots])].map((folder) => join(folder, what));
   }
 
   async #defaultOf(folders: NamedFolder[]): Promise<NamedFolder> {
@@ -102,6 +107,18 @@ export class ModelFolders {
     if (!first) throw errors.noModels();
     return first;
   }
+}
+
+/** The folder of a model; of one in a single file that which it lies in. */
+function ownFolder({ dir }: NamedFolder): string {
+  return dir.endsWith('.safetensors') ? dirname(dir) : dir;
+}
+
+/** Of several of one name the first. */
+function firstOfEach(folders: NamedFolder[]): NamedFolder[] {
+  const byName = new Map<string, NamedFolder>();
+  for (const folder of folders) if (!byName.has(folder.name)) byName.set(folder.name, folder);
+  return [...byName.values()];
 }
 
 /**

@@ -99,6 +99,7 @@ export class Model extends OpenModel {
 
   /** Frees everything on the device that it does not share, after the runs in flight. */
   async dispose(): Promise<void> {
+    if (this.#programs.has('unet')) await this.denoiser.dispose();
     await Promise.all([...this.#programs.values()].map((each) => each.dispose()));
   }
 }

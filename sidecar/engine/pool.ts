@@ -63,9 +63,9 @@ export class Pool<T> {
     return [...this.#entries.values()].flatMap(({ ready }) => (ready ? [ready.value] : []));
   }
 
-  /** Lets everything go that is not in use. */
-  async clear(): Promise<void> {
-    await this.#trim({ count: 0, cost: 0 }, null);
+  /** Lets everything go that is not in use, or what of it has such keys. */
+  async clear(matches: (key: string) => boolean = () => true): Promise<void> {
+    await this.#trim({ count: 0, cost: 0 }, null, matches);
   }
 
   #add(key: string, make: (room: Room) => Promise<Pooled<T>>): Entry<T> {
@@ -88,6 +88,7 @@ export class Pool<T> {
   async #trim(
     limits: PoolLimits = this.#limits,
     kept: string | null | undefined = [...this.#entries.keys()].at(-1),
+    matches: (key: string) => boolean = () => true,
   ): Promise<void> {
     const ready = [...this.#entries].filter(([, entry]) => entry.ready);
     let count = ready.length;
@@ -95,7 +96,7 @@ export class Pool<T> {
     const gone: Pooled<T>[] = [];
     for (const [key, entry] of ready) {
       if (count <= limits.count && cost <= limits.cost) break;
-      if (entry.users > 0 || key === kept) continue;
+      if (entry.users > 0 || key === kept || !matches(key)) continue;
       this.#entries.delete(key);
       gone.push(entry.ready!);
       count--;

@@ -101,9 +101,22 @@ export class Programs {
     return new Programs(this.#device, weights, { name: this.#name, dir }, pool);
   }
 
-  /** Frees programs, then weights, after the runs in flight. */
+  /**
+   * The same component with others' weights beside its own, each under a prefix of their names; all are shared, and
+   * have to live as long.
+   * @param name unique in the pool.
+   */
+  async beside(name: string, others: Record<string, Programs>): Promise<Programs> {
+    const all = Object.entries(others);
+    const under = Object.fromEntries(all.map(([prefix, other]) => [prefix, other.#weights]));
+    const dir = [this.#dir, ...all.map(([, other]) => other.#dir)].join(' with ');
+    const weights = await this.#device.loadWeights([], { base: this.#weights, under });
+    return new Programs(this.#device, weights, { name, dir }, this.#pool);
+  }
+
+  /** Frees its programs, then its weights, after the runs in flight. */
   async dispose(): Promise<void> {
-    await this.#pool.clear();
+    await this.#pool.clear((key) => key.startsWith(`${this.#name} `));
     await this.#weights.dispose();
   }
 }

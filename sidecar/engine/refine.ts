@@ -45,7 +45,7 @@ export async function latentDiffusionRefined(
     return latentDiffusion(
       refiner,
       {
-        ...{ ...work, sampler, source: { latents: first.latents, first: at } },
+        ...{ ...work, sampler, controls: [], source: { latents: first.latents, first: at } },
         previewAt: (step) => work.previewAt(done + step, total),
       },
       { ...run, onStep: (step) => run.onStep?.({ ...step, step: done + step.step, total }) },

@@ -4,6 +4,7 @@ import { defaultSize } from '../models/components.ts';
 import { firstEvaluation, type Sampler } from '../samplers/index.ts';
 import type { Source } from './beginnings/index.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import { ignoredControls } from './control/plan.ts';
 import type { PlannedEffective } from './effective.ts';
 import { stepsForStrength } from './few-step.ts';
 import type { Hires } from './hires.ts';
@@ -76,6 +77,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
   const guidanceRescale = isGuided ? (request.guidanceRescale ?? settings.guidance_rescale) : 0;
   const steps = request.steps ?? defaultSteps(request, pictures, model);
   const resolved = model.sampler(request.sampler, request.schedule);
+  const { guessMode = false } = request;
   const eta = resolved.takesEta ? (request.eta ?? 0) : 0;
   const seeds = request.seeds.length > 0 ? request.seeds : [randomInt(2 ** 32)];
   const sizes = sizesOf(request, width, height);
@@ -107,6 +109,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
     ),
+    ...ignoredControls(request.control, guessMode),
   ];
   const notes = [
     ...(model.isFewStep && isGuided
@@ -128,6 +131,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
       ...shared,
       sizes,
       shape: [latentSpace.channels, height / latentSpace.scale, width / latentSpace.scale],
+      steps,
       sampler,
       source,
       // Latents that are enlarged as they are need no picture.
@@ -145,6 +149,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
         eta,
         strength,
         adapters: request.adapters,
+        guessMode,
         ignored,
         notes,
       },

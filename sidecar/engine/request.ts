@@ -3,6 +3,7 @@ import { errors } from '../errors.ts';
 import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
+import { type ControlUnit, MAX_CONTROLS, parseUnits } from './control/units.ts';
 import { type Upscaler, upscalers } from './hires.ts';
 import { type ImageFormat, imageFormats } from './image-file.ts';
 
@@ -33,6 +34,8 @@ export interface ImageRequest {
   onlyMaskedPadding?: number;
   keepUnmasked?: boolean;
   adapters: AdapterRequest[];
+  control: ControlUnit[];
+  guessMode?: boolean;
   refiner?: string;
   refinerStart?: number;
   hiresScale?: number;
@@ -119,6 +122,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
   ),
   keepUnmasked: rule('keep_unmasked', 'true or false', z.boolean()),
   adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
+  control: rule('control', `at most ${MAX_CONTROLS} ControlNets`, z.array(z.unknown()).max(MAX_CONTROLS)),
+  guessMode: rule('guess_mode', 'true or false', z.boolean()),
   refiner: rule('refiner', 'a name of at most 256 characters', name),
   refinerStart: rule('refiner_start', 'a number from 0 to 1', z.number().min(0).max(1)),
   hiresScale: rule('hires_scale', 'a number from 1 to 4', z.literal(0).or(z.number().min(1).max(4))),
@@ -144,6 +149,7 @@ const nothing = {
   count: 0,
   seeds: [],
   adapters: [],
+  control: [],
   sampler: '',
   schedule: '',
 };
@@ -180,6 +186,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     ...request,
     count,
     adapters: request.adapters.map(({ name, scale }) => ({ name, scale: scale ?? 1 })),
+    control: parseUnits(request.control),
     width: set(request.width),
     height: set(request.height),
     promptSyntax: request.promptSyntax || undefined,

@@ -16,6 +16,8 @@ export interface RetouchOptions {
 export interface Retouch {
   source: Source | undefined;
   finish(made: Pixels): Promise<Pixels>;
+  /** The part of the whole picture that the run makes, where it is only a part. */
+  part?: { whole: PictureSize; region: Region };
 }
 
 /** A rectangle of pixels. */
@@ -48,6 +50,7 @@ export async function retouch(
       : expand(boundsOf(soft, whole), { padding, whole, aspect: size.width / size.height });
   const isPutBack = keepUnmasked || padding !== undefined;
   return {
+    ...(padding !== undefined && { part: { whole, region } }),
     source: {
       ...source,
       image: rawPicture(crop(own, whole, region), region),
@@ -112,7 +115,12 @@ function around(from: number, length: number, wanted: number, limit: number): [f
   return [Math.min(Math.max(0, begin), limit - fits), fits];
 }
 
-function crop(pixels: Uint8Array, whole: PictureSize, { left, top, width, height }: Region): Uint8Array {
+/** A part of the pixels [H,W,C] of a picture. */
+export function crop(
+  pixels: Uint8Array,
+  whole: PictureSize,
+  { left, top, width, height }: Region,
+): Uint8Array {
   const channels = pixels.length / (whole.width * whole.height);
   const out = new Uint8Array(width * height * channels);
   for (let y = 0; y < height; y++) {

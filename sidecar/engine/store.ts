@@ -1,6 +1,10 @@
+import type { Component } from '../models/components.ts';
+import { openControlNet } from '../models/components.ts';
+import type { ControlNetConfig } from '../models/controlnet-config.ts';
 import type { NativeDevice } from '../native.ts';
 import { AdaptedModels } from './adapted-models.ts';
 import type { AdapterChoice } from './adapter-files.ts';
+import { ControlNet } from './control/controlnet.ts';
 import { Model } from './model.ts';
 import type { NamedFolder } from './model-folders.ts';
 import { OpenModel } from './open-model.ts';
@@ -10,14 +14,15 @@ import { Pool, type Room } from './pool.ts';
 const ADAPTED = { count: 4, share: 0.25 };
 
 /**
- * The loaded models of a device, within a budget of memory for their weights: for one more to be loaded, the least
+ * The loaded models and ControlNets of a device, within a budget of memory for their weights: for one more to be loaded, the least
  * recently used are let go. One in use never is, so that the budget can be passed while more are in use at once.
  */
 export class ModelStore {
   readonly #device: NativeDevice;
-  readonly #pool: Pool<AdaptedModels>;
+  readonly #pool: Pool<AdaptedModels | ControlNet>;
   readonly #adaptedBytes: number;
   readonly #loaded = new Map<string, Model>();
+  readonly #controlNets = new Map<string, ControlNet>();
   readonly #opening = new Map<string, Promise<OpenModel>>();
 
   /** @param budget bytes of weights, as float32. */
@@ -60,7 +65,35 @@ export class ModelStore {
       };
       return { value, cost: model.bytes, dispose };
     };
-    return this.#pool.use(folder.dir, load, (model) => model.use(adapters, work));
+    return this.#pool.use(folder.dir, load, (model) => (model as AdaptedModels).use(adapters, work));
+  }
+
+  /**
+   * What a ControlNet is, before it is loaded.
+   * @throws CheckpointError naming file and field or tensor.
+   */
+  async openControlNet({ dir }: NamedFolder): Promise<Component<ControlNetConfig>> {
+    return this.#controlNets.get(dir)?.component ?? openControlNet(dir);
+  }
+
+  /** Runs `work` with a ControlNet, which is loaded when it is not there. */
+  useControlNet<R>(
+    { dir }: NamedFolder,
+    component: Component<ControlNetConfig>,
+    work: (net: ControlNet) => Promise<R>,
+  ): Promise<R> {
+    const load = async (room: Room) => {
+      const cost = 4 * component.parameters;
+      await room(cost);
+      const value = await ControlNet.load(component, this.#device);
+      this.#controlNets.set(dir, value);
+      const dispose = async () => {
+        this.#controlNets.delete(dir);
+        await value.dispose();
+      };
+      return { value, cost, dispose };
+    };
+    return this.#pool.use(dir, load, (net) => work(net as ControlNet));
   }
 
   isLoaded(folder: NamedFolder): boolean {

@@ -8,7 +8,7 @@ import type { UnconditionalConfig } from './unet-unconditional.ts';
 import { type VaeConfig, vaeScale } from './vae.ts';
 import { type VqConfig, vqScale } from './vq.ts';
 
-export { type Component, openComponent, openPart } from './parts.ts';
+export { type Component, openComponent, openControlNet, openPart } from './parts.ts';
 export {
   planContext,
   planControlContext,

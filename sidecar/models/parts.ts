@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { parseConfig } from '../checkpoints/config.ts';
+import { readControlNet } from '../checkpoints/controlnet.ts';
 import { CheckpointError } from '../checkpoints/error.ts';
 import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
@@ -9,7 +10,7 @@ import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
 import { traceControlContext, traceControlNet, traceHint } from './controlnet.ts';
-import { controlNetConfig, hintScale } from './controlnet-config.ts';
+import { type ControlNetConfig, controlNetConfig, hintScale } from './controlnet-config.ts';
 import { taesdConfig, traceTaesdDecode, traceTaesdEncode } from './taesd.ts';
 import { traceContext, traceUNet } from './unet.ts';
 import { unetConfig } from './unet-config.ts';
@@ -140,6 +141,14 @@ export async function openPart<P extends Part>(
   options: FolderOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
   return checked(await readPartFolder(dir, part, options), part);
+}
+
+/**
+ * Opens a ControlNet: a folder, or a single file.
+ * @throws CheckpointError naming file and field or tensor.
+ */
+export async function openControlNet(path: string): Promise<Component<ControlNetConfig>> {
+  return checked(await readControlNet(path), 'controlnet');
 }
 
 function checked<P extends Part>(raw: RawPart, part: P): Component<ConfigOf<P>> {

@@ -73,7 +73,7 @@ test.each([
 
 test('without a folder it is an error that says so', async () => {
   await expect(run('controlnet', 'controlnet-sd15', 'tiny-sd15', {})).rejects.toThrow(
-    'Expected a folder for --controlnet but received nothing',
+    'Expected a folder or file for --controlnet but received nothing',
   );
 });
 

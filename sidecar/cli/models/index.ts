@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { describeAll } from '../../engine/catalog.ts';
-import { hashOf } from '../../engine/inspect.ts';
+import { controlNetHash, hashOf } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
 import { collect } from '../options.ts';
 import { inspectCommand } from './inspect.ts';
@@ -30,11 +30,16 @@ export function modelsCommand(): Command {
 async function list({ model, hash }: ModelsFlags): Promise<void> {
   const folders = await modelFolders(model);
   const models = await describeAll(folders);
+  const controlNets = await folders.controlNets();
   for (const { name, kind, family, width, height, steps, guidanceScale, sampler, ...rest } of models) {
-    const defaults = `${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`;
-    const digest = hash ? `  ${await hashOf((await folders.find(name)).dir)}` : '';
+    const isControlNet = kind === 'controlnet';
+    const place = isControlNet ? controlNets.find((each) => each.name === name)! : await folders.find(name);
+    const defaults = isControlNet
+      ? ''
+      : `  ${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`;
+    const digest = hash ? `  ${await (isControlNet ? controlNetHash : hashOf)(place.dir)}` : '';
     console.log(
-      `${name.padEnd(28)} ${kind}  ${family.padEnd(4)}  ${bytesText(rest.bytes)}${digest}  ${defaults}${rest.isDefault ? '  (default)' : ''}`,
+      `${name.padEnd(28)} ${kind.padEnd(16)}  ${family.padEnd(4)}  ${bytesText(rest.bytes)}${digest}${defaults}${rest.isDefault ? '  (default)' : ''}`,
     );
   }
   const described = new Set(models.map(({ name }) => name));

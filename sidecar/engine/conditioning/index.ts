@@ -1,4 +1,4 @@
-import type { Context } from '../denoiser.ts';
+import type { Context, ContextInputs } from '../denoiser.ts';
 import type { Model } from '../model.ts';
 import type { ReadingOptions } from './reading.ts';
 import { encodeStableDiffusion } from './stable-diffusion.ts';
@@ -9,8 +9,10 @@ import { encodeNothing } from './unconditional.ts';
 export interface Conditioning {
   /** Predictions that a step needs of each image: two with guidance. */
   readonly texts: number;
-  /** For a batch of `n` images for the first text, then the same `n` for the second. */
-  forImages(n: number): Promise<Context>;
+  /** For a batch of `n` images for the first of these texts, then the same `n` for the next. */
+  forImages(n: number, texts?: readonly number[]): Promise<Context>;
+  /** What that is computed from; a ControlNet computes its own. */
+  inputs(n: number, texts?: readonly number[]): ContextInputs;
   dispose(): Promise<void>;
 }
 

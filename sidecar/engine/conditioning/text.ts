@@ -13,7 +13,7 @@ export interface TextEncoding {
 export class TextConditioning implements Conditioning {
   readonly #denoiser: Denoiser;
   readonly #encodings: TextEncoding[];
-  readonly #contexts = new Map<number, Promise<Context>>();
+  readonly #contexts = new Map<string, Promise<Context>>();
 
   /** @param encodings one for each text: with guidance the negative one first, else one alone. */
   constructor(denoiser: Denoiser, encodings: TextEncoding[]) {
@@ -25,9 +25,11 @@ export class TextConditioning implements Conditioning {
     return this.#encodings.length;
   }
 
-  forImages(n: number): Promise<Context> {
-    const context = this.#contexts.get(n) ?? this.#make(n);
-    this.#contexts.set(n, context);
+  forImages(n: number, texts = this.#all): Promise<Context> {
+    const key = `${n}x${texts}`;
+    const context =
+      this.#contexts.get(key) ?? this.#denoiser.context(this.inputs(n, texts), texts.length * n);
+    this.#contexts.set(key, context);
     return context;
   }
 
@@ -37,9 +39,9 @@ export class TextConditioning implements Conditioning {
       if (context.status === 'fulfilled') for (const tensor of Object.values(context.value)) tensor.dispose();
   }
 
-  /** The first text `n` times, then the second: [texts·n,T,2C]. */
-  #make(n: number): Promise<Context> {
-    const encodings = this.#encodings;
+  /** The first text `n` times, then the next: [texts·n,T,D]. */
+  inputs(n: number, texts = this.#all): ContextInputs {
+    const encodings = texts.map((i) => this.#encodings[i]!);
     const rows = (of: (encoding: TextEncoding) => ArrayLike<number>) =>
       join(encodings.map((encoding) => repeat(Float32Array.from(of(encoding)), n)));
     const inputs: ContextInputs = { encoder_hidden_states: rows(({ states }) => states) };
@@ -47,7 +49,11 @@ export class TextConditioning implements Conditioning {
       inputs.text_embeds = rows(({ added }) => added!.pooled);
       inputs.time_ids = rows(({ added }) => added!.timeIds);
     }
-    return this.#denoiser.context(inputs, this.texts * n);
+    return inputs;
+  }
+
+  get #all(): readonly number[] {
+    return [...this.#encodings.keys()];
   }
 }
 

@@ -1,5 +1,5 @@
 import {
-  openPart,
+  openControlNet,
   planContext,
   planControlContext,
   planControlNet,
@@ -60,11 +60,8 @@ type Kept = Record<string, Float32Array | NativeTensor>;
 /** Whatever does not fit is an error here, before the device is asked for anything. */
 async function read(path: string, inputs: Tensors, options: ModuleOptions = {}) {
   if (options.controlnet === undefined)
-    throw new Error('Expected a folder for --controlnet but received nothing');
-  const [unet, control] = await Promise.all([
-    openOne(path, 'unet'),
-    openPart(options.controlnet, 'controlnet'),
-  ]);
+    throw new Error('Expected a folder or file for --controlnet but received nothing');
+  const [unet, control] = await Promise.all([openOne(path, 'unet'), openControlNet(options.controlnet)]);
   const { config } = control;
   checkControlNet(unet.config, config, control.dir);
   const { data, ...size } = pixels(inputs, 'sample', unet.config.in_channels);

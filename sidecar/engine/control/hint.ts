@@ -1,0 +1,46 @@
+import {
+  choosePreprocessor,
+  hintOf,
+  hintTensor,
+  type Preprocessor,
+  type RgbImage,
+} from '../../preprocessors/index.ts';
+import type { Picture, PictureSize } from '../picture.ts';
+import { crop, type Region } from '../retouch.ts';
+import type { ResizeMode } from './units.ts';
+
+/** Where a hint comes from. */
+export interface HintSource {
+  picture: Picture;
+  preprocessor: Preprocessor;
+  resize: ResizeMode;
+  /** What is to be made anew, for preprocessors that show it. */
+  mask?: Picture | undefined;
+}
+
+/** The part of a whole picture that a run makes, where it makes only a part. */
+export interface Part {
+  whole: PictureSize;
+  region: Region;
+}
+
+/**
+ * The hint of a run: [3,H,W], 0…1, of exactly that size. A ready hint that has it already keeps its values. Of a part,
+ * the hint's part in the same place, once it is as large as the whole.
+ */
+export async function hintPixels(
+  { picture, mask, preprocessor, resize }: HintSource,
+  size: PictureSize,
+  part?: Part,
+): Promise<Float32Array> {
+  const { width, height } = picture;
+  const image = { data: await picture.rgb({ width, height }), width, height };
+  const masked = await mask?.grey({ width, height });
+  if (!part) return hintTensor(hintOf(preprocessor, image, size, resize, masked));
+  const { whole, region } = part;
+  const placed = hintOf(choosePreprocessor('none'), image, whole, resize) as RgbImage;
+  const cut = (pixels: Uint8Array) => crop(pixels, whole, region);
+  const own = { ...region, data: cut(placed.data) };
+  const anew = mask && cut(await mask.grey(whole));
+  return hintTensor(hintOf(preprocessor, own, size, 'stretch', anew));
+}
