@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import sharp from 'sharp';
 import { writeSafetensors } from '../checkpoints/write.ts';
-import { openPicture } from '../engine/picture.ts';
+import { openPicture, type Picture } from '../engine/picture.ts';
 import {
   choosePreprocessor,
   type Hint,
@@ -30,7 +30,10 @@ export function preprocessCommand(): Command {
     .argument('[name]', 'of a preprocessor: canny, soft-edge, scribble, …')
     .option('--list', 'print every preprocessor and its options')
     .option('--image <file>', 'PNG, JPEG or WebP')
-    .option('--mask <file>', 'for inpaint, what is to be made anew: white')
+    .option(
+      '--mask <file>',
+      'for inpaint, what is to be made anew: white (default: what is transparent in the image)',
+    )
     .option(
       '--output <file>',
       '.png; or .safetensors: `controlnet_cond` [1, 3, H, W], as `latent-edge module` takes it',
@@ -60,15 +63,20 @@ async function run(name: string | undefined, flags: PreprocessFlags): Promise<vo
   const picture = await openFile(flags.image, '--image');
   const { width, height } = picture;
   const image = { data: await picture.rgb(picture), width, height };
-  const mask = preprocessor.row.takesMask ? await openFile(flags.mask, '--mask') : undefined;
-  const grey = await mask?.grey(picture);
-  const hint = hintOf(preprocessor, image, flags.size ?? picture, flags.resize, grey);
+  const mask = preprocessor.row.takesMask ? await maskOf(picture, flags.mask) : undefined;
+  const hint = hintOf(preprocessor, image, flags.size ?? picture, flags.resize, mask);
   await save(hint, output);
   console.log(output);
 }
 
 async function openFile(path: string | undefined, option: string) {
   return openPicture(await readFile(needed(path, option)), option);
+}
+
+/** [H,W] of the picture's size: from a file, or what of the picture is transparent. */
+async function maskOf(picture: Picture, path: string | undefined): Promise<Uint8Array> {
+  if (path === undefined && picture.transparency) return picture.transparency(picture);
+  return (await openFile(path, '--mask')).grey(picture);
 }
 
 function list(): void {

@@ -39,7 +39,7 @@ export function choosePreprocessor(
  * @param mask [H,W] for those that take one: 128 and more is what is to be made anew. None: nothing is.
  */
 export function preprocess({ row, values }: Preprocessor, image: RgbImage, mask?: Uint8Array): Hint {
-  return row.family.run(image, values as never, mask ?? new Uint8Array(image.width * image.height));
+  return row.family.run(image, values as never, mask);
 }
 
 /**

@@ -20,7 +20,7 @@ import * as tile from './tile.ts';
 /** What a preprocessor's file exports: the numbers it can be given, and what it makes of a picture with all of them. */
 interface Family {
   options: Options;
-  run: (image: RgbImage, values: never, mask: Uint8Array) => Hint;
+  run: (image: RgbImage, values: never, mask?: Uint8Array) => Hint;
 }
 
 /** One preprocessor as the documentation and the errors list it. */

@@ -196,9 +196,12 @@ describe('preprocess', () => {
     const mask = ['--mask', input, '--output', 'masked.png'];
     const { status, err } = await run('preprocess', 'inpaint', '--image', input, ...mask);
     expect([status, err]).toEqual([0, 'masked.png: black where the hint is −1, which a PNG cannot hold\n']);
-    await run('preprocess', 'inpaint', '--image', input, '--mask', input, '--output', 'masked.safetensors');
+    const clear = Uint8Array.from([9, 9, 9, 255, 9, 9, 9, 0]);
+    await sharp(clear, { raw: { width: 2, height: 1, channels: 4 } }).toFile(join(folder, 'clear.png'));
+    await run('preprocess', 'inpaint', '--image', 'clear.png', '--output', 'masked.safetensors');
     const { controlnet_cond: hint } = readTensors(join(folder, 'masked.safetensors'));
-    expect([...hint!.data].includes(-1)).toBe(true);
+    const seen = Math.fround(9 / 255);
+    expect([...hint!.data]).toEqual([seen, -1, seen, -1, seen, -1]);
   });
 
   it('lists what there is, and refuses the rest', async () => {
