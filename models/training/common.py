@@ -186,7 +186,7 @@ class Run:
             self.step += 1
             self.follow()
             self.seconds += time.time() - start
-            if self.step % 100 == 0 or self.step == self.args.steps:
+            if self.step % 50 == 0 or self.step == self.args.steps:
                 self.save()
 
     @torch.no_grad()

@@ -37,16 +37,13 @@ class Head(nn.Module):
 
 
 def features(unet, x, t, text):
-    """The outputs of the frozen U-Net's downward blocks and of its middle."""
-    found = []
-    hooks = [block.register_forward_hook(lambda _, __, out: found.append(out[0])) for block in unet.down_blocks]
-    hooks.append(unet.mid_block.register_forward_hook(lambda _, __, out: found.append(out)))
-    try:
-        unet(x, t, text)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found
+    """The outputs of the frozen U-Net's downward blocks and of its middle; what comes after is not computed."""
+    temb = unet.time_embedding(unet.time_proj(t).to(x.dtype))
+    x, found = unet.conv_in(x), []
+    for block in unet.down_blocks:
+        x, _ = block(x, temb, encoder_hidden_states=text)
+        found.append(x)
+    return [*found, unet.mid_block(x, temb, encoder_hidden_states=text)]
 
 
 @torch.no_grad()
@@ -65,14 +62,14 @@ def sample(base, student, schedule, prompts, steps, seed=0):
 
 
 def main():
-    args = arguments(__doc__, steps=3000, batch=12, rate=1e-4, weight=2.5, guidance=3.0, r1=1e-4)
+    args = arguments(__doc__, steps=3000, batch=12, rate=1e-4, weight=2.5, guidance=3.0, r1=1e-4, decay=0.99)
     base, schedule, pictures = Base(), Schedule(), Pictures()
     torch.manual_seed(args.seed)
     student = copy.deepcopy(base.unet).train().requires_grad_(True)
     heads = nn.ModuleList(Head(c, 192) for c in (*base.unet.config.block_out_channels, 128))
     optimizer = torch.optim.AdamW(student.parameters(), args.rate, betas=(0.5, 0.99))
     judging = torch.optim.AdamW(heads.parameters(), 4 * args.rate, betas=(0.5, 0.99))
-    run = Run("student", args, student, [optimizer, judging], [heads], decay=0.99)
+    run = Run("student", args, student, [optimizer, judging], [heads], decay=args.decay)
 
     labels = [pictures.label(i) for i in pictures.words]
     real = pictures.on_white(pictures.words)
@@ -130,7 +127,7 @@ def main():
         (fooled + args.weight * distance).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
-        run.log(every=50, judged=judged, fooled=fooled, distance=distance)
+        run.log(every=20, judged=judged, fooled=fooled, distance=distance)
         if (step + 1) % 500 == 0:
             show()
     show()
