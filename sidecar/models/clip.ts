@@ -179,7 +179,7 @@ function hiddenStates(
 ): Tensor[] {
   const states = [embeddings(g, w.at('embeddings'), config, shape)];
   for (let i = 0; i < layers; i++)
-    states.push(encoderLayer(g, w.at('encoder', 'layers', i), config, states[i]!));
+    states.push(encoderLayer(g, w.at('encoder', 'layers', i), config, states[i]!, { causal: true }));
   return states;
 }
 
@@ -204,13 +204,19 @@ function embeddings(
   return g.op('embedding', w.path, { ids, learned }, weights);
 }
 
-/** Causal self-attention and a two-layer perceptron; norms come first. x [B,T,C] → the same. */
-function encoderLayer(g: Graph, w: Weights, config: ClipTextConfig, x: Tensor): Tensor {
+/** Self-attention, causal in texts, and a two-layer perceptron; norms come first. x [B,T,C] → the same. */
+export function encoderLayer(
+  g: Graph,
+  w: Weights,
+  config: Omit<ClipTextConfig, 'vocab_size' | 'max_position_embeddings' | 'num_hidden_layers'>,
+  x: Tensor,
+  { causal }: { causal: boolean },
+): Tensor {
   const { hidden_size: C, hidden_act: activation, layer_norm_eps: eps, num_attention_heads: heads } = config;
   const attn = w.at('self_attn');
   let h = layerNorm(g, w.at('layer_norm1'), x, eps);
   h = packedLinear(g, attn, ['q_proj', 'k_proj', 'v_proj'], h, C, { bias: true });
-  h = attention(g, attn, h, { heads, causal: true });
+  h = attention(g, attn, h, { heads, causal });
   x = linear(g, attn.at('out_proj'), h, C, { residual: x });
 
   h = layerNorm(g, w.at('layer_norm2'), x, eps);
