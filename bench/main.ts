@@ -1,10 +1,14 @@
 // npm run bench -- [COMMAND] [options]; see docs/testing.md
 import { Command } from 'commander';
+import { frechetCommand } from './frechet-command.ts';
 import { modulesCommand } from './modules.ts';
+import { qualityCommand } from './quality.ts';
 import { turboCommand } from './turbo.ts';
 
 await new Command('bench')
   .description('Measures the engine.')
   .addCommand(modulesCommand(), { isDefault: true })
   .addCommand(turboCommand())
+  .addCommand(qualityCommand())
+  .addCommand(frechetCommand())
   .parseAsync();
