@@ -36,7 +36,8 @@ export const modelObject = z
     created: z.int().openapi({ description: 'Seconds since 1970.' }),
     owned_by: z.string(),
     kind: z.string().openapi({
-      description: 'latent-diffusion; controlnet: only named in `control`, without the defaults below.',
+      description:
+        'latent-diffusion; without the defaults below: controlnet, named in `control`, and autoencoder, in `decoder` and `preview_decoder`.',
     }),
     family: z.string(),
     default: z.boolean(),

@@ -80,7 +80,7 @@ export function usageOf({ textTokens }: Result): Usage {
 }
 
 export function modelOf(model: Model) {
-  const isControl = model.kind === 'controlnet';
+  const hasDefaults = model.kind === 'latent-diffusion';
   return {
     id: model.name,
     object: 'model' as const,
@@ -91,7 +91,7 @@ export function modelOf(model: Model) {
     default: model.isDefault,
     loaded: model.loaded,
     bytes: model.bytes,
-    ...(!isControl && {
+    ...(hasDefaults && {
       size: `${model.width}x${model.height}`,
       steps: model.steps,
       guidance_scale: model.guidanceScale,

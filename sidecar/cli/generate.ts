@@ -1,5 +1,5 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, parse } from 'node:path';
+import { basename, dirname, parse, resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
@@ -51,6 +51,7 @@ interface GenerateFlags extends DeviceOptions {
   hires?: number;
   hiresStrength?: number;
   hiresUpscaler?: string;
+  decoder?: string;
   mask?: string;
   maskBlur?: number;
   onlyMasked?: number;
@@ -130,6 +131,10 @@ export function generateCommand(): Command {
         'pixel: the picture is enlarged (default); the others: its latents, bilinear, …',
       ).choices(Object.keys(upscalers)),
     )
+    .option(
+      '--decoder <name|folder>',
+      "what makes the pictures: an AutoencoderTiny (default: the model's own autoencoder)",
+    )
     .option('--mask <file>', 'what of it to make anew: white; of the same size')
     .option('--mask-blur <px>', "soften the mask's edges", wholeNumber(0, 256))
     .option(
@@ -163,6 +168,7 @@ async function run(flags: GenerateFlags): Promise<void> {
     ...{ folders, device, threads, dtype },
     adapterFiles: await adapterFiles(flags),
     controlFiles: await controlFiles(flags.control ?? []),
+    decoderFiles: await decoderFiles(flags),
   });
   const stop = new AbortController();
   process.once('SIGINT', () => {
@@ -212,6 +218,12 @@ async function adapterFiles({ lora = [] }: GenerateFlags): Promise<Map<string, s
   return new Map(files.flat().map((file) => [file, file]));
 }
 
+/** An AutoencoderTiny that is named by its folder. */
+async function decoderFiles({ decoder = '' }: GenerateFlags): Promise<Map<string, string>> {
+  const isFolder = (await stat(decoder).catch(() => undefined))?.isDirectory() ?? false;
+  return new Map(isFolder ? [[basename(decoder), resolve(decoder)]] : []);
+}
+
 async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
   return {
     prompt: flags.prompt,
@@ -240,6 +252,8 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     hiresScale: flags.hires,
     hiresStrength: flags.hiresStrength,
     hiresUpscaler: flags.hiresUpscaler,
+    // A path names what lies there.
+    decoder: flags.decoder && basename(flags.decoder),
     mask: await fileOf(flags.mask),
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,

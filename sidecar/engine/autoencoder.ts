@@ -3,6 +3,7 @@ import type { AutoencoderShape } from '../models/autoencoder.ts';
 import { type AnyCheckpoint, planVaeDecode, planVaeEncode, planVqDecode } from '../models/components.ts';
 import { vaeScale } from '../models/vae.ts';
 import { vqScale } from '../models/vq.ts';
+import type { Decoded, Decoder } from './decoders/decoder.ts';
 import type { Programs } from './programs.ts';
 
 /** Height and width of latents. */
@@ -19,7 +20,7 @@ export interface Posterior {
 }
 
 /** Between images [3,H,W], −1…1, and latents [C,h,w] as a U-Net has them: scaled to about unit variance. */
-export class Autoencoder {
+export class Autoencoder implements Decoder {
   /** C */
   readonly channels: number;
   /** How many pixels a latent stands for, in each direction. */
@@ -28,6 +29,8 @@ export class Autoencoder {
   readonly #decode: (shape: AutoencoderShape) => Plan;
   readonly #encode: ((shape: AutoencoderShape) => Plan) | undefined;
   readonly #programs: Programs;
+  /** Whether to compute in float32 although the device would not: as its config says, float16 overflows. */
+  readonly #isWide: boolean;
 
   constructor(checkpoint: AnyCheckpoint, programs: Programs) {
     this.#programs = programs;
@@ -37,6 +40,7 @@ export class Autoencoder {
       this.scale = vqScale(config);
       this.#scaling = config.scaling_factor;
       this.#decode = (shape) => planVqDecode(checkpoint, shape);
+      this.#isWide = false;
     } else {
       const { config } = checkpoint.vae;
       this.channels = config.latent_channels;
@@ -44,6 +48,9 @@ export class Autoencoder {
       this.#scaling = config.scaling_factor;
       this.#decode = (shape) => planVaeDecode(checkpoint, shape);
       this.#encode = (shape) => planVaeEncode(checkpoint, shape);
+      // Only in Stable Diffusion XL does the reference look at it: elsewhere it is true by default, and says nothing.
+      const overflows = checkpoint.kind === 'text-to-image-xl' && config.force_upcast === true;
+      this.#isWide = overflows && programs.dtype === 'f16';
     }
   }
 
@@ -53,20 +60,23 @@ export class Autoencoder {
   }
 
   /** latents [C,h,w] → image [3,H,W], about −1…1. */
-  async decode(latents: Float32Array, { height, width }: LatentSize): Promise<Float32Array> {
-    const outputs = await this.#programs.run(...this.#decoding({ height, width }), {
-      latents: latents.map((z) => z / this.#scaling),
-    });
-    return outputs.image as Float32Array;
+  async decode(latents: Float32Array, size: LatentSize): Promise<Decoded> {
+    const scaled = latents.map((z) => z / this.#scaling);
+    const { outputs, isRepeated } = await this.#programs.runFinite(
+      ...this.#decoding(size),
+      { latents: scaled },
+      this.#isWide,
+    );
+    return { image: outputs.image!, isRepeated };
   }
 
   /** image [3,H,W], −1…1 → mean and deviation of its latents, [C,h,w]. `size` is that of the latents. */
   async encode(image: Float32Array, size: LatentSize): Promise<Posterior> {
-    const outputs = await this.#programs.run(...this.#encoding(size), { image });
+    const { outputs } = await this.#programs.runFinite(...this.#encoding(size), { image }, this.#isWide);
     const std = (v: number) => this.#scaling * Math.exp(0.5 * Math.min(20, Math.max(-30, v)));
     return {
-      mean: (outputs.mean as Float32Array).map((x) => x * this.#scaling),
-      std: (outputs.logvar as Float32Array).map(std),
+      mean: outputs.mean!.map((x) => x * this.#scaling),
+      std: outputs.logvar!.map(std),
     };
   }
 

@@ -3,15 +3,16 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFolder } from '../checkpoints/folder.ts';
 import { partFolder } from '../checkpoints/links.ts';
-import { defaultSize, familyOf, openControlNet } from '../models/components.ts';
+import { defaultSize, familyOf, openControlNet, openPart } from '../models/components.ts';
+import type { WeightSource } from '../native.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { OpenModel } from './open-model.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
   name: string;
-  /** A ControlNet has no defaults of a request: 0 and "". */
-  kind: 'latent-diffusion' | 'controlnet';
+  /** Only the first has defaults of a request; the others: 0 and "". */
+  kind: 'latent-diffusion' | 'controlnet' | 'autoencoder';
   family: string;
   /** Defaults of a request: pixels, steps, guidance, sampler. */
   width: number;
@@ -43,7 +44,13 @@ export async function describeAll(
     loaded: isLoaded(folder),
     isDefault: false,
   }));
-  const found = await Promise.allSettled<ModelDescription>([...models, ...controlNets]);
+  const autoencoders = (await folders.tinyAutoencoders()).map(async (folder) => ({
+    ...(await describeAutoencoder(folder)),
+    loaded: isLoaded(folder),
+    isDefault: false,
+  }));
+  const all = [...models, ...controlNets, ...autoencoders];
+  const found = await Promise.allSettled<ModelDescription>(all);
   return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }
 
@@ -64,14 +71,22 @@ async function describe(folder: NamedFolder) {
   };
 }
 
+const noDefaults = { width: 0, height: 0, steps: 0, guidanceScale: 0, sampler: '' };
+
 async function describeControlNet({ name, dir }: NamedFolder) {
   const { config, sources } = await openControlNet(dir);
+  const files = sizeAndTime(await filesOf(sources));
+  return { ...{ name, kind: 'controlnet' as const, family: familyOf(config) }, ...noDefaults, ...files };
+}
+
+async function describeAutoencoder({ name, dir }: NamedFolder) {
+  const files = sizeAndTime(await filesOf((await openPart(dir, 'taesd')).sources));
+  return { ...{ name, kind: 'autoencoder' as const, family: 'taesd' }, ...noDefaults, ...files };
+}
+
+function filesOf(sources: WeightSource[]): Promise<Stats[]> {
   const files = new Set(sources.flatMap((source) => ('file' in source ? [source.file] : [])));
-  return {
-    ...{ name, kind: 'controlnet' as const, family: familyOf(config) },
-    ...{ width: 0, height: 0, steps: 0, guidanceScale: 0, sampler: '' },
-    ...sizeAndTime(await Promise.all([...files].map((file) => stat(file)))),
-  };
+  return Promise.all([...files].map((file) => stat(file)));
 }
 
 /** Bytes of all, and the newest. */
@@ -86,13 +101,12 @@ async function weightFiles({ dir, file, components }: ModelFolder) {
   if (file) return [await stat(dir)];
   const parts = ['text_encoder', 'text_encoder_2', 'unet', 'vae', 'vqvae'];
   const lists = await Promise.all(
-    parts
-      .filter((part) => components.has(part))
-      .map(async (part) => {
-        const folder = await partFolder(dir, part);
-        const names = await readdir(folder);
-        return names.filter((name) => name.endsWith('.safetensors')).map((name) => join(folder, name));
-      }),
+    parts.filter((part) => components.has(part)).map(async (part) => weightsIn(await partFolder(dir, part))),
   );
-  return Promise.all(lists.flat().map((file) => stat(file)));
+  return lists.flat();
+}
+
+async function weightsIn(folder: string): Promise<Stats[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.safetensors'));
+  return Promise.all(names.map((name) => stat(join(folder, name))));
 }

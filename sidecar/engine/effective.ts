@@ -41,6 +41,8 @@ export interface Effective {
   maskBlur?: number | undefined;
   onlyMaskedPadding?: number | undefined;
   keepUnmasked?: boolean | undefined;
+  /** What made the pictures: "model", or the name of an AutoencoderTiny. */
+  decoder: string;
   adapters: AdapterRequest[];
   format: ImageFormat;
   /** 1…100; not of PNG. */
@@ -54,13 +56,13 @@ export interface Effective {
 }
 
 /** What is known of it before it is run. */
-export type PlannedEffective = Omit<Effective, 'modelHash' | 'stepsRun' | 'control'>;
+export type PlannedEffective = Omit<Effective, 'modelHash' | 'stepsRun' | 'control' | 'decoder'>;
 
 /** What was run, once it has been. */
 export function effectiveOf(
   effective: PlannedEffective,
   outcome: Outcome,
-  run: Pick<Effective, 'modelHash' | 'control'>,
+  run: Pick<Effective, 'modelHash' | 'control' | 'decoder'>,
 ): Effective {
   const cut = Object.entries(outcome.cutTokens).filter(([, tokens]) => tokens > 0);
   const ignored = cut.map(([field, tokens]) => `${field}: its last ${tokens} tokens do not fit`);

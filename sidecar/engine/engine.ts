@@ -1,10 +1,13 @@
-import { type NativeDevice, native, type Precision } from '../native.ts';
+import { type DeviceInfo, type NativeDevice, native, type Precision } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
 import { findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import type { Control } from './control/controls.ts';
 import { effectiveControls, useControls, withPart } from './control/plan.ts';
+import { chooseDecoders, type DecoderChoices, decoderName } from './decoders/choose.ts';
+import type { Decoders } from './decoders/decoder.ts';
+import { DecoderStore } from './decoders/store.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { goOver } from './hires.ts';
@@ -30,6 +33,8 @@ export interface EngineOptions {
   adapterFiles?: ReadonlyMap<string, string>;
   /** ControlNets, folders or files, by name, likewise. */
   controlFiles?: ReadonlyMap<string, string>;
+  /** AutoencoderTinys by name, beside those of the folders. */
+  decoderFiles?: ReadonlyMap<string, string>;
   /** `cpu`, `cuda:0`, …; default `cpu`. */
   device?: string;
   threads?: number;
@@ -85,6 +90,9 @@ interface Admitted {
   /** ControlNets; of them those on the device that have a part. */
   control: readonly AdmittedControl[];
   controls: readonly Control[];
+  /** What decodes, as chosen and as loaded. */
+  choices: DecoderChoices;
+  decoders: Decoders;
 }
 
 /** A device, its models and the queue before it: all of the sidecar but the wire. */
@@ -93,7 +101,9 @@ export class Engine {
   readonly #folders: ModelFolders;
   readonly #adapterFiles: ReadonlyMap<string, string> | undefined;
   readonly #controlFiles: ReadonlyMap<string, string> | undefined;
+  readonly #decoderFiles: ReadonlyMap<string, string>;
   readonly #store: ModelStore;
+  readonly #decoders: DecoderStore;
   readonly #queue: RequestQueue;
   readonly #memoryLimit: number;
   readonly #evaluator = new Evaluator();
@@ -107,6 +117,8 @@ export class Engine {
     this.#adapterFiles = options.adapterFiles;
     this.#controlFiles = options.controlFiles;
     this.#store = new ModelStore(device, options.memoryBudget ?? device.info.memoryBytes / 2);
+    this.#decoderFiles = options.decoderFiles ?? new Map();
+    this.#decoders = new DecoderStore(device);
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
   }
 
@@ -132,21 +144,24 @@ export class Engine {
     const planned = planRequest(request, pictures, opened);
     const control = await this.#admit(request, pictures, folder, opened);
     const taking = withPart(control, planned);
+    const choices = await chooseDecoders(request, opened, () => this.#tinyAutoencoders(folder));
     if (refiner) await this.#store.open(refiner);
-    const admitted = performance.now();
+    const asked = performance.now();
     return this.#queue.run(
       () => {
         const began = performance.now();
         return this.#store.use(folder, adapters, (model) =>
-          useControls(this.#store, taking, request.guessMode ?? false, (controls) => {
-            signal?.throwIfAborted();
-            const timings = { queueMs: began - admitted, loadMs: performance.now() - began };
-            // Its files may have changed while the request waited.
-            const plan =
-              model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
-            const run = { folder, refiner, request, planned: plan, control, controls };
-            return this.#run(model, run, timings, options);
-          }),
+          useControls(this.#store, taking, request.guessMode ?? false, (controls) =>
+            this.#decoders.use(choices, (decoders) => {
+              signal?.throwIfAborted();
+              const timings = { queueMs: began - asked, loadMs: performance.now() - began };
+              // Its files may have changed while the request waited.
+              const plan =
+                model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
+              const run = { folder, refiner, request, planned: plan, control, controls, choices, decoders };
+              return this.#run(model, run, timings, options);
+            }),
+          ),
         );
       },
       { signal, onQueued },
@@ -174,7 +189,8 @@ export class Engine {
   }
 
   models(): Promise<ModelDescription[]> {
-    return describeAll(this.#folders, (folder) => this.#store.isLoaded(folder));
+    const isLoaded = (folder: NamedFolder) => this.#store.isLoaded(folder) || this.#decoders.isLoaded(folder);
+    return describeAll(this.#folders, isLoaded);
   }
 
   info() {
@@ -206,6 +222,7 @@ export class Engine {
   async dispose(): Promise<void> {
     this.close();
     await this.#queue.idle();
+    await this.#decoders.dispose();
     await this.#store.dispose();
     await this.#device.dispose();
   }
@@ -217,9 +234,14 @@ export class Engine {
     });
   }
 
+  async #tinyAutoencoders(model: NamedFolder): Promise<NamedFolder[]> {
+    const named = [...this.#decoderFiles].map(([name, dir]) => ({ name, dir }));
+    return [...named, ...(await this.#folders.tinyAutoencoders(model))];
+  }
+
   async #run(
     model: Model,
-    { folder, refiner, request, planned, control, controls: loaded }: Admitted,
+    { folder, refiner, request, planned, control, controls: loaded, choices, decoders }: Admitted,
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
     { signal, onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
@@ -229,18 +251,22 @@ export class Engine {
     const runs = [{ shape, count, encodes: planned.work.source !== undefined }];
     if (second) runs.push({ shape: second.shape, count: 1, encodes: second.upscaler === 'pixel' });
     const nets = loaded.map(({ net }) => net.component);
-    checkMemory(model, nets, runs, guidanceScale > 1, this.#memoryLimit);
+    checkMemory(model, nets, runs, guidanceScale > 1, this.#memoryLimit, decoders.images);
     const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
     const { source, finish, part } = await retouch(planned.work.source, planned.effective, request);
     const finished = (images: Pixels[]) => Promise.all(images.map(finish));
     const { handover, hires } = planned;
     const controls = loaded.map((control) => ({ ...control, part }));
-    const work = { ...planned.work, source, learnedWords, controls };
+    const work = { ...planned.work, source, learnedWords, controls, decoders };
+    let repeated = 0;
+    const onRepeatedDecode = () => {
+      repeated++;
+    };
     const onStep: Run['onStep'] = async ({ previews, ...step }) => {
       this.#stepsRun++;
       onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds, encoding) });
     };
-    const run = { evaluator: this.#evaluator, signal, onStep };
+    const run = { evaluator: this.#evaluator, signal, onStep, onRepeatedDecode };
     const ahead = hires ? work.count * hires.evaluations : 0;
     const drawn = await latentDiffusionRefined(
       model,
@@ -250,8 +276,10 @@ export class Engine {
       { ...run, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
     );
     const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
-    const effective = effectiveOf(planned.effective, outcome, {
+    const notes = [...planned.effective.notes, ...(repeated > 0 ? [decodedAgain(this.#device.info)] : [])];
+    const effective = effectiveOf({ ...planned.effective, notes }, outcome, {
       modelHash: await model.hash,
+      decoder: decoderName(choices.images),
       control: await effectiveControls(control, controls),
     });
     const decoded = performance.now();
@@ -264,4 +292,8 @@ export class Engine {
       textTokens: outcome.textTokens,
     };
   }
+}
+
+function decodedAgain({ dtype }: DeviceInfo): string {
+  return `decoder: ${dtype} gave NaN or infinity; decoded in float32`;
 }

@@ -6,8 +6,12 @@ import { errors } from '../errors.ts';
  * @throws ServiceError not_finite
  */
 export function finite(values: Float32Array, what: string, model: { name: string }): Float32Array {
+  if (!allFinite(values)) throw errors.notFinite(what, model.name);
+  return values;
+}
+
+export function allFinite(values: Float32Array): boolean {
   let sum = 0;
   for (const value of values) sum += value * 0;
-  if (Number.isNaN(sum)) throw errors.notFinite(what, model.name);
-  return values;
+  return !Number.isNaN(sum);
 }

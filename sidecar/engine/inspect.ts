@@ -8,6 +8,7 @@ import {
   defaultSize,
   openAnyCheckpoint,
   openControlNet,
+  openPart,
 } from '../models/components.ts';
 import { vaeScale } from '../models/vae.ts';
 import { vqScale } from '../models/vq.ts';
@@ -87,6 +88,11 @@ export async function hashOf(path: string): Promise<string> {
  */
 export async function controlNetHash(path: string): Promise<string> {
   return modelHash({ controlnet: (await openControlNet(path)).sources });
+}
+
+/** The same of an AutoencoderTiny. */
+export async function tinyAutoencoderHash(path: string): Promise<string> {
+  return modelHash({ taesd: (await openPart(path, 'taesd')).sources });
 }
 
 /** SHA-256 over a checkpoint's tensors, hexadecimal. */

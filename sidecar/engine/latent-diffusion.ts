@@ -5,6 +5,7 @@ import { begin, type Enlarged, type Source, type Unfinished } from './beginnings
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
 import { type Control, Controls } from './control/controls.ts';
+import type { Decoder, Decoders } from './decoders/decoder.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
 import type { Model } from './model.ts';
@@ -31,6 +32,8 @@ export interface Work extends Prompts {
   /** Whether to show what a step has come to: steps count from 1. */
   previewAt: (step: number, total: number) => boolean;
   estimate: Estimate;
+  /** What makes pictures, where it is not the model's autoencoder. */
+  decoders?: Decoders | undefined;
 }
 
 export interface Step {
@@ -46,6 +49,8 @@ export interface Run {
   evaluator: Evaluator;
   signal?: AbortSignal;
   onStep?: (step: Step) => void | Promise<void>;
+  /** A decode that overflowed in half precision was done again in float32. */
+  onRepeatedDecode?: () => void;
 }
 
 export interface Outcome {
@@ -103,13 +108,13 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       latents = hold?.(latents, i) ?? latents;
       const stepMs = lap();
       const previews = p.previewAt(step + 1, total)
-        ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run)
+        ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run, p.decoders?.previews)
         : [];
       await run.onStep?.({ step: step + 1, total, stepMs, previews });
     }
     const denoiseMs = watch();
 
-    const images = p.end === undefined ? await decodeImages(model, latents, p, run) : [];
+    const images = p.end === undefined ? await decodeImages(model, latents, p, run, p.decoders?.images) : [];
     const { textTokens, cutTokens } = text;
     const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
     return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };
@@ -145,15 +150,23 @@ function guided([first, conditional]: Float32Array[], p: Work): Float32Array {
 }
 
 /** latents [count,C,h,w] → pictures, one after the other: the decoder needs the most memory of all. */
-async function decodeImages(model: Model, latents: Float32Array, p: Work, run: Run): Promise<Pixels[]> {
+async function decodeImages(
+  model: Model,
+  latents: Float32Array,
+  p: Work,
+  run: Run,
+  decoder: Decoder = model.autoencoder,
+): Promise<Pixels[]> {
   const images: Pixels[] = [];
   const elements = latents.length / p.count;
   const [, height, width] = p.shape;
   const size = { height, width };
   for (let i = 0; i < p.count; i++) {
     const one = latents.subarray(i * elements, (i + 1) * elements);
-    const image = await run.evaluator.exclusive(() => model.autoencoder.decode(one, size), run.signal);
-    images.push(toPixels(finite(image, 'the decoded image', model), size, model.autoencoder.scale));
+    const decode = () => decoder.decode(one, size);
+    const { image, isRepeated } = await run.evaluator.exclusive(decode, run.signal);
+    if (isRepeated) run.onRepeatedDecode?.();
+    images.push(toPixels(finite(image, 'the decoded image', model), size, decoder.scale));
   }
   return images;
 }

@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import { errors } from '../errors.ts';
 import type { Component } from '../models/components.ts';
 import type { ControlNetConfig } from '../models/controlnet-config.ts';
+import type { Decoder } from './decoders/decoder.ts';
 import { imagesPerRun } from './evaluator.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
@@ -23,6 +24,7 @@ export function checkMemory(
   runs: { shape: Work['shape']; count: number; encodes: boolean }[],
   isGuided: boolean,
   memory: number,
+  decoder: Decoder = model.autoencoder,
 ): void {
   const { denoiser, autoencoder } = model;
   const weights = controls.reduce((sum, { parameters }) => sum + 4 * parameters, model.bytes);
@@ -34,7 +36,7 @@ export function checkMemory(
     const tokens = model.textEncoders.length > 0 ? TOKENS : 0;
     const needs = {
       denoising: denoiser.predictBytes(batch, size, tokens, controls),
-      decoding: autoencoder.decodeBytes(size),
+      decoding: decoder.decodeBytes(size),
       encoding: encodes ? autoencoder.encodeBytes(size) : 0,
     };
     for (const [what, bytes] of Object.entries(needs))

@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { errors } from '../errors.ts';
 import { isCheckpointFile } from './checkpoint-files.ts';
 import { controlNetsIn } from './control/control-files.ts';
+import { tinyAutoencodersIn } from './decoders/files.ts';
 import { readSettings } from './settings.ts';
 
 /** A model as it is named in requests, and where it lies: a folder, or a checkpoint in one file. */
@@ -79,6 +80,13 @@ export class ModelFolders {
   /** Where its adapters may lie, in the same way. */
   loras(model: NamedFolder): string[] {
     return this.#of(model, 'loras');
+  }
+
+  /** The AutoencoderTinys of this server: those beside a model, then in each of the roots. */
+  async tinyAutoencoders(model?: NamedFolder): Promise<NamedFolder[]> {
+    const folders = [...(model ? [dirname(model.dir)] : []), ...this.#roots];
+    const found = await Promise.all([...new Set(folders)].map(tinyAutoencodersIn));
+    return firstOfEach(found.flat());
   }
 
   #of(model: NamedFolder, what: string): string[] {

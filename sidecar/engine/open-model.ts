@@ -24,6 +24,17 @@ export interface OpenText {
   tokenizer: ClipTokenizer;
 }
 
+/** Where a model's autoencoder leads to. */
+export interface LatentSpace {
+  channels: number;
+  /** Pixels that a latent stands for, in either direction. */
+  scale: number;
+  /** Whether images can be encoded. */
+  encodes: boolean;
+  /** The U-Net's latents are the autoencoder's times this. */
+  scalingFactor: number;
+}
+
 export interface OpenParts {
   checkpoint: AnyCheckpoint;
   settings: ModelSettings;
@@ -91,15 +102,20 @@ export class OpenModel {
     return in_channels > out_channels;
   }
 
-  /** Channels of latents, pixels that each stands for in either direction, and whether images can be encoded. */
-  get latentSpace(): { channels: number; scale: number; encodes: boolean } {
+  get latentSpace(): LatentSpace {
     const { checkpoint } = this;
     if (checkpoint.kind === 'unconditional') {
       const { config } = checkpoint.vqvae;
-      return { channels: config.vq_embed_dim, scale: vqScale(config), encodes: false };
+      return {
+        ...{ channels: config.vq_embed_dim, scale: vqScale(config), encodes: false },
+        scalingFactor: config.scaling_factor,
+      };
     }
     const { config } = checkpoint.vae;
-    return { channels: config.latent_channels, scale: vaeScale(config), encodes: true };
+    return {
+      ...{ channels: config.latent_channels, scale: vaeScale(config), encodes: true },
+      scalingFactor: config.scaling_factor,
+    };
   }
 
   /**

@@ -7,10 +7,12 @@ import {
   type NativeTensor,
   type NativeWeights,
   nativeCode,
+  type Precision,
   type RunOptions,
   type WeightDelta,
   type WeightSource,
 } from '../native.ts';
+import { allFinite } from './finite.ts';
 import { Pool, type PoolLimits, type Room } from './pool.ts';
 
 export type Outputs = Record<string, Float32Array | NativeTensor>;
@@ -63,6 +65,7 @@ export class Programs {
   /**
    * Runs the program of `key`, which stands for what it does and the shape.
    * @param plan makes its plan, when it is not compiled yet.
+   * @param dtype to compute in; default: the device's own.
    * @throws CheckpointError for weights that cannot be used, NaN among them.
    */
   run(
@@ -70,16 +73,43 @@ export class Programs {
     plan: () => Plan,
     inputs: Record<string, InputValue>,
     options?: RunOptions,
+    dtype?: Precision,
   ): Promise<Outputs> {
     const compile = async (room: Room) => {
       const traced = plan();
       await room(traced.arenaBytes);
       const program = await this.#device
-        .compile(traced, this.#weights)
+        .compile(traced, this.#weights, { dtype })
         .catch((error: Error) => explain(error, this.#dir));
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
-    return this.#pool.use(`${this.#name} ${key}`, compile, (program) => program.run(inputs, options));
+    const name = [this.#name, key, ...(dtype ? [dtype] : [])].join(' ');
+    return this.#pool.use(name, compile, (program) => program.run(inputs, options));
+  }
+
+  /**
+   * The same, of outputs that half precision may not hold: where a device computes in less than float32 and one of them
+   * has NaN or infinity, all are computed once more in float32.
+   * @param isWide whether to do so from the start.
+   */
+  async runFinite(
+    key: string,
+    plan: () => Plan,
+    inputs: Record<string, InputValue>,
+    isWide = false,
+  ): Promise<{ outputs: Record<string, Float32Array>; isRepeated: boolean }> {
+    const run = async (dtype?: Precision) =>
+      (await this.run(key, plan, inputs, undefined, dtype)) as Record<string, Float32Array>;
+    if (this.dtype === 'f32') return { outputs: await run(), isRepeated: false };
+    if (isWide) return { outputs: await run('f32'), isRepeated: false };
+    const outputs = await run();
+    if (Object.values(outputs).every(allFinite)) return { outputs, isRepeated: false };
+    return { outputs: await run('f32'), isRepeated: true };
+  }
+
+  /** What the device computes in. */
+  get dtype(): Precision {
+    return this.#device.info.dtype;
   }
 
   /** Bytes that the program of `key` takes while it runs, beside the weights. */

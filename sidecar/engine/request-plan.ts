@@ -106,6 +106,9 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...(request.quality !== undefined && format === 'IMAGE_FORMAT_PNG' ? ['quality: PNG loses nothing'] : []),
     ...(request.maskChannel && !pictures.mask ? ['mask_channel: there is no mask'] : []),
     ...(request.refinerStart !== undefined && !handover ? ['refiner_start: there is no refiner'] : []),
+    ...(request.previewDecoder && !request.previewInterval && !request.previewCount
+      ? ['preview_decoder: there are no previews']
+      : []),
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
     ),

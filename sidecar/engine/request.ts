@@ -41,6 +41,9 @@ export interface ImageRequest {
   hiresScale?: number;
   hiresStrength?: number;
   hiresUpscaler?: Upscaler;
+  /** Name of what makes the pictures; none: the model's own autoencoder. */
+  decoder?: string;
+  previewDecoder?: string;
   previewInterval: number;
   previewCount: number;
   returnLatents: boolean;
@@ -133,6 +136,8 @@ const rules: Record<keyof ImageRequest, Rule> = {
     `one of ${upscalerNames.join(', ')}`,
     z.literal(['', ...upscalerNames]),
   ),
+  decoder: rule('decoder', 'a name of at most 256 characters', name),
+  previewDecoder: rule('preview_decoder', 'a name of at most 256 characters', name),
   previewInterval: rule('preview_interval', 'a whole number from 0 to 1000', z.int().min(0).max(1000)),
   previewCount: rule('preview_count', 'a whole number from 0 to 16', z.int().min(0).max(16)),
   returnLatents: rule('return_latents', 'true or false', z.boolean()),
@@ -193,6 +198,8 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     steps: set(request.steps),
     hiresScale: set(request.hiresScale),
     hiresUpscaler: request.hiresUpscaler || undefined,
+    decoder: request.decoder || undefined,
+    previewDecoder: request.previewDecoder || undefined,
     initImage: bytes(request.initImage),
     mask: bytes(request.mask),
     maskChannel: request.maskChannel || undefined,

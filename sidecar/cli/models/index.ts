@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { describeAll } from '../../engine/catalog.ts';
-import { controlNetHash, hashOf } from '../../engine/inspect.ts';
+import { controlNetHash, hashOf, tinyAutoencoderHash } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
 import { collect } from '../options.ts';
 import { inspectCommand } from './inspect.ts';
@@ -30,16 +30,20 @@ export function modelsCommand(): Command {
 async function list({ model, hash }: ModelsFlags): Promise<void> {
   const folders = await modelFolders(model);
   const models = await describeAll(folders);
-  const controlNets = await folders.controlNets();
+  const kinds = {
+    'latent-diffusion': { places: await folders.list(), hashAt: hashOf },
+    controlnet: { places: await folders.controlNets(), hashAt: controlNetHash },
+    autoencoder: { places: await folders.tinyAutoencoders(), hashAt: tinyAutoencoderHash },
+  };
   for (const { name, kind, family, width, height, steps, guidanceScale, sampler, ...rest } of models) {
-    const isControlNet = kind === 'controlnet';
-    const place = isControlNet ? controlNets.find((each) => each.name === name)! : await folders.find(name);
-    const defaults = isControlNet
-      ? ''
-      : `  ${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`;
-    const digest = hash ? `  ${await (isControlNet ? controlNetHash : hashOf)(place.dir)}` : '';
+    const { places, hashAt } = kinds[kind];
+    const defaults =
+      kind === 'latent-diffusion'
+        ? `  ${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`
+        : '';
+    const digest = hash ? `  ${await hashAt(places.find((place) => place.name === name)!.dir)}` : '';
     console.log(
-      `${name.padEnd(28)} ${kind.padEnd(16)}  ${family.padEnd(4)}  ${bytesText(rest.bytes)}${digest}${defaults}${rest.isDefault ? '  (default)' : ''}`,
+      `${name.padEnd(28)} ${kind.padEnd(16)}  ${family.padEnd(5)}  ${bytesText(rest.bytes)}${digest}${defaults}${rest.isDefault ? '  (default)' : ''}`,
     );
   }
   const described = new Set(models.map(({ name }) => name));
