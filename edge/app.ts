@@ -4,6 +4,7 @@ import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
+import { edits } from './routes/edits.ts';
 import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
 import { models } from './routes/models.ts';
@@ -47,7 +48,9 @@ export function createApp({
     const message = `Expected ${allowed.join(' or ')} for ${path} but received ${method}`;
     return errorResponse(c, new ApiError(405, 'method_not_allowed', message));
   });
-  app.route('/', generations({ sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs }));
+  const images = { sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
+  app.route('/', generations(images));
+  app.route('/', edits(images));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));
   openapi(app);

@@ -49,7 +49,12 @@ export class ApiError extends Error {
 
 /** `Expected X for name but received Y`, with the parameter at fault. */
 export function invalid(param: string, expected: string, received: unknown): ApiError {
-  const message = `Expected ${expected} for ${param} but received ${show(received)}`;
+  return unexpected(param, expected, show(received));
+}
+
+/** The same, with what was received in words. */
+export function unexpected(param: string, expected: string, received: string): ApiError {
+  const message = `Expected ${expected} for ${param} but received ${received}`;
   return new ApiError(400, 'invalid_argument', message, { param });
 }
 
@@ -100,10 +105,8 @@ export function fromZod(error: z.ZodError, input: unknown): ApiError {
   );
   if (param === '')
     return new ApiError(400, 'invalid_argument', `Expected a JSON object but received ${show(input)}`);
-  if (issue.code === 'custom' && typeof issue.params?.received === 'string') {
-    const message = `Expected ${issue.message} for ${param} but received ${issue.params.received}`;
-    return new ApiError(400, 'invalid_argument', message, { param });
-  }
+  if (issue.code === 'custom' && typeof issue.params?.received === 'string')
+    return unexpected(param, issue.message, issue.params.received);
   return invalid(param, expectation(issue), received);
 }
 

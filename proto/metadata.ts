@@ -5,6 +5,8 @@
 export const metadataKeys = {
   /** Request: the caller's id for it, repeated in the sidecar's log. */
   requestId: 'x-request-id',
+  /** Request: its name; with the same, the same request is not run again within ten minutes. 1…128 characters. */
+  idempotencyKey: 'idempotency-key',
   /** Trailer: the error's code, `queue_full`; sidecar/errors.ts lists them. */
   errorCode: 'error-code',
   /** Trailer: the HTTP status that says the same. */

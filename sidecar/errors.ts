@@ -21,6 +21,11 @@ export const errorCodes = {
     http: 422,
     when: 'The checkpoint computes NaN or infinity for this request.',
   },
+  idempotency_conflict: {
+    grpc: 'ALREADY_EXISTS',
+    http: 422,
+    when: 'The idempotency key stands for another request.',
+  },
   queue_full: { grpc: 'RESOURCE_EXHAUSTED', http: 429, when: 'As many requests wait as may wait.' },
   cancelled: { grpc: 'CANCELLED', http: 499, when: 'The caller left.' },
   deadline_exceeded: { grpc: 'DEADLINE_EXCEEDED', http: 504, when: "The request's deadline passed." },
@@ -97,6 +102,12 @@ export const errors = {
     new ServiceError(
       'not_finite',
       `Expected finite numbers in ${what} but the weights of ${model} give NaN or infinity`,
+    ),
+  idempotencyConflict: () =>
+    new ServiceError(
+      'idempotency_conflict',
+      'Expected a new idempotency key for another request but received one that stands for an earlier request',
+      { field: 'Idempotency-Key' },
     ),
   queueFull: (waiting: number, retryAfterMs: number) =>
     new ServiceError(

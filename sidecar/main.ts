@@ -60,6 +60,8 @@ export async function serve(engine: Engine, { host, port, web, log }: ServeOptio
       }, graceMs);
       await drained;
       clearTimeout(timer);
+      // Runs that nobody waits for any longer.
+      stopping.abort(errors.shuttingDown());
       bridge?.destroy();
       await engine.dispose();
     },

@@ -8,9 +8,10 @@ import {
 } from '@grpc/grpc-js';
 import type { GenerateEvent } from '../proto/gen/latentedge/v1/GenerateEvent.ts';
 import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/GenerateRequest.ts';
-import { type DiffusionHandlers, metadataKeys } from '../proto/index.ts';
+import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
 import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
+import { SharedRuns } from './sharing/runs.ts';
 
 export interface CallLog {
   requestId: string;
@@ -34,9 +35,10 @@ export function diffusionService(
 ): DiffusionHandlers {
   // One listener for each call in flight.
   if (stopping) setMaxListeners(0, stopping);
+  const runs = new SharedRuns(engine, { stopping });
   return {
     Generate: ((call: GenerateCall) =>
-      void generate(engine, call, log, stopping)) as handleServerStreamingCall<
+      void generate(engine, runs, call, log, stopping)) as handleServerStreamingCall<
       GenerateRequest__Output,
       GenerateEvent
     >,
@@ -62,6 +64,7 @@ export function diffusionService(
 
 async function generate(
   engine: Engine,
+  runs: SharedRuns,
   call: GenerateCall,
   log: (entry: CallLog) => void,
   stopping: AbortSignal | undefined,
@@ -84,7 +87,9 @@ async function generate(
     left.abort(deadlinePassed(call) ? errors.deadlineExceeded() : errors.cancelled()),
   );
   try {
-    const generating = engine.generate(call.request, {
+    const generating = runs.generate(call.request, {
+      idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
+      bytes: () => diffusion.service.Generate.requestSerialize(call.request),
       signal: left.signal,
       onQueued: (position) => call.write({ queued: { position } }),
       onProgress: ({ step, total, stepMs, previews }) => {

@@ -1,8 +1,9 @@
 import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import { fromZod } from '../errors.ts';
+import { drawSeed, idempotencyKey } from '../idempotency.ts';
 import { errorReplies } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
-import { toGenerateRequest } from '../schema/to-sidecar.ts';
+import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
 import { limitBody, requireType } from './body.ts';
 import { type ImagesOptions, imagesContent, imagesResponse } from './images.ts';
 
@@ -28,7 +29,10 @@ export function generations(options: ImagesOptions): OpenAPIHono {
   });
   return app.openapi(route(limits.imageBodyBytes), async (c) => {
     const body = c.req.valid('json');
-    const { request, ignored } = toGenerateRequest(body, limits);
-    return (await imagesResponse(c, body, { request, ignored, event: 'image_generation' }, options)) as never;
+    const key = await idempotencyKey(c);
+    const ignored = ignoredFields(body, generationBody.shape);
+    const request = toGenerateRequest(body, { limits, drawn: drawSeed(key) });
+    const asked = { request, ignored, idempotencyKey: key, event: 'image_generation' } as const;
+    return (await imagesResponse(c, body, asked, options)) as never;
   }) as unknown as OpenAPIHono;
 }

@@ -24,6 +24,7 @@ export interface ImagesRequest {
   request: GenerateRequest;
   /** What the edge itself has set aside. */
   ignored: string[];
+  idempotencyKey: string | undefined;
   /** What the events of a stream begin with. */
   event: 'image_generation' | 'image_edit';
 }
@@ -46,7 +47,7 @@ export const imagesContent = {
 export async function imagesResponse(
   c: Context,
   body: Pick<GenerationBody, 'n' | 'stream' | 'progress' | 'output_format' | 'response_format'>,
-  { request, ignored, event }: ImagesRequest,
+  { request, ignored, event, idempotencyKey }: ImagesRequest,
   { sidecar, timeoutMs, holdMs }: ImagesOptions,
 ): Promise<Response> {
   const picture = acceptedPicture(c, body);
@@ -56,6 +57,7 @@ export async function imagesResponse(
     signal: AbortSignal.any([c.req.raw.signal, left.signal]),
     requestId: c.get('requestId' as never),
     timeoutMs,
+    idempotencyKey,
   });
   if (body.stream) {
     const progress = body.progress ?? true;

@@ -10,8 +10,9 @@ const DATA_URL = /^data:([^,;]*)((?:;[^,]*)?),/i;
 /**
  * A picture: in JSON base64, bare or as a data URL; of a form its bytes. Whether it is one, the sidecar sees.
  * @param description for the API's documentation.
+ * @param as what the documentation shows of it.
  */
-export const imageFile = (description: string) =>
+export const imageFile = (description: string, as: 'base64' | 'binary' = 'base64') =>
   z
     .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()])
     .transform((value, context) => {
@@ -21,7 +22,11 @@ export const imageFile = (description: string) =>
       context.addIssue({ code: 'custom', message: EXPECTED, params: { received } });
       return z.NEVER;
     })
-    .openapi({ type: 'string', description, contentEncoding: 'base64', example: EXAMPLE } as object);
+    .openapi({
+      type: 'string',
+      description,
+      ...(as === 'binary' ? { format: 'binary' } : { contentEncoding: 'base64', example: EXAMPLE }),
+    } as object);
 
 /** @returns the file, or in words what came instead. */
 function readImage(text: string): Uint8Array | string {

@@ -9,6 +9,8 @@ const ours: Record<string, string> = {
   ...{ width: 'size', height: 'size', image_size: 'size', aspect_ratio: 'size' },
   ...{ num_images: 'n', num_images_per_prompt: 'n', batch_size: 'n', n_iter: 'n', num_outputs: 'n' },
   ...{ seeds: 'seed', generator: 'seed', clipskip: 'clip_skip', negativePrompt: 'negative_prompt' },
+  // Of edits.
+  ...{ init_image: 'image' },
   ...{ init_images: 'init_image', image: 'init_image', images: 'init_image', input_image: 'init_image' },
   ...{ mask_image: 'mask', denoising_strength: 'strength', image_strength: 'strength' },
   ...{ inpaint_full_res: 'only_masked_padding', inpaint_full_res_padding: 'only_masked_padding' },

@@ -4,33 +4,34 @@ import type { GenerateRequest } from '../sidecar/client.ts';
 import type { ControlUnitBody } from './control.ts';
 import { rejectForeignNames } from './foreign-names.ts';
 import { type OutputFormat, toImageFormat } from './formats.ts';
-import { type GenerationBody, generationBody } from './generation.ts';
+import type { GenerationBody } from './generation.ts';
 import { withoutEffect } from './openai.ts';
 import { MAX_SEED } from './sampling.ts';
 import { parseSize } from './size.ts';
 
+export interface Translation {
+  limits: Limits;
+  /** The seed of a body that names none. */
+  drawn: number;
+}
+
 /**
  * A validated body as the sidecar's request.
- * @returns the request, and what of the body has no effect.
  * @throws ApiError where fields do not go together.
  */
-export function toGenerateRequest(
-  body: GenerationBody,
-  { replyPixels }: Limits,
-): { request: GenerateRequest; ignored: string[] } {
+export function toGenerateRequest(body: GenerationBody, { limits, drawn }: Translation): GenerateRequest {
   const size = body.size && body.size !== 'auto' ? parseSize(body.size) : undefined;
-  const request: GenerateRequest = {
+  return {
     ...wordsOf(body),
     ...picturesOf(body),
     width: size?.width ?? 0,
     height: size?.height ?? 0,
     count: body.n ?? 1,
-    seeds: seedsOf(body),
+    seeds: seedsOf(body, drawn),
     previewCount: body.stream ? (body.partial_images ?? 0) : 0,
     ...encodingOf(body),
-    maxPixels: replyPixels,
+    maxPixels: limits.replyPixels,
   };
-  return { request, ignored: ignoredFields(body, generationBody.shape) };
 }
 
 function wordsOf(body: GenerationBody): GenerateRequest {
@@ -102,16 +103,20 @@ function encodingOf(body: GenerationBody): GenerateRequest {
   return { format: toImageFormat(format), quality: quality === undefined ? undefined : Math.max(1, quality) };
 }
 
-function seedsOf({ seed = null, n }: GenerationBody): number[] {
+function seedsOf({ seed, n }: GenerationBody, drawn: number): number[] {
   const count = n ?? 1;
-  const first = seed ?? drawSeed();
+  const first = seed ?? drawn;
   const last = MAX_SEED - (count - 1);
   if (first > last)
     throw invalid('seed', `at most ${last}, as the ${count} images have seeds that follow it,`, first);
   return Array.from({ length: count }, (_, i) => first + i);
 }
 
-/** @param known the fields that the route has. */
+/**
+ * What of a body has no effect, and why.
+ * @param known the fields that the route has.
+ * @throws ApiError for fields that other APIs have, and this one calls otherwise.
+ */
 export function ignoredFields(body: Record<string, unknown>, known: Record<string, unknown>): string[] {
   rejectForeignNames(body, known);
   const sent = (name: string) => body[name] !== undefined && body[name] !== null && body[name] !== 'auto';
@@ -121,9 +126,4 @@ export function ignoredFields(body: Record<string, unknown>, known: Record<strin
     ...(!body.stream && sent('partial_images') ? ['partial_images: only with stream'] : []),
     ...unknown.slice(0, 16).map((name) => `${name.slice(0, 64)}: not known here`),
   ];
-}
-
-/** 32 bits: short enough to be typed again. */
-function drawSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0]!;
 }

@@ -20,6 +20,8 @@ export interface CallOptions {
   /** Cancels the call: the work stops within one denoising step. */
   signal?: AbortSignal;
   requestId?: string;
+  /** With the same, the same request is not run again; at most 128 characters of ASCII. */
+  idempotencyKey?: string | undefined;
   /** Milliseconds from now. */
   timeoutMs?: number;
 }

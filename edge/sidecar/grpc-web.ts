@@ -87,8 +87,11 @@ function plain(method: DescMethod, message: Message): object {
   return fromMessage(method.output, message);
 }
 
-function metadata({ requestId }: CallOptions): HeadersInit {
-  return requestId ? { [metadataKeys.requestId]: requestId } : {};
+function metadata({ requestId, idempotencyKey }: CallOptions): HeadersInit {
+  return {
+    ...(requestId && { [metadataKeys.requestId]: requestId }),
+    ...(idempotencyKey && { [metadataKeys.idempotencyKey]: idempotencyKey }),
+  };
 }
 
 function failure(error: unknown, signal: AbortSignal | undefined) {

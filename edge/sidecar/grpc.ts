@@ -57,8 +57,9 @@ function unary<T>(call: (done: (error: ServiceError | null, value?: T) => void) 
   });
 }
 
-function metadata({ requestId }: CallOptions): Metadata {
+function metadata({ requestId, idempotencyKey }: CallOptions): Metadata {
   const metadata = new Metadata();
+  if (idempotencyKey) metadata.set(metadataKeys.idempotencyKey, idempotencyKey);
   if (requestId) metadata.set(metadataKeys.requestId, requestId);
   return metadata;
 }

@@ -8,8 +8,9 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
   if (sidecars.length === 1) return sidecars[0]!;
   if (sidecars.length === 0) throw new Error('Expected one sidecar at least but received none');
   let turn = 0;
-  const inTurn = () => {
-    const first = turn++ % sidecars.length;
+  const inTurn = (key?: string) => {
+    // What is sent again goes where it went before.
+    const first = (key ? Number.parseInt(key.slice(0, 8), 16) || 0 : turn++) % sidecars.length;
     return [...sidecars.slice(first), ...sidecars.slice(0, first)];
   };
 
@@ -29,7 +30,7 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
   return {
     async *generate(request, options) {
       let last: unknown;
-      for (const sidecar of inTurn()) {
+      for (const sidecar of inTurn(options?.idempotencyKey)) {
         let begun = false;
         try {
           for await (const event of sidecar.generate(request, options)) {

@@ -4,12 +4,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
 import { basics } from './contract/basics.ts';
 import { disconnects } from './contract/disconnects.ts';
+import { edits } from './contract/edits.ts';
 import { guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
+import { openai } from './contract/openai.ts';
 import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
 const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
-  { suites: { basics, disconnects, transport } },
+  { suites: { basics, disconnects, edits, openai, transport } },
   { env: guardedEnv, suites: { guarded } },
   { env: limitedEnv, suites: { limited } },
 ];

@@ -73,12 +73,14 @@ export async function serveFake(
 async function generate(sidecar: FakeSidecar, call: GenerateCall): Promise<void> {
   const left = new AbortController();
   call.on('cancelled', () => left.abort());
-  const requestId = call.metadata.get(metadataKeys.requestId)[0]?.toString();
+  const sent = (key: string) => call.metadata.get(key)[0]?.toString();
+  const requestId = sent(metadataKeys.requestId);
+  const idempotencyKey = sent(metadataKeys.idempotencyKey);
   const deadline = Number(call.getDeadline());
   const timeoutMs = Number.isFinite(deadline) ? deadline - Date.now() : undefined;
   try {
-    for await (const event of sidecar.generate(call.request, { signal: left.signal, requestId, timeoutMs }))
-      call.write(event);
+    const options = { signal: left.signal, requestId, idempotencyKey, timeoutMs };
+    for await (const event of sidecar.generate(call.request, options)) call.write(event);
     call.end();
   } catch (error) {
     call.emit('error', statusOf(error));

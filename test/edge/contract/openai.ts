@@ -1,0 +1,216 @@
+import OpenAI, { toFile } from 'openai';
+import { describe, expect, it } from 'vitest';
+import { SidecarError } from '../../../edge/sidecar/client.ts';
+import { fakeSidecar, PIXEL } from '../../support/fake-sidecar.ts';
+import type { Edge } from '../../support/runtimes.ts';
+
+/** The `openai` package as it comes. */
+export function openai(edge: () => Edge): void {
+  const client = (options: object = {}) =>
+    new OpenAI({ baseURL: `${edge().url}/v1`, apiKey: 'any', ...options });
+  const b64_json = PIXEL.toString('base64');
+  const picture = () => toFile(PIXEL, 'a.png', { type: 'image/png' });
+
+  describe('generates', () => {
+    it('with every parameter', async () => {
+      const sidecar = edge().use(fakeSidecar());
+      const parameters = {
+        ...{ prompt: 'a fox', model: 'tiny', n: 2, size: '64x64', response_format: 'b64_json' },
+        ...{ output_format: 'jpeg', output_compression: 70, quality: 'high', style: 'vivid', user: 'me' },
+        ...{ background: 'opaque', moderation: 'low' },
+        // This server's own.
+        ...{ seed: 3, steps: 5, guidance_scale: 2, loras: [{ name: 'l' }], init_image: b64_json },
+        control: [{ model: 'canny', image: b64_json, preprocessor: 'canny' }],
+      };
+      const reply = await client().images.generate(parameters as OpenAI.ImageGenerateParamsNonStreaming);
+      expect(reply.data).toEqual([3, 4].map((seed) => ({ b64_json, seed })));
+      expect(reply).toMatchObject({ size: '64x64', output_format: 'jpeg', background: 'opaque' });
+      expect(reply.created).toBeGreaterThan(1.7e9);
+      expect(reply.usage).toMatchObject({ total_tokens: 5, input_tokens: 5, output_tokens: 0 });
+      expect(reply._request_id).toBeTruthy();
+      expect(sidecar.requests[0]).toMatchObject({
+        ...{ prompt: 'a fox', seeds: [3, 4], steps: 5, format: 'IMAGE_FORMAT_JPEG', quality: 70 },
+        control: [{ model: 'canny', preprocessor: 'canny' }],
+      });
+    });
+
+    it('addresses, sizes the model chooses, and nothing but a prompt', async () => {
+      edge().use(fakeSidecar());
+      const images = client().images;
+      const { data } = await images.generate({ prompt: 'x', size: 'auto', response_format: 'url' });
+      const fetched = await fetch(data![0]!.url!);
+      expect(Buffer.from(await fetched.arrayBuffer())).toEqual(PIXEL);
+      expect((await images.generate({ prompt: 'x' })).data).toHaveLength(1);
+    });
+
+    it('streams, with partial images', async () => {
+      edge().use(fakeSidecar({ steps: 4 }));
+      const stream = await client().images.generate({ prompt: 'x', stream: true, partial_images: 2 });
+      const all: OpenAI.ImageGenStreamEvent[] = [];
+      for await (const event of stream) all.push(event);
+      const partial = all.filter((event) => event.type === 'image_generation.partial_image');
+      expect(partial.map((event) => event.partial_image_index)).toEqual([0, 1]);
+      const last = all.at(-1)!;
+      expect(last).toMatchObject({ type: 'image_generation.completed', b64_json, size: '64x64' });
+      expect(last).toMatchObject({ usage: { total_tokens: 5 }, background: 'opaque', output_format: 'png' });
+    });
+  });
+
+  describe('edits', () => {
+    it('with a mask, and every parameter', async () => {
+      const sidecar = edge().use(fakeSidecar());
+      const parameters = {
+        ...{ image: await picture(), mask: await picture(), prompt: 'a fox', model: 'tiny', n: 1 },
+        ...{ size: '64x64', output_format: 'webp', input_fidelity: 'high', quality: 'low', user: 'me' },
+        ...{ seed: 3, strength: 0.5, loras: [{ name: 'l', scale: 0.5 }, { name: 'm' }], keep_unmasked: true },
+      };
+      const reply = await client().images.edit(parameters as unknown as OpenAI.ImageEditParamsNonStreaming);
+      expect(reply.data).toEqual([{ b64_json, seed: 3 }]);
+      const [request] = sidecar.requests;
+      expect(request).toMatchObject({
+        ...{ maskChannel: 'alpha', strength: 0.5, keepUnmasked: true, format: 'IMAGE_FORMAT_WEBP' },
+        adapters: [
+          { name: 'l', scale: 0.5 },
+          { name: 'm', scale: 1 },
+        ],
+      });
+      expect(PIXEL.equals(request!.mask as Uint8Array)).toBe(true);
+    });
+
+    it('one picture of a list, streamed', async () => {
+      edge().use(fakeSidecar({ steps: 2 }));
+      const image = [await picture()];
+      const stream = await client().images.edit({ image, prompt: 'x', stream: true, partial_images: 1 });
+      const names: string[] = [];
+      for await (const { type } of stream) names.push(type);
+      expect(names.filter((name) => !name.endsWith('progress'))).toEqual([
+        'image_edit.partial_image',
+        'image_edit.completed',
+      ]);
+      const two = client().images.edit({ image: [await picture(), await picture()], prompt: 'x' });
+      await expect(two).rejects.toMatchObject({ status: 400, param: 'image' });
+    });
+
+    it('varies', async () => {
+      edge().use(fakeSidecar());
+      const { data } = await client().images.createVariation({ image: await picture(), n: 2 });
+      expect(data).toHaveLength(2);
+    });
+  });
+
+  it('lists models', async () => {
+    edge().use(fakeSidecar());
+    const ids: string[] = [];
+    for await (const { id } of client().models.list()) ids.push(id);
+    expect(ids).toEqual(['tiny']);
+    expect(await client().models.retrieve('tiny')).toMatchObject({ id: 'tiny', object: 'model' });
+    await expect(client().models.retrieve('nope')).rejects.toBeInstanceOf(OpenAI.NotFoundError);
+  });
+
+  describe('errors', () => {
+    it.each([
+      [400, 'invalid_argument', OpenAI.BadRequestError],
+      [404, 'model_not_found', OpenAI.NotFoundError],
+      [422, 'checkpoint_unusable', OpenAI.UnprocessableEntityError],
+      [429, 'queue_full', OpenAI.RateLimitError],
+      [500, 'internal', OpenAI.InternalServerError],
+      [503, 'out_of_memory', OpenAI.InternalServerError],
+      [504, 'deadline_exceeded', OpenAI.InternalServerError],
+    ])('%i are of their class, streamed or not', async (status, code, type) => {
+      const error = new SidecarError('Told so', { code, httpStatus: status, field: 'sampler' });
+      edge().use(fakeSidecar({ fail: { error } }));
+      for (const stream of [false, true]) {
+        const thrown = await client({ maxRetries: 0 })
+          .images.generate({ prompt: 'x', stream })
+          .then(
+            () => undefined,
+            (error) => error,
+          );
+        expect(thrown).toBeInstanceOf(type);
+        expect(thrown).toMatchObject({ status, code, param: 'sampler' });
+        expect(thrown.message).toBe(`${status} Told so`);
+        expect(thrown.requestID).toBeTruthy();
+      }
+    });
+
+    it('in the middle of a stream are thrown', async () => {
+      const error = new SidecarError('Out', { code: 'out_of_memory', httpStatus: 503 });
+      edge().use(fakeSidecar({ fail: { error, afterSteps: 2 } }));
+      const stream = await client().images.generate({ prompt: 'x', stream: true });
+      const read = async () => {
+        for await (const _ of stream);
+      };
+      await expect(read()).rejects.toMatchObject({ code: 'out_of_memory' });
+    });
+
+    it('of a field, with its name', async () => {
+      edge().use(fakeSidecar());
+      const wrong = client().images.generate({ prompt: 'x', n: 11 });
+      await expect(wrong).rejects.toMatchObject({ status: 400, param: 'n', type: 'invalid_request_error' });
+    });
+  });
+
+  describe('tries again', () => {
+    it('what may succeed then, when it is told to, as the same request', async () => {
+      const failing = fakeSidecar({
+        fail: {
+          error: new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs: 20 }),
+        },
+      });
+      const sidecar = edge().use(failing);
+      const headers = { 'Idempotency-Key': 'mine' };
+      await expect(client().images.generate({ prompt: 'x' }, { headers })).rejects.toMatchObject({
+        status: 429,
+      });
+      expect(sidecar.requests).toHaveLength(3);
+      // Without a seed of its own: the key's.
+      expect(sidecar.requests[1]).toEqual(sidecar.requests[0]);
+      const keys = sidecar.options.map(({ idempotencyKey }) => idempotencyKey);
+      expect(keys).toEqual([keys[0], keys[0], keys[0]]);
+      expect(keys[0]).toMatch(/^[0-9a-f]{64}$/);
+    });
+
+    it('and keys are each for themselves', async () => {
+      const sidecar = edge().use(fakeSidecar());
+      for (const [key, apiKey] of [
+        ['a', 'one'],
+        ['b', 'one'],
+        ['a', 'two'],
+      ])
+        await client({ apiKey }).images.generate({ prompt: 'x' }, { headers: { 'Idempotency-Key': key } });
+      await client().images.generate({ prompt: 'x' });
+      const keys = sidecar.options.map(({ idempotencyKey }) => idempotencyKey);
+      expect(new Set(keys).size).toBe(4);
+      expect(keys.at(-1)).toBeUndefined();
+      expect(new Set(sidecar.requests.map(({ seeds }) => String(seeds))).size).toBe(4);
+    });
+  });
+
+  describe('leaves', () => {
+    const stopped = async (leave: () => void) => {
+      const { steps } = edge().sidecar;
+      leave();
+      await expect.poll(() => edge().sidecar.cancelled).toBe(1);
+      // The cancel crosses two connections on its way.
+      expect(edge().sidecar.steps - steps).toBeLessThan(30);
+    };
+
+    it('by a break', async () => {
+      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
+      const stream = await client().images.generate({ prompt: 'x', stream: true });
+      let steps = 0;
+      for await (const _ of stream) if (++steps === 3) break;
+      await stopped(() => {});
+    });
+
+    it('by its controller, and by its own timeout', async () => {
+      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
+      const stream = await client().images.generate({ prompt: 'x', stream: true });
+      await stopped(() => stream.controller.abort());
+      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
+      const slow = client({ timeout: 200, maxRetries: 0 }).images.generate({ prompt: 'x' });
+      await expect(slow).rejects.toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
+      await stopped(() => {});
+    });
+  });
+}
