@@ -56,7 +56,9 @@ describe('GET /openapi.json', () => {
     expect(document.openapi).toMatch(/^3\.1/);
     expect(Object.keys(document.paths).sort()).toEqual([
       '/healthz',
+      '/v1/images/edits',
       '/v1/images/generations',
+      '/v1/images/variations',
       '/v1/models',
       '/v1/models/{id}',
     ]);
