@@ -1,5 +1,6 @@
 // npm run bench -- [COMMAND] [options]; see docs/testing.md
 import { Command } from 'commander';
+import { controlCommand } from './control.ts';
 import { frechetCommand } from './frechet-command.ts';
 import { modulesCommand } from './modules.ts';
 import { qualityCommand } from './quality.ts';
@@ -10,5 +11,6 @@ await new Command('bench')
   .addCommand(modulesCommand(), { isDefault: true })
   .addCommand(turboCommand())
   .addCommand(qualityCommand())
+  .addCommand(controlCommand())
   .addCommand(frechetCommand())
   .parseAsync();

@@ -1,17 +1,11 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { deviceOptions } from '../sidecar/cli/options.ts';
-import { Engine } from '../sidecar/engine/engine.ts';
-import { openPicture, type Picture } from '../sidecar/engine/picture.ts';
-import { modelFolders } from '../sidecar/engine/roots.ts';
-import { native } from '../sidecar/native.ts';
-import { openFeatures } from './features/index.ts';
-import { frechetDistance } from './frechet.ts';
-import { type Agreement, agreement, judge, picturesIn } from './judged.ts';
+import { judge, picturesIn } from './judged.ts';
 import { fillPage, markdownTable } from './page.ts';
 import { type Circumstances, circumstances, textTable, whole, writeReport } from './report.ts';
-import { median } from './statistics.ts';
+import { type Drawn, Studio, type Verdict } from './studio.ts';
 
 interface Options {
   device?: string;
@@ -29,15 +23,10 @@ interface Options {
   page?: string;
 }
 
-interface Row extends Partial<Agreement> {
+interface Row extends Verdict, Omit<Drawn, 'pictures'> {
   model: string;
   sampler: string;
   steps: number;
-  /** Of one picture: median over all, text encoding to pixels. */
-  seconds: number;
-  /** The same in CPU time, of all threads. */
-  cpuSeconds: number;
-  frechet: number;
 }
 
 /** arXiv:2311.17042, table 1: 512², COCO, one A100. */
@@ -71,70 +60,44 @@ export function qualityCommand(): Command {
 
 async function run(options: Options): Promise<void> {
   const when = circumstances();
-  const { device = 'cpu', threads } = options;
-  const folders = await modelFolders([options.model, options.distilled]);
-  const names = { base: await nameOf(options.model), student: await nameOf(options.distilled) };
-  const engine = await Engine.open({ folders, device, threads });
-  const judging = await native().open({ device, threads });
-  const network = await openFeatures(judging, options.features, await folders.find(names.base));
-  const prompts = await readPrompts(options.prompts);
-  const count = options.count ?? prompts.length;
-  const texts = network.read && (await Promise.all(prompts.map(network.read)));
-  const own = Array.from({ length: count }, (_, i) => i % prompts.length);
-
-  const draw = async (asked: Asked, firstSeed: number) => {
-    const pictures: Picture[] = [];
-    const times: number[] = [];
-    const cpu: number[] = [];
-    await engine.generate({ ...asked, prompt: prompts[0], seeds: [0] });
-    for (const [i, place] of own.entries()) {
-      const [before, began] = [process.cpuUsage(), performance.now()];
-      const { images } = await engine.generate({ ...asked, prompt: prompts[place], seeds: [firstSeed + i] });
-      times.push((performance.now() - began) / 1000);
-      const { user, system } = process.cpuUsage(before);
-      cpu.push((user + system) / 1e6);
-      pictures.push(await openPicture(images[0]!.file, 'image'));
-      if (options.keep)
-        await keep(join(options.keep, `${asked.model} ${asked.steps ?? 'reference'}`), i, images[0]!.file);
-    }
-    return { pictures, seconds: median(times), cpuSeconds: median(cpu) };
-  };
+  const studio = await Studio.open({ ...options, models: [options.model, options.distilled] });
+  const [base, student] = studio.names as [string, string];
+  const list = await readPrompts(options.prompts);
+  const prompts = Array.from({ length: options.count ?? list.length }, (_, i) => list[i % list.length]!);
+  const draw = (asked: Asked, firstSeed: number) =>
+    studio.draw(
+      prompts.map((prompt, i) => ({ ...asked, prompt, seeds: [firstSeed + i] })),
+      options.keep && join(options.keep, `${asked.model} ${asked.steps ?? 'reference'}`),
+    );
 
   const real = options.reference
     ? (await picturesIn(options.reference)).map(({ picture }) => picture)
-    : (await draw({ model: names.base }, 1_000_000)).pictures;
-  const reference = await judge(network, real);
+    : (await draw({ model: base }, 1_000_000)).pictures;
+  const { gaussian } = await judge(studio.network, real);
 
   const rows: Row[] = [];
-  const asked: Asked[] = [
-    ...options.steps.map((steps) => ({ model: names.base, sampler: 'dpmpp-2m', steps })),
-    ...options.distilledSteps.map((steps) => ({ model: names.student, sampler: '', steps })),
+  const asked: Required<Asked>[] = [
+    ...options.steps.map((steps) => ({ model: base, sampler: 'dpmpp-2m', steps })),
+    ...options.distilledSteps.map((steps) => ({ model: student, sampler: '', steps })),
   ];
   for (const each of asked) {
-    const { pictures, ...times } = await draw(each, 0);
-    const judged = await judge(network, pictures);
-    const row: Row = {
-      ...{ model: each.model, sampler: each.sampler || 'its own', steps: each.steps!, ...times },
-      frechet: frechetDistance(judged.gaussian, reference.gaussian),
-      ...(texts && agreement(judged.embeddings, texts, own)),
-    };
-    rows.push(row);
-    console.error(`${row.model}, ${row.steps} steps: ${row.frechet.toFixed(3)}`);
+    const { pictures, seconds, cpuSeconds } = await draw(each, 0);
+    const verdict = await studio.judge(pictures, gaussian, prompts);
+    rows.push({ ...each, sampler: each.sampler || 'its own', seconds, cpuSeconds, ...verdict });
+    console.error(`${each.model}, ${each.steps} steps: ${verdict.frechet.toFixed(3)}`);
   }
   const report: Report = {
     ...when,
-    device: engine.info().devices[0]!.name,
-    network: network.name,
-    reference: `${real.length} pictures${options.reference ? '' : ', the base by its own defaults'}`,
-    pictures: count,
+    device: studio.deviceName,
+    network: studio.network.name,
+    reference: `${real.length} ${options.reference ? 'real pictures' : 'pictures of the base by its own defaults'}`,
+    pictures: prompts.length,
     rows,
   };
   console.error(`\n${textTable(HEAD, cells(rows))}`);
   writeReport(report, options.json);
   if (options.page) fillPage(options.page, 'quality', pageText(report));
-  await network.dispose();
-  await judging.dispose();
-  await engine.dispose();
+  await studio.dispose();
 }
 
 interface Asked {
@@ -179,21 +142,11 @@ function pageText(report: Report): string {
   ].join('\n');
 }
 
-/** What a path's model is called. */
-async function nameOf(path: string): Promise<string> {
-  const [folder] = await (await modelFolders([path])).list();
-  return /[\\/]/.test(path) ? folder!.name : path;
-}
-
+/** One a line, or a list in JSON. */
 async function readPrompts(file: string): Promise<string[]> {
   const text = await readFile(file, 'utf8');
   const prompts: unknown = file.endsWith('.json') ? JSON.parse(text) : text.split('\n');
   const lines = (prompts as string[]).map((line) => line.trim()).filter(Boolean);
   if (lines.length === 0) throw new Error(`Expected prompts in ${file} but found none`);
   return lines;
-}
-
-async function keep(dir: string, i: number, png: Buffer): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  await writeFile(join(dir, `${String(i).padStart(5, '0')}.png`), png);
 }

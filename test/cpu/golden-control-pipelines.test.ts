@@ -12,7 +12,7 @@ import { fixtureCase } from '../support/fixtures.ts';
 let home: string;
 let engine: Engine;
 beforeAll(async () => {
-  home = await homeWithControlNets(['tiny-sd15', 'tiny-sdxl']);
+  home = await homeWithControlNets(['tiny-sd15', 'tiny-sdxl', 'tiny-sdxl-turbo']);
   engine = await Engine.open({ folders: new ModelFolders([home]) });
 });
 afterAll(async () => {
@@ -28,6 +28,7 @@ describe.each([
   ['pipeline-sd15-controlnet-window', 'tiny-sd15', 'euler', SD15, [4, 0]],
   ['pipeline-sd15-multicontrolnet', 'tiny-sd15', 'euler', SD15, [8, 8]],
   ['pipeline-sdxl-controlnet', 'tiny-sdxl', '', ['tiny-controlnet-sdxl-canny'], [6]],
+  ['pipeline-sdxl-turbo-controlnet', 'tiny-sdxl-turbo', '', ['tiny-controlnet-sdxl-canny'], [1]],
 ])('%s', (name, model, sampler, nets, evaluations) => {
   test('latents, pixels, and no evaluation too many', async () => {
     const golden = fixtureCase(name);
