@@ -2,11 +2,14 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
+import type { JobStore } from './jobs/store.ts';
+import type { WebhookOptions } from './jobs/webhook.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
 import { edits } from './routes/edits.ts';
 import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
+import { jobs } from './routes/jobs.ts';
 import { models } from './routes/models.ts';
 import { openapi } from './routes/openapi.ts';
 import type { SidecarClient } from './sidecar/client.ts';
@@ -17,6 +20,10 @@ export interface AppOptions {
   limits?: Partial<Limits>;
   /** Who may ask, from where, how often; default: whoever reaches it under one of loopback's names. */
   guard?: GuardOptions;
+  /** Where jobs are kept; none: they are not offered. */
+  jobs?: JobStore | undefined;
+  /** Whom to tell of their end; none: nobody. */
+  webhooks?: WebhookOptions | undefined;
   /** Called after each request. */
   log?: AccessLog;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
@@ -30,6 +37,8 @@ export function createApp({
   sidecar,
   limits = {},
   guard: guardOptions = openGuard,
+  jobs: store,
+  webhooks,
   log = () => {},
   timeoutMs = 30 * 60_000,
   holdMs,
@@ -51,6 +60,7 @@ export function createApp({
   const images = { sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
   app.route('/', generations(images));
   app.route('/', edits(images));
+  app.route('/', jobs({ store, webhooks, limits: images.limits, timeoutMs }));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));
   openapi(app);

@@ -1,5 +1,6 @@
 import type { GuardOptions } from './guard/guard.ts';
 import { parseKeys } from './guard/keys.ts';
+import { defaultJobLimits, type JobLimits } from './jobs/store.ts';
 import { defaultLimits, type Limits, MAX_IMAGE_BODY_BYTES } from './limits.ts';
 
 /** What an operator sets, by environment variables on Node, by bindings on Workers; docs/deployment.md lists it. */
@@ -7,6 +8,9 @@ export interface Settings {
   /** Milliseconds an image request may take. */
   timeoutMs: number;
   limits: Limits;
+  jobs: JobLimits;
+  /** Undefined: nobody is told of a job's end. */
+  webhooks: { hosts: string[]; secret: string } | undefined;
   guard: Omit<GuardOptions, 'limiter' | 'addressOf'>;
   /** Requests that make work, for each caller; undefined: as many as there are. */
   perMinute: number | undefined;
@@ -24,6 +28,12 @@ export function readSettings(env: Environment): Settings {
       imageBodyBytes: wholeNumber(env, 'MAX_BODY_BYTES', defaultLimits.imageBodyBytes, MAX_IMAGE_BODY_BYTES),
       replyPixels: wholeNumber(env, 'MAX_REPLY_PIXELS', defaultLimits.replyPixels, 2 ** 30),
     },
+    jobs: {
+      count: wholeNumber(env, 'JOBS_MAX', defaultJobLimits.count, 1_000_000),
+      bytes: wholeNumber(env, 'JOBS_BYTES', defaultJobLimits.bytes, 2 ** 40),
+      keepMs: 1000 * wholeNumber(env, 'JOBS_KEEP_SECONDS', defaultJobLimits.keepMs / 1000, 30 * 86_400),
+    },
+    webhooks: webhooksOf(env),
     guard: {
       keys,
       allowedOrigins: list(env, 'ALLOWED_ORIGINS'),
@@ -32,6 +42,15 @@ export function readSettings(env: Environment): Settings {
     },
     perMinute: wholeNumber(env, 'RATE_LIMIT_PER_MINUTE', 0, 1_000_000) || undefined,
   };
+}
+
+function webhooksOf(env: Environment): Settings['webhooks'] {
+  const hosts = list(env, 'WEBHOOK_HOSTS').map((host) => host.toLowerCase());
+  const secret = text(env, 'WEBHOOK_SECRET');
+  if (hosts.length === 0) return undefined;
+  if (!secret || secret.length < 16)
+    throw new Error('expected 16 characters at least for WEBHOOK_SECRET, as there are WEBHOOK_HOSTS');
+  return { hosts, secret };
 }
 
 export function text(env: Environment, name: string): string | undefined {

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { unexpected } from './errors.ts';
+import { callerOf } from './guard/caller.ts';
 
 const HEADER = 'Idempotency-Key';
 
@@ -13,7 +14,7 @@ export async function idempotencyKey(c: Context): Promise<string | undefined> {
   if (key === undefined) return undefined;
   if (!/^[\x20-\x7e]{1,255}$/.test(key.trim()))
     throw unexpected(HEADER, 'from 1 to 255 characters of ASCII', `${key.length} characters`);
-  const caller = c.req.header('authorization') ?? '';
+  const caller = callerOf(c).name;
   const bytes = new TextEncoder().encode(JSON.stringify([caller, c.req.path, key.trim()]));
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { createApp } from './app.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
+import { JobStore } from './jobs/store.ts';
+import { postWebhook } from './net/public-request.ts';
 import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
 import { sidecarPool } from './sidecar/pool.ts';
@@ -36,6 +38,8 @@ const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(addr
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits },
+  jobs: settings.jobs.count > 0 ? new JobStore(sidecar, settings.jobs) : undefined,
+  webhooks: settings.webhooks && { ...settings.webhooks, post: postWebhook, log: console.error },
   guard: {
     ...settings.guard,
     limiter: memoryLimiter(settings.perMinute),

@@ -18,7 +18,7 @@ interface Env extends Environment {
 let app: OpenAPIHono | undefined;
 
 function appOf(env: Env): OpenAPIHono {
-  const { guard, perMinute, ...settings } = readSettings(env);
+  const { guard, perMinute, timeoutMs, limits } = readSettings(env);
   if (perMinute !== undefined || guard.keys?.some((key) => key.requests_per_minute !== undefined))
     throw new Error(
       'expected no requests per minute on Workers: the RATE_LIMIT binding has them, in wrangler.toml',
@@ -26,7 +26,7 @@ function appOf(env: Env): OpenAPIHono {
   const limit = env.RATE_LIMIT;
   return createApp({
     sidecar: sidecarPool(list(env, 'SIDECAR_URL').map((url) => grpcWebSidecar(url, sidecarOptions(env)))),
-    ...settings,
+    ...{ timeoutMs, limits },
     guard: {
       ...guard,
       // What is deployed is open to the world: not without keys, unless that is meant.

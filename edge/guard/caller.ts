@@ -1,5 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { ApiError } from '../errors.ts';
+import type { Limits } from '../limits.ts';
 import { type ApiKey, findKey, type Scope, scopes } from './keys.ts';
 
 /** Who asks. */
@@ -12,6 +13,12 @@ export interface Caller {
 /** The caller of a request that has come past `authenticate`. */
 export function callerOf(c: Context): Caller {
   return c.get('caller') ?? { name: '', key: undefined };
+}
+
+/** The server's limits, or what the caller's key has of its own below them. */
+export function limitsOf(c: Context, limits: Limits): Limits {
+  const own = callerOf(c).key?.pixels_per_request ?? limits.replyPixels;
+  return { ...limits, replyPixels: Math.min(limits.replyPixels, own) };
 }
 
 /**

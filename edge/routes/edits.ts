@@ -2,6 +2,7 @@ import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { fromZod, unexpected } from '../errors.ts';
 import { formFields } from '../form.ts';
+import { limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
 import { errorReplies } from '../schema/common.ts';
 import { type EditBody, editBody, variationBody } from '../schema/edit.ts';
@@ -60,8 +61,10 @@ async function answer(c: Context, body: EditBody, options: ImagesOptions): Promi
   const mask_channel = body.mask_channel ?? (body.mask ? 'alpha' : undefined);
   const generation = { ...rest, init_image: image, mask_channel } as GenerationBody;
   const key = await idempotencyKey(c);
-  const { limits } = options;
   const ignored = ignoredFields(body, editBody.shape);
-  const request = toGenerateRequest(generation, { limits, drawn: drawSeed(key) });
+  const request = toGenerateRequest(generation, {
+    limits: limitsOf(c, options.limits),
+    drawn: drawSeed(key),
+  });
   return imagesResponse(c, body, { request, ignored, idempotencyKey: key, event: 'image_edit' }, options);
 }

@@ -1,5 +1,6 @@
 import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import { fromZod } from '../errors.ts';
+import { limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
 import { errorReplies } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
@@ -31,7 +32,7 @@ export function generations(options: ImagesOptions): OpenAPIHono {
     const body = c.req.valid('json');
     const key = await idempotencyKey(c);
     const ignored = ignoredFields(body, generationBody.shape);
-    const request = toGenerateRequest(body, { limits, drawn: drawSeed(key) });
+    const request = toGenerateRequest(body, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
     const asked = { request, ignored, idempotencyKey: key, event: 'image_generation' } as const;
     return (await imagesResponse(c, body, asked, options)) as never;
   }) as unknown as OpenAPIHono;

@@ -73,10 +73,18 @@ export async function imagesResponse(
   return c.json(reply(result, ignored, body.response_format === 'url'), 200);
 }
 
+/** A result as the Accept header asks: the picture itself, or JSON. */
+export function resultResponse(c: Context, result: Result, ignored: string[]): Response {
+  const n = result.images.length;
+  const output_format = toOutputFormat(result.images[0]!.format);
+  if (acceptedPicture(c, { n, output_format })) return pictureReply(c, result, ignored);
+  return c.json(reply(result, ignored, false), 200);
+}
+
 /** The format of the picture that the client wants in place of JSON, if it does. */
 function acceptedPicture(
   c: Context,
-  { n, stream, output_format }: Pick<GenerationBody, 'n' | 'stream' | 'output_format'>,
+  { n, stream, output_format }: Partial<Pick<GenerationBody, 'n' | 'stream' | 'output_format'>>,
 ): OutputFormat | undefined {
   const accept = c.req.header('accept') ?? '';
   if (/\bapplication\/json\b/i.test(accept)) return undefined;

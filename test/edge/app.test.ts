@@ -59,6 +59,9 @@ describe('GET /openapi.json', () => {
       '/v1/images/edits',
       '/v1/images/generations',
       '/v1/images/variations',
+      '/v1/jobs',
+      '/v1/jobs/{id}',
+      '/v1/jobs/{id}/result',
       '/v1/models',
       '/v1/models/{id}',
     ]);

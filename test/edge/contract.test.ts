@@ -5,8 +5,9 @@ import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runti
 import { basics } from './contract/basics.ts';
 import { disconnects } from './contract/disconnects.ts';
 import { edits } from './contract/edits.ts';
-import { guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
+import { as, guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
 import { openai } from './contract/openai.ts';
+import { generate } from './contract/requests.ts';
 import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
@@ -32,6 +33,27 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
 }
 
 describe.skipIf(workerdRuntime.missing)('the Worker', () => {
+  it('lets nobody in without keys, unless told so, and keeps no jobs', async () => {
+    const closed = await workerdRuntime.start({ ALLOW_ANONYMOUS: 'false' });
+    const refused = await generate(closed, {});
+    expect([refused.status, (await refused.json()).error.code]).toEqual([401, 'no_api_keys']);
+    expect((await closed.fetch('/healthz')).status).toBe(200);
+    await closed.stop();
+    const edge = await workerdRuntime.start(guardedEnv);
+    const headers = { ...as('ana'), 'content-type': 'application/json' };
+    for (const [method, path] of [
+      ['POST', '/v1/jobs'],
+      ['GET', '/v1/jobs/x'],
+      ['GET', '/v1/jobs/x/result'],
+      ['DELETE', '/v1/jobs/x'],
+    ] as const) {
+      const body = method === 'POST' ? '{"prompt": "x"}' : undefined;
+      const response = await edge.fetch(path, { method, headers, body });
+      expect([response.status, (await response.json()).error.code]).toEqual([501, 'not_implemented']);
+    }
+    await edge.stop();
+  });
+
   it('is small enough for every plan: 3 MB compressed', () => {
     const file = bundle();
     expect(gzipSync(readFileSync(file)).byteLength).toBeLessThan(300_000);

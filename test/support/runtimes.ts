@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { createApp } from '../../edge/app.ts';
 import { readSettings } from '../../edge/config.ts';
 import { memoryLimiter } from '../../edge/guard/memory-limiter.ts';
+import { JobStore } from '../../edge/jobs/store.ts';
 import { addressOf, listen } from '../../edge/server.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
 import { serveFake } from './fake-server.ts';
@@ -38,9 +39,10 @@ export const nodeRuntime: Runtime = {
   async start(env = {}) {
     const fake = await served();
     const sidecar = grpcSidecar(fake.address);
-    const { guard, perMinute, ...settings } = readSettings(env);
+    const { guard, perMinute, timeoutMs, limits, jobs } = readSettings(env);
     const app = createApp({
-      ...{ sidecar, ...settings },
+      ...{ sidecar, timeoutMs, limits },
+      jobs: new JobStore(sidecar, jobs),
       guard: { ...guard, limiter: memoryLimiter(perMinute), addressOf: addressOf(false) },
     });
     const arrivalMs = Number(env.ARRIVAL_MS ?? 60_000);

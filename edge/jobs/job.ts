@@ -1,0 +1,88 @@
+import { ApiError, toApiError } from '../errors.ts';
+import type { GenerateRequest, Image, Result, SidecarClient } from '../sidecar/client.ts';
+
+export type JobStatus = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
+
+export interface JobOptions {
+  id: string;
+  /** The caller's name: nobody else sees it. */
+  owner: string;
+  request: GenerateRequest;
+  /** What the edge itself has set aside. */
+  ignored: string[];
+  requestId: string | undefined;
+  idempotencyKey?: string | undefined;
+  timeoutMs: number;
+}
+
+/** A request that goes on without its caller. */
+export class Job {
+  readonly id: string;
+  readonly owner: string;
+  readonly ignored: string[];
+  /** Milliseconds since 1970. */
+  readonly created = Date.now();
+  finished: number | undefined;
+  status: JobStatus = 'queued';
+  step = 0;
+  /** Denoising steps in all; 0: not known yet. */
+  total = 0;
+  preview: Image | undefined;
+  result: Result | undefined;
+  error: ApiError | undefined;
+  /** Settles, and never fails, when the job has come to its end. */
+  readonly done: Promise<void>;
+  readonly #left = new AbortController();
+
+  constructor(sidecar: SidecarClient, { id, owner, request, ignored, ...options }: JobOptions) {
+    this.id = id;
+    this.owner = owner;
+    this.ignored = ignored;
+    const events = sidecar.generate(request, { ...options, signal: this.#left.signal });
+    this.done = this.#follow(events);
+  }
+
+  get isFinished(): boolean {
+    return this.finished !== undefined;
+  }
+
+  /** Of what it holds. */
+  get bytes(): number {
+    const images = this.result?.images ?? (this.preview ? [this.preview] : []);
+    return images.reduce((sum, { data }) => sum + data.byteLength, 1024);
+  }
+
+  /** Stops the work within one denoising step; nothing, once it is finished. */
+  cancel(): void {
+    if (this.isFinished) return;
+    this.#end('cancelled');
+    this.#left.abort();
+  }
+
+  async #follow(events: ReturnType<SidecarClient['generate']>): Promise<void> {
+    try {
+      for await (const { progress, result } of events) {
+        if (this.isFinished) return;
+        if (progress) {
+          this.status = 'running';
+          this.step = progress.step;
+          this.total = progress.total;
+          this.preview = progress.previews[0] ?? this.preview;
+        }
+        if (result) this.result = result;
+      }
+      if (!this.result) throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
+      this.#end('succeeded');
+    } catch (error) {
+      if (this.isFinished) return;
+      this.error = toApiError(error);
+      this.#end('failed');
+    }
+  }
+
+  #end(status: JobStatus): void {
+    this.status = status;
+    this.finished = Date.now();
+    this.preview = undefined;
+  }
+}

@@ -1,0 +1,120 @@
+import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { ApiError, errorResponse, fromZod } from '../errors.ts';
+import { callerOf, limitsOf } from '../guard/caller.ts';
+import { drawSeed, idempotencyKey } from '../idempotency.ts';
+import type { Job } from '../jobs/job.ts';
+import type { JobStore } from '../jobs/store.ts';
+import { callWebhook, checkWebhook, type WebhookOptions } from '../jobs/webhook.ts';
+import type { Limits } from '../limits.ts';
+import { errorReplies, errorReply, json } from '../schema/common.ts';
+import { generationBody } from '../schema/generation.ts';
+import { jobBody, jobObject, jobOf } from '../schema/job.ts';
+import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
+import { limitBody, requireType } from './body.ts';
+import { imagesContent, resultResponse } from './images.ts';
+
+export interface JobsOptions {
+  /** None: this runtime keeps no jobs. */
+  store: JobStore | undefined;
+  webhooks?: WebhookOptions | undefined;
+  limits: Limits;
+  timeoutMs: number;
+}
+
+const PREVIEWS = 3;
+const RETRY_MS = 1000;
+
+const params = z.object({ id: z.string() });
+const replies = {
+  404: json(errorReply, 'There is no such job of yours, or no more.'),
+  501: json(errorReply, 'This server keeps no jobs: those on Workers do not.'),
+};
+
+const create = (maxBytes: number) =>
+  createRoute({
+    method: 'post',
+    path: '/v1/jobs',
+    summary: 'Make images without waiting for them',
+    description:
+      'Takes what POST /v1/images/generations takes (`stream` apart), and answers at once. The job goes on when the caller leaves.',
+    middleware: [requireType('application/json'), limitBody(maxBytes)] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: jobBody } } } },
+    responses: {
+      202: json(jobObject, 'The job; `location` says where to ask for it.'),
+      ...errorReplies,
+      ...replies,
+    },
+  });
+
+const route = (method: 'get' | 'delete', path: string, summary: string) => ({
+  ...{ method, path, summary },
+  request: { params },
+  responses: { 200: json(jobObject, 'The job.'), ...replies },
+});
+const status = createRoute(route('get', '/v1/jobs/{id}', 'How far a job is'));
+const cancel = createRoute(route('delete', '/v1/jobs/{id}', 'Stop a job; a finished one stays as it is'));
+const result = createRoute({
+  ...route('get', '/v1/jobs/{id}/result', 'What a job has made'),
+  responses: {
+    ...{ 200: imagesContent, ...errorReplies, ...replies },
+    409: json(errorReply, 'It is not finished: `retry-after`; or it was cancelled.'),
+  },
+});
+
+/** /v1/jobs */
+export function jobs({ store, webhooks, limits, timeoutMs }: JobsOptions): OpenAPIHono {
+  const app = new OpenAPIHono({
+    defaultHook: (result) => {
+      if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
+    },
+  });
+  const kept = () => {
+    if (store) return store;
+    throw new ApiError(
+      501,
+      'not_implemented',
+      'This server keeps no jobs: an edge on Node does, one on Workers not',
+    );
+  };
+  const own = (c: Context, id: string): Job => {
+    const job = kept().find(id, callerOf(c).name);
+    if (job) return job;
+    throw new ApiError(404, 'job_not_found', `There is no job ${JSON.stringify(id.slice(0, 80))}`, {
+      param: 'id',
+    });
+  };
+  return app
+    .openapi(create(limits.imageBodyBytes), async (c) => {
+      const { webhook, ...body } = c.req.valid('json');
+      const store = kept();
+      const url = webhook ? checkWebhook(webhook.url, webhooks) : undefined;
+      const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
+      const key = await idempotencyKey(c);
+      const ignored = ignoredFields(body, generationBody.shape);
+      const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
+      const job = store.start({
+        ...{ owner: callerOf(c).name, request, ignored, timeoutMs },
+        requestId: c.get('requestId' as never),
+        idempotencyKey: key,
+      });
+      if (url) void job.done.then(() => callWebhook(job, url, webhooks!));
+      return c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });
+    })
+    .openapi(status, (c) =>
+      c.json(jobOf(own(c, c.req.valid('param').id)), 200, { 'cache-control': 'no-store' }),
+    )
+    .openapi(cancel, (c) => {
+      const job = own(c, c.req.valid('param').id);
+      job.cancel();
+      return c.json(jobOf(job), 200);
+    })
+    .openapi(result, (c) => {
+      const job = own(c, c.req.valid('param').id);
+      if (job.error) return errorResponse(c, job.error) as never;
+      if (job.status === 'cancelled') throw new ApiError(409, 'job_cancelled', 'The job was cancelled');
+      if (!job.result || !job.isFinished)
+        throw new ApiError(409, 'job_not_finished', `The job is ${job.status}`, { retryAfterMs: RETRY_MS });
+      return resultResponse(c, job.result, job.ignored) as never;
+    }) as unknown as OpenAPIHono;
+}
