@@ -39,6 +39,8 @@ export class ApiError extends Error {
   }
 
   headers(): Record<string, string> {
+    // What is left of the body is not read: no other request can follow it.
+    if (this.status === 413) return { connection: 'close' };
     if (this.retryAfterMs === undefined) return {};
     return {
       'retry-after-ms': String(this.retryAfterMs),
