@@ -14,7 +14,7 @@ export async function idempotencyKey(c: Context): Promise<string | undefined> {
   if (key === undefined) return undefined;
   if (!/^[\x20-\x7e]{1,255}$/.test(key.trim()))
     throw unexpected(HEADER, 'from 1 to 255 characters of ASCII', `${key.length} characters`);
-  const caller = callerOf(c).name;
+  const caller = callerOf(c).name || (c.req.header('authorization') ?? '');
   const bytes = new TextEncoder().encode(JSON.stringify([caller, c.req.path, key.trim()]));
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -24,7 +24,9 @@ const call = async (method: string, path: string, who = 'ana', body?: object) =>
 const start = async (body: object = {}, who = 'ana') =>
   (await call('POST', '/v1/jobs', who, { prompt: 'x', ...body })).reply as { id: string; status: string };
 const until = (id: string, status: string) =>
-  expect.poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.status).toBe(status);
+  expect
+    .poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.status, { timeout: 10_000 })
+    .toBe(status);
 
 describe('a job', () => {
   it('goes on without its caller, tells how far it is, and keeps what it made', async () => {

@@ -15,6 +15,7 @@ const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.
 
 /** A running edge, over HTTP, before a fake sidecar, over gRPC or gRPC-Web. */
 export interface Edge {
+  runtime: 'Node' | 'workerd';
   /** `http://127.0.0.1:PORT` */
   url: string;
   /** The global one, with paths instead of URLs. */
@@ -47,7 +48,7 @@ export const nodeRuntime: Runtime = {
     });
     const arrivalMs = Number(env.ARRIVAL_MS ?? 60_000);
     const { server, url } = await listen(app, { hostname: '127.0.0.1', port: 0, arrivalMs });
-    return edge(url, fake, async () => {
+    return edge('Node', url, fake, async () => {
       server.close();
       server.closeAllConnections();
       sidecar.close();
@@ -86,7 +87,7 @@ export const workerdRuntime: Runtime = {
       cf: false,
     });
     const url = (await mf.unsafeGetDirectURL()).href.replace(/\/$/, '');
-    return edge(url, fake, () => mf.dispose());
+    return edge('workerd', url, fake, () => mf.dispose());
   },
 };
 
@@ -128,9 +129,9 @@ async function served() {
   };
 }
 
-function edge(url: string, fake: Served, stop: () => Promise<void>): Edge {
+function edge(runtime: Edge['runtime'], url: string, fake: Served, stop: () => Promise<void>): Edge {
   return {
-    url,
+    ...{ runtime, url },
     fetch: (path, init) => fetch(`${url}${path}`, init),
     get sidecar() {
       return fake.current();

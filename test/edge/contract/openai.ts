@@ -210,7 +210,8 @@ export function openai(edge: () => Edge): void {
       edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
       const slow = client({ timeout: 200, maxRetries: 0 }).images.generate({ prompt: 'x' });
       await expect(slow).rejects.toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
-      await stopped(() => {});
+      // Of a mere close workerd, on plain TCP, learns only when it writes next.
+      if (edge().runtime === 'Node') await stopped(() => {});
     });
   });
 }
