@@ -1,4 +1,4 @@
-// Asks a running service (npm start) for twelve pictures of its default model and puts them side by side: docs/images/contact-sheet.png
+// Asks a running service (npm start) for 24 pictures of its default model and puts them side by side: docs/images/contact-sheet.png
 //   node docs/contact-sheet.mjs [http://127.0.0.1:8787]
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -7,6 +7,8 @@ const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const prompts = [
   ...['red apple', 'cat face', 'dog face', 'pizza', 'grinning face', 'red heart'],
   ...['cactus', 'hamburger', 'frog', 'rocket', 'house', 'soccer ball'],
+  ...['strawberry', 'banana', 'panda', 'airplane', 'guitar', 'green apple'],
+  ...['lemon', 'sun', 'crying face', 'smiling face with heart-eyes', 'umbrella', 'pig face'],
 ];
 const [columns, side] = [6, 128];
 
