@@ -34,17 +34,22 @@ export async function describeAll(
   isLoaded: (folder: NamedFolder) => boolean = () => false,
 ): Promise<ModelDescription[]> {
   const standard = await folders.default().catch(() => undefined);
-  const models = (await folders.list()).map(async (folder) => ({
+  const named = [
+    await folders.list(),
+    await folders.controlNets(),
+    await folders.tinyAutoencoders(),
+  ] as const;
+  const models = named[0].map(async (folder) => ({
     ...(await describe(folder)),
     loaded: isLoaded(folder),
     isDefault: folder.name === standard?.name,
   }));
-  const controlNets = (await folders.controlNets()).map(async (folder) => ({
+  const controlNets = named[1].map(async (folder) => ({
     ...(await describeControlNet(folder)),
     loaded: isLoaded(folder),
     isDefault: false,
   }));
-  const autoencoders = (await folders.tinyAutoencoders()).map(async (folder) => ({
+  const autoencoders = named[2].map(async (folder) => ({
     ...(await describeAutoencoder(folder)),
     loaded: isLoaded(folder),
     isDefault: false,
