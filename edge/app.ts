@@ -6,6 +6,7 @@ import type { JobStore } from './jobs/store.ts';
 import type { WebhookOptions } from './jobs/webhook.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
+import { a1111 } from './routes/a1111/index.ts';
 import { edits } from './routes/edits.ts';
 import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
@@ -60,6 +61,7 @@ export function createApp({
   const images = { sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
   app.route('/', generations(images));
   app.route('/', edits(images));
+  app.route('/', a1111(images));
   app.route('/', jobs({ store, webhooks, limits: images.limits, timeoutMs }));
   app.route('/', models(sidecar));
   app.route('/', health(sidecar));

@@ -94,13 +94,18 @@ export function toApiError(error: unknown, names?: PublicNames): ApiError {
 
 export function errorResponse(c: Context, error: ApiError): Response {
   // 499 is not in the registry, but what proxies log for a caller who left.
-  return c.json(error.body(), error.status as ContentfulStatusCode, error.headers());
+  // What clients of A1111's routes show.
+  const detail = /^\/(sdapi|controlnet)\//.test(c.req.path) ? { detail: error.message } : {};
+  return c.json({ ...error.body(), ...detail }, error.status as ContentfulStatusCode, error.headers());
 }
 
-/** The first of zod's findings, as one sentence. */
-export function fromZod(error: z.ZodError, input: unknown): ApiError {
+/**
+ * The first of zod's findings, as one sentence.
+ * @param prefix of the parameter's name: where in the body `input` stands.
+ */
+export function fromZod(error: z.ZodError, input: unknown, prefix = ''): ApiError {
   const issue = error.issues[0]!;
-  const param = pathOf(issue.path);
+  const param = prefix + pathOf(issue.path);
   const received = issue.path.reduce<unknown>(
     (at, key) => (at as Record<PropertyKey, unknown> | null)?.[key],
     input,

@@ -10,6 +10,8 @@ export const diffusionService = serviceDesc(fileDesc(descriptor), 0) as GenServi
   generate: { methodKind: 'server_streaming'; input: DescMessage; output: DescMessage };
   listModels: { methodKind: 'unary'; input: DescMessage; output: DescMessage };
   deviceInfo: { methodKind: 'unary'; input: DescMessage; output: DescMessage };
+  listNames: { methodKind: 'unary'; input: DescMessage; output: DescMessage };
+  preprocess: { methodKind: 'unary'; input: DescMessage; output: DescMessage };
 }>;
 
 type Plain = Record<string, unknown>;

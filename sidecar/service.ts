@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import {
   type handleServerStreamingCall,
+  type handleUnaryCall,
   Metadata,
   type ServerWritableStream,
   type StatusObject,
@@ -11,6 +12,8 @@ import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/Generat
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
 import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
+import { names } from './names.ts';
+import { preprocess } from './preprocess.ts';
 import { SharedRuns } from './sharing/runs.ts';
 
 export interface CallLog {
@@ -42,24 +45,26 @@ export function diffusionService(
       GenerateRequest__Output,
       GenerateEvent
     >,
-    ListModels: (_, reply) => {
-      engine.models().then(
-        (models) => reply(null, { models }),
+    ListModels: unary(async () => ({ models: await engine.models() })),
+    DeviceInfo: unary(async () => engine.info()),
+    ListNames: unary(() => names(engine)),
+    Preprocess: unary(preprocess),
+  };
+
+  /** A handler that answers with what `work` gives, or with its error. */
+  function unary<Request, Reply>(
+    work: (request: Request) => Promise<Reply>,
+  ): handleUnaryCall<Request, Reply> {
+    return ({ request }, reply) => {
+      work(request).then(
+        (answer) => reply(null, answer),
         async (thrown) => {
           const error = toServiceError(thrown);
           reply(statusOf(error, await engine.publicMessage(error.message)));
         },
       );
-    },
-    DeviceInfo: (_, reply) => {
-      try {
-        reply(null, engine.info());
-      } catch (error) {
-        const { message } = toServiceError(error);
-        reply(statusOf(toServiceError(error), message));
-      }
-    },
-  };
+    };
+  }
 }
 
 async function generate(

@@ -70,12 +70,8 @@ function presentedKey(c: Context): string | undefined {
   }
 }
 
-/** What concerns everybody's requests. */
-const adminRoutes = new Set(['POST /sdapi/v1/options', 'POST /sdapi/v1/interrupt', 'POST /sdapi/v1/skip']);
-
 function neededScope(c: Context): Scope {
-  const { method, path } = c.req;
-  if (adminRoutes.has(`${method} ${path}`)) return 'admin';
+  const { method } = c.req;
   return method === 'GET' || method === 'HEAD' ? 'read' : 'generate';
 }
 

@@ -1,7 +1,8 @@
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { createMiddleware } from 'hono/factory';
-import { ApiError } from '../errors.ts';
+import type { z } from 'zod';
+import { ApiError, fromZod } from '../errors.ts';
 
 /** Refuses bodies that are not of that type. */
 export function requireType(expected: 'application/json' | 'multipart/form-data'): MiddlewareHandler {
@@ -24,4 +25,17 @@ export function limitBody(maxSize: number): MiddlewareHandler {
       throw new ApiError(413, 'body_too_large', `Expected a body of at most ${maxSize} bytes`);
     },
   });
+}
+
+/** @throws ApiError for a body that is no JSON, or not as the schema has it. */
+export async function jsonBody<Schema extends z.ZodType>(
+  c: Context,
+  schema: Schema,
+): Promise<z.output<Schema>> {
+  const json: unknown = await c.req.json().catch((cause) => {
+    throw new ApiError(400, 'invalid_request', 'Malformed JSON in request body', { cause });
+  });
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) throw fromZod(parsed.error, json);
+  return parsed.data;
 }

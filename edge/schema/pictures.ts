@@ -10,9 +10,9 @@ export const pictureFields = {
   init_image: imageFile('A picture to begin from (image to image). Default: noise.').nullish(),
   strength: share('The share of the steps that is run on it. Default: 0.8, with a mask 1.'),
   mask: imageFile('What of it is made anew (inpainting), of its size.').nullish(),
-  mask_channel: z.enum(['luminance', 'alpha']).nullish().openapi({
+  mask_channel: z.enum(['luminance', 'darkness', 'alpha']).nullish().openapi({
     description:
-      'luminance: white is made anew; alpha: what is transparent is. Default: luminance, of edits alpha.',
+      'luminance: white is made anew; darkness: black; alpha: what is transparent. Default: luminance, of edits alpha.',
   }),
   mask_blur: z
     .int()

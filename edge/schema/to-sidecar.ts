@@ -27,7 +27,7 @@ export function toGenerateRequest(body: GenerationBody, { limits, drawn }: Trans
     width: size?.width ?? 0,
     height: size?.height ?? 0,
     count: body.n ?? 1,
-    seeds: seedsOf(body, drawn),
+    seeds: seedsFrom(body.seed ?? drawn, body.n ?? 1),
     previewCount: body.stream ? (body.partial_images ?? 0) : 0,
     ...encodingOf(body),
     maxPixels: limits.replyPixels,
@@ -103,9 +103,8 @@ function encodingOf(body: GenerationBody): GenerateRequest {
   return { format: toImageFormat(format), quality: quality === undefined ? undefined : Math.max(1, quality) };
 }
 
-function seedsOf({ seed, n }: GenerationBody, drawn: number): number[] {
-  const count = n ?? 1;
-  const first = seed ?? drawn;
+/** As many as there are images, each the one after the last. */
+export function seedsFrom(first: number, count: number): number[] {
   const last = MAX_SEED - (count - 1);
   if (first > last)
     throw invalid('seed', `at most ${last}, as the ${count} images have seeds that follow it,`, first);

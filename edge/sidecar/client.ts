@@ -3,7 +3,9 @@ import type { EffectiveParameters__Output } from '../../proto/gen/latentedge/v1/
 import type { GenerateEvent__Output } from '../../proto/gen/latentedge/v1/GenerateEvent.ts';
 import type { GenerateRequest } from '../../proto/gen/latentedge/v1/GenerateRequest.ts';
 import type { Image__Output } from '../../proto/gen/latentedge/v1/Image.ts';
+import type { ListNamesResponse__Output } from '../../proto/gen/latentedge/v1/ListNamesResponse.ts';
 import type { Model__Output } from '../../proto/gen/latentedge/v1/Model.ts';
+import type { PreprocessRequest } from '../../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import type { Result__Output } from '../../proto/gen/latentedge/v1/Result.ts';
 
 export type {
@@ -12,7 +14,9 @@ export type {
   GenerateEvent__Output as GenerateEvent,
   GenerateRequest,
   Image__Output as Image,
+  ListNamesResponse__Output as Names,
   Model__Output as Model,
+  PreprocessRequest,
   Result__Output as Result,
 };
 
@@ -32,6 +36,8 @@ export interface SidecarClient {
   generate(request: GenerateRequest, options?: CallOptions): AsyncIterable<GenerateEvent__Output>;
   listModels(options?: CallOptions): Promise<Model__Output[]>;
   deviceInfo(options?: CallOptions): Promise<DeviceInfoResponse__Output>;
+  listNames(options?: CallOptions): Promise<ListNamesResponse__Output>;
+  preprocess(request: PreprocessRequest, options?: CallOptions): Promise<Image__Output>;
   close(): void;
 }
 

@@ -8,10 +8,10 @@ import type {
 import { Code, ConnectError, type Transport } from '@connectrpc/connect';
 import { createGrpcWebTransport } from '@connectrpc/connect-web';
 import { diffusionService, fromMessage, metadataKeys, toMessage } from '../../proto/web.ts';
-import type { CallOptions, DeviceInfo, GenerateEvent, Model, SidecarClient } from './client.ts';
+import type { CallOptions, DeviceInfo, GenerateEvent, Image, Model, Names, SidecarClient } from './client.ts';
 import { cancelled, sidecarError } from './failure.ts';
 
-const { generate, listModels, deviceInfo } = diffusionService.method;
+const { generate, listModels, deviceInfo, listNames, preprocess } = diffusionService.method;
 
 export interface GrpcWebOptions {
   /** `fetch` of a binding to a private network; default: the runtime's own. */
@@ -48,8 +48,11 @@ export function grpcWebSidecar(url: string, options: GrpcWebOptions = {}): Sidec
       }
     },
     listModels: async (options) =>
-      ((await unary(transport, listModels, options)) as unknown as { models: Model[] }).models,
-    deviceInfo: async (options) => (await unary(transport, deviceInfo, options)) as unknown as DeviceInfo,
+      ((await unary(transport, listModels, {}, options)) as unknown as { models: Model[] }).models,
+    deviceInfo: async (options) => (await unary(transport, deviceInfo, {}, options)) as unknown as DeviceInfo,
+    listNames: async (options) => (await unary(transport, listNames, {}, options)) as unknown as Names,
+    preprocess: async (request, options) =>
+      ((await unary(transport, preprocess, request, options)) as { hint: Image }).hint,
     close() {},
   };
 }
@@ -71,11 +74,12 @@ async function* stream(
 async function unary(
   transport: Transport,
   method: DescMethodUnary<DescMessage, DescMessage>,
+  request: object,
   options: CallOptions = {},
 ): Promise<object> {
   const { signal, timeoutMs } = options;
   try {
-    const input = toMessage(method.input, {});
+    const input = toMessage(method.input, request as Record<string, unknown>);
     const reply = await transport.unary(method, signal, timeoutMs, metadata(options), input);
     return plain(method, reply.message);
   } catch (error) {

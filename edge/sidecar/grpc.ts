@@ -1,6 +1,13 @@
 import { credentials, type CallOptions as GrpcCallOptions, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { diffusion, metadataKeys } from '../../proto/index.ts';
-import type { CallOptions, GenerateEvent, GenerateRequest, SidecarClient, SidecarError } from './client.ts';
+import type {
+  CallOptions,
+  GenerateEvent,
+  GenerateRequest,
+  Image,
+  SidecarClient,
+  SidecarError,
+} from './client.ts';
 import { cancelled, sidecarError } from './failure.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
@@ -44,6 +51,16 @@ export function grpcSidecar(address: string): SidecarClient {
 
     deviceInfo: (options = {}) =>
       unary((done) => client.deviceInfo({}, metadata(options), callOptions(options), done)),
+
+    listNames: (options = {}) =>
+      unary((done) => client.listNames({}, metadata(options), callOptions(options), done)),
+
+    async preprocess(request, options = {}) {
+      const { hint } = await unary<{ hint: Image | null }>((done) =>
+        client.preprocess(request, metadata(options), callOptions(options), done),
+      );
+      return hint!;
+    },
 
     close: () => client.close(),
   };

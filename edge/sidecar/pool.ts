@@ -45,6 +45,8 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
       }
       throw last;
     },
+    listNames: (options) => firstOf((sidecar) => sidecar.listNames(options)),
+    preprocess: (request, options) => firstOf((sidecar) => sidecar.preprocess(request, options)),
     listModels: (options) => firstOf((sidecar) => sidecar.listModels(options)),
     async deviceInfo(options) {
       const asked = await Promise.allSettled(sidecars.map((sidecar) => sidecar.deviceInfo(options)));

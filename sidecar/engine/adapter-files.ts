@@ -40,6 +40,12 @@ export async function findAdapters(
   );
 }
 
+/** The names of the adapters in folders, sorted. */
+export async function adapterNames(folders: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(folders.map(filesIn));
+  return [...new Set(found.flat().map(([name]) => name))].sort();
+}
+
 /** Links out of the folder are left out: only what lies there is served. */
 async function filesIn(folder: string): Promise<[name: string, file: string][]> {
   const home = await realpath(folder).catch(() => undefined);

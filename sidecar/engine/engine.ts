@@ -1,6 +1,6 @@
 import { type DeviceInfo, type NativeDevice, native, type Precision } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
-import { findAdapters } from './adapter-files.ts';
+import { adapterNames, findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import type { Control } from './control/controls.ts';
@@ -186,6 +186,12 @@ export class Engine {
   /** An error's message for those who are not on this machine. */
   publicMessage(message: string): Promise<string> {
     return this.#folders.withoutPaths(message);
+  }
+
+  /** The names of adapters, of whichever model. */
+  async adapters(): Promise<string[]> {
+    const folders = (await this.#folders.list()).flatMap((folder) => this.#folders.loras(folder));
+    return adapterNames([...new Set(folders)]);
   }
 
   models(): Promise<ModelDescription[]> {

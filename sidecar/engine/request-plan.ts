@@ -43,6 +43,8 @@ export async function openPictures(request: ImageRequest): Promise<Pictures> {
 /** A mask whose grey values say what is made anew. */
 async function openMask(file: Uint8Array, channel: ImageRequest['maskChannel']): Promise<Picture> {
   const picture = await openPicture(file, 'mask');
+  if (channel === 'darkness')
+    return { ...picture, grey: async (size) => (await picture.grey(size)).map((value) => 255 - value) };
   if (channel !== 'alpha') return picture;
   const { transparency } = picture;
   if (!transparency)

@@ -29,7 +29,7 @@ export interface ImageRequest {
   initImage?: Uint8Array;
   strength?: number;
   mask?: Uint8Array;
-  maskChannel?: 'luminance' | 'alpha';
+  maskChannel?: 'luminance' | 'darkness' | 'alpha';
   maskBlur?: number;
   onlyMaskedPadding?: number;
   keepUnmasked?: boolean;
@@ -116,7 +116,11 @@ const rules: Record<keyof ImageRequest, Rule> = {
   initImage: rule('init_image', 'the bytes of an image file', file),
   strength: rule('strength', 'a number from 0 to 1', z.number().min(0).max(1)),
   mask: rule('mask', 'the bytes of an image file', file),
-  maskChannel: rule('mask_channel', 'luminance or alpha', z.literal(['', 'luminance', 'alpha'])),
+  maskChannel: rule(
+    'mask_channel',
+    'luminance, darkness or alpha',
+    z.literal(['', 'luminance', 'darkness', 'alpha']),
+  ),
   maskBlur: rule('mask_blur', 'a whole number of pixels from 0 to 256', z.int().min(0).max(256)),
   onlyMaskedPadding: rule(
     'only_masked_padding',

@@ -56,6 +56,8 @@ describe('GET /openapi.json', () => {
     expect(document.openapi).toMatch(/^3\.1/);
     expect(Object.keys(document.paths).sort()).toEqual([
       '/healthz',
+      '/sdapi/v1/img2img',
+      '/sdapi/v1/txt2img',
       '/v1/images/edits',
       '/v1/images/generations',
       '/v1/images/variations',

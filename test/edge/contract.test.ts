@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
+import { a1111 } from './contract/a1111.ts';
 import { basics } from './contract/basics.ts';
 import { disconnects } from './contract/disconnects.ts';
 import { edits } from './contract/edits.ts';
@@ -12,7 +13,7 @@ import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
 const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
-  { suites: { basics, disconnects, edits, openai, transport } },
+  { suites: { a1111, basics, disconnects, edits, openai, transport } },
   { env: guardedEnv, suites: { guarded } },
   { env: limitedEnv, suites: { limited } },
 ];

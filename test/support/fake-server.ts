@@ -39,6 +39,22 @@ export async function serveFake(
           (error) => reply(statusOf(error)),
         );
     },
+    ListNames: (_, reply) => {
+      current()
+        .listNames()
+        .then(
+          (names) => reply(null, names),
+          (error) => reply(statusOf(error)),
+        );
+    },
+    Preprocess: ({ request }, reply) => {
+      current()
+        .preprocess(request)
+        .then(
+          (hint) => reply(null, { hint }),
+          (error) => reply(statusOf(error)),
+        );
+    },
     DeviceInfo: (_, reply) => {
       current()
         .deviceInfo()

@@ -3,6 +3,7 @@ import type {
   GenerateEvent,
   GenerateRequest,
   Image,
+  PreprocessRequest,
   Result,
   SidecarClient,
 } from '../../edge/sidecar/client.ts';
@@ -17,6 +18,7 @@ export const PIXEL = Buffer.from(
 export interface FakeSidecar extends SidecarClient {
   /** What was asked of it, in order. */
   requests: GenerateRequest[];
+  preprocessed: PreprocessRequest[];
   options: CallOptions[];
   /** Denoising steps of all calls. */
   steps: number;
@@ -48,6 +50,7 @@ export function fakeSidecar({
   });
   const fake: FakeSidecar = {
     requests: [],
+    preprocessed: [],
     options: [],
     steps: 0,
     cancelled: 0,
@@ -70,7 +73,9 @@ export function fakeSidecar({
           if (options.signal?.aborted)
             throw new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499 });
           fake.steps++;
-          const previews = request.previewCount && step < total && step <= request.previewCount ? images : [];
+          const isShown =
+            step <= (request.previewCount ?? 0) || step % (request.previewInterval || total) === 0;
+          const previews = step < total && isShown ? images : [];
           yield { progress: { step, total, stepMs, previews }, event: 'progress' };
           if (fail?.afterSteps === step) throw fail.error;
         }
@@ -109,6 +114,40 @@ export function fakeSidecar({
         stepsRun: fake.steps,
         controlnetEvaluations: 0,
       };
+    },
+    async listNames() {
+      if (fail) throw fail.error;
+      return {
+        samplers: [
+          { name: 'ddim', aliases: [] },
+          { name: 'euler', aliases: ['k_euler'] },
+          { name: 'euler-ancestral', aliases: ['Euler a', 'k_euler_a'] },
+          { name: 'dpmpp-2m', aliases: ['DPM++ 2M'] },
+        ],
+        schedules: [
+          { name: 'default', aliases: ['automatic'] },
+          { name: 'karras', aliases: [] },
+        ],
+        preprocessors: [
+          {
+            name: 'canny',
+            aliases: [],
+            what: 'edges',
+            options: [
+              { name: 'low_threshold', what: 'low', defaultValue: 100, min: 0, max: 2048, whole: false },
+              { name: 'high_threshold', what: 'high', defaultValue: 200, min: 0, max: 2048, whole: false },
+            ],
+          },
+        ],
+        adapters: ['l'],
+        hiresUpscalers: ['pixel', 'latent'],
+      };
+    },
+    async preprocess(request) {
+      if (fail) throw fail.error;
+      fake.preprocessed.push(request);
+      const { width = 0, height = 0 } = request;
+      return { ...image({ width, height })(0), format: 'IMAGE_FORMAT_PNG' };
     },
     close() {},
   };

@@ -62,8 +62,11 @@ export function guarded(edge: () => Edge): void {
     const refused = await generate(edge(), {}, { headers: as('reader') });
     expect([refused.status, (await refused.json()).error.code]).toEqual([403, 'insufficient_scope']);
     expect((await generate(edge(), {}, { headers: as('root') })).status).toBe(200);
-    const options = { method: 'POST', headers: as('ana') };
-    expect((await edge().fetch('/sdapi/v1/options', options)).status).toBe(403);
+    // Of the caller's own runs.
+    const interrupt = (name: string) =>
+      edge().fetch('/sdapi/v1/interrupt', { method: 'POST', headers: as(name) });
+    expect((await interrupt('reader')).status).toBe(403);
+    expect((await interrupt('ana')).status).toBe(200);
   });
 
   it.each([

@@ -1,0 +1,129 @@
+import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { unitsOf } from '../../a1111/control.ts';
+import { fileText } from '../../a1111/file-text.ts';
+import { infoOf } from '../../a1111/info.ts';
+import { imagesReply, img2imgBody, txt2imgBody } from '../../a1111/schema.ts';
+import { type Task, watched } from '../../a1111/tasks.ts';
+import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
+import { toBase64 } from '../../base64.ts';
+import { ApiError, fromZod } from '../../errors.ts';
+import { drawSeed, idempotencyKey } from '../../idempotency.ts';
+import { errorReplies, json } from '../../schema/common.ts';
+import { type Result, SidecarError } from '../../sidecar/client.ts';
+import { limitBody, requireType } from '../body.ts';
+import { type A1111Options, deskOf } from './options.ts';
+
+const routeOf = (
+  path: string,
+  summary: string,
+  schema: typeof txt2imgBody | typeof img2imgBody,
+  maxBytes: number,
+) =>
+  createRoute({
+    method: 'post',
+    path,
+    summary,
+    description: 'As in AUTOMATIC1111’s web UI; ControlNet units in `alwayson_scripts.ControlNet.args`.',
+    middleware: [requireType('application/json'), limitBody(maxBytes)] as const,
+    request: { body: { required: true, content: { 'application/json': { schema } } } },
+    responses: { 200: json(imagesReply, 'The images.'), ...errorReplies },
+  });
+
+/** POST /sdapi/v1/txt2img and img2img */
+export function a1111Images(options: A1111Options): OpenAPIHono {
+  const maxBytes = options.limits.imageBodyBytes;
+  const app = new OpenAPIHono({
+    defaultHook: (result) => {
+      if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
+    },
+  });
+  app.openapi(routeOf('/sdapi/v1/txt2img', 'Make images from text', txt2imgBody, maxBytes), (async (
+    c: Context,
+  ) => {
+    const body = c.req.valid('json' as never) as Parameters<typeof fromTxt2Img>[0];
+    return answer(c, body, (translation) => fromTxt2Img(body, translation), options);
+  }) as never);
+  app.openapi(routeOf('/sdapi/v1/img2img', 'Make images from a picture', img2imgBody, maxBytes), (async (
+    c: Context,
+  ) => {
+    const body = c.req.valid('json' as never) as Parameters<typeof fromImg2Img>[0];
+    return answer(c, body, (translation) => fromImg2Img(body, translation), options);
+  }) as never);
+  return app;
+}
+
+type Body = Parameters<typeof fromTxt2Img>[0] | Parameters<typeof fromImg2Img>[0];
+
+async function answer(
+  c: Context,
+  body: Body,
+  translate: (translation: Translation) => Translated,
+  { sidecar, limits, timeoutMs, desks }: A1111Options,
+): Promise<Response> {
+  checkScripts(body);
+  const desk = deskOf(c, desks);
+  const units = unitsOf(body.alwayson_scripts);
+  const requestId = c.get('requestId' as never) as string;
+  const call = { signal: c.req.raw.signal, requestId };
+  const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
+  const key = await idempotencyKey(c);
+  const { request, ignored } = translate({
+    ...{ limits, model: desk.model, drawn: drawSeed(key), units, names },
+  });
+  const stopped = new AbortController();
+  const task: Task = {
+    ...{ id: requestId, began: Date.now(), step: 0, total: request.steps ?? 0, previews: [] },
+    ...{ images: request.count ?? 1, interrupted: false },
+    interrupt: () => {
+      task.interrupted = true;
+      stopped.abort();
+    },
+  };
+  const signal = AbortSignal.any([c.req.raw.signal, stopped.signal]);
+  const events = sidecar.generate(request, { ...{ signal, requestId, timeoutMs }, idempotencyKey: key });
+  let result: Result | undefined;
+  try {
+    for await (const event of watched(desk, task, events)) result = event.result ?? result;
+  } catch (error) {
+    if (!task.interrupted) throw samplerNotFound(error);
+  }
+  if (!result && !task.interrupted)
+    throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
+  // Who interrupts gets what there was.
+  const images = result?.images ?? task.previews;
+  const infotexts = images.map(({ data }) => fileText(data) ?? '');
+  const info = infoOf(body, request, result?.effective ?? undefined, { infotexts, ignored, images });
+  return c.json({
+    images: body.send_images === false ? [] : images.map(({ data }) => toBase64(data)),
+    parameters: withoutPictures(body),
+    info: JSON.stringify(info),
+  });
+}
+
+const NO_NAMES = { samplers: [], schedules: [], preprocessors: [], adapters: [], hiresUpscalers: [] };
+
+/** As that UI: scripts that are not there are refused. */
+function checkScripts({ script_name, alwayson_scripts }: Body): void {
+  if (script_name) throw scriptNotFound('script_name', script_name);
+  for (const name of Object.keys(alwayson_scripts ?? {}))
+    if (name.toLowerCase() !== 'controlnet') throw scriptNotFound('alwayson_scripts', name);
+}
+
+function scriptNotFound(param: string, name: string): ApiError {
+  const message = `Expected ControlNet, or no script, for ${param} but received ${JSON.stringify(name)}`;
+  return new ApiError(422, 'script_not_found', message, { param });
+}
+
+function samplerNotFound(error: unknown): unknown {
+  if (!(error instanceof SidecarError) || error.field !== 'sampler' || error.httpStatus !== 400) return error;
+  const message = `Sampler not found: ${error.message}`;
+  return new ApiError(404, 'sampler_not_found', message, { param: 'sampler_name', cause: error });
+}
+
+function withoutPictures(body: Body): Record<string, unknown> {
+  const hidden = { init_images: null, mask: null, alwayson_scripts: {} };
+  return Object.fromEntries(
+    Object.entries(body).map(([name, value]) => [name, name in hidden ? hidden[name as 'mask'] : value]),
+  );
+}

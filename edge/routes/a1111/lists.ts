@@ -1,0 +1,76 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { latentUpscalers, samplerLabel, scheduleLabel, upscalers } from '../../a1111/names.ts';
+import type { SidecarClient } from '../../sidecar/client.ts';
+
+/** Milliseconds that a listing may take. */
+export const LISTING_MS = 10_000;
+
+/** What that UI has and this server has none of. */
+const empty = ['hypernetworks', 'face-restorers', 'realesrgan-models', 'prompt-styles', 'sd-vae'];
+
+/** GET /sdapi/v1/…: what can be named, and what clients ask for before they begin. */
+export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
+  const app = new OpenAPIHono();
+  const get = (name: string, list: (c: Context) => unknown) =>
+    app.get(`/sdapi/v1/${name}`, async (c) => c.json((await list(c)) as object));
+  const call = (c: Context) => ({ signal: c.req.raw.signal, timeoutMs: LISTING_MS });
+  const upscaler = (name: string) => ({
+    ...{ name, model_name: null, model_path: null, model_url: null, scale: 4 },
+  });
+
+  get('sd-models', async (c) => {
+    const models = await sidecar.listModels(call(c));
+    return models
+      .filter(({ kind }) => kind === 'latent-diffusion')
+      .map(({ name }) => ({
+        ...{ title: name, model_name: name, hash: null, sha256: null, filename: name, config: null },
+      }));
+  });
+  get('samplers', async (c) => {
+    const { samplers } = await sidecar.listNames(call(c));
+    return samplers.map((row) => ({
+      name: samplerLabel(row),
+      aliases: [row.name, ...row.aliases],
+      options: {},
+    }));
+  });
+  get('schedulers', async (c) => {
+    const { schedules } = await sidecar.listNames(call(c));
+    return schedules.map((row) => ({
+      ...{ name: row.name === 'default' ? 'automatic' : row.name, label: scheduleLabel(row) },
+      ...{ aliases: row.aliases, default_rho: -1, need_inner_model: false },
+    }));
+  });
+  get('loras', async (c) => {
+    const { adapters } = await sidecar.listNames(call(c));
+    return adapters.map((name) => ({ name, alias: name, path: name, metadata: {} }));
+  });
+  get('upscalers', () =>
+    Object.keys(upscalers)
+      .filter((name) => !(name in latentUpscalers))
+      .map(upscaler),
+  );
+  get('latent-upscale-modes', () => Object.keys(latentUpscalers).map((name) => ({ name })));
+  get('scripts', () => ({ txt2img: ['controlnet'], img2img: ['controlnet'] }));
+  get('script-info', () =>
+    [false, true].map((is_img2img) => ({ name: 'controlnet', is_alwayson: true, is_img2img, args: [] })),
+  );
+  get('cmd-flags', () => ({}));
+  get('memory', async (c) => {
+    const { devices } = await sidecar.deviceInfo(call(c));
+    const memory = (isGpu: boolean) => {
+      const own = devices.filter(({ id }) => id.startsWith('cuda') === isGpu);
+      const sum = (key: 'memoryTotal' | 'weightsBytes' | 'arenaBytes') =>
+        own.reduce((bytes, device) => bytes + device[key], 0);
+      const [total, used] = [sum('memoryTotal'), sum('weightsBytes') + sum('arenaBytes')];
+      return { total, used, free: Math.max(0, total - used) };
+    };
+    return { ram: memory(false), cuda: { system: memory(true) } };
+  });
+  for (const name of empty) get(name, () => []);
+  // Folders are looked into anew with each request.
+  for (const name of ['refresh-checkpoints', 'refresh-loras', 'refresh-vae'])
+    app.post(`/sdapi/v1/${name}`, (c) => c.json(null));
+  return app;
+}

@@ -1,0 +1,45 @@
+import sharp from 'sharp';
+import type { PreprocessRequest__Output } from '../proto/gen/latentedge/v1/PreprocessRequest.ts';
+import type { PreprocessResponse } from '../proto/gen/latentedge/v1/PreprocessResponse.ts';
+import { openPicture, type Picture } from './engine/picture.ts';
+import { errors } from './errors.ts';
+import { choosePreprocessor, type Hint, hintOf, readResizeMode } from './preprocessors/index.ts';
+
+/** Pixels of a hint: some preprocessors take a second for so many. */
+const MAX_PIXELS = 2 ** 22;
+
+/**
+ * The hint of a picture, as a ControlNet would look at it.
+ * @throws ServiceError invalid_argument
+ */
+export async function preprocess(request: PreprocessRequest__Output): Promise<PreprocessResponse> {
+  const preprocessor = choosePreprocessor(request.preprocessor, request.preprocessorOptions);
+  const mode = readResizeMode(request.resize, 'resize');
+  const picture = await openPicture(request.image, 'image');
+  const size = { width: request.width || picture.width, height: request.height || picture.height };
+  if (size.width * size.height > MAX_PIXELS)
+    throw errors.unexpected(
+      'width',
+      `a hint of at most ${MAX_PIXELS} pixels`,
+      `${size.width}x${size.height}`,
+    );
+  const { width, height } = picture;
+  const image = { data: await picture.rgb(picture), width, height };
+  const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
+  const hint = hintOf(preprocessor, image, size, mode, mask);
+  const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
+  return { hint: { ...file, width: hint.width, height: hint.height } };
+}
+
+/** [H,W] of the picture's size. */
+async function maskOf(picture: Picture, file: Uint8Array): Promise<Uint8Array | undefined> {
+  if (file.length === 0) return picture.transparency?.(picture);
+  return (await openPicture(file, 'mask')).grey(picture);
+}
+
+function encode({ data, width, height }: Hint): Promise<Buffer> {
+  const bytes = Uint8ClampedArray.from(data, data instanceof Uint8Array ? (v) => v : (v) => 255 * v);
+  return sharp(bytes, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+}

@@ -1,0 +1,307 @@
+import { describe, expect, it } from 'vitest';
+import { SidecarError } from '../../../edge/sidecar/client.ts';
+import { fakeSidecar, PIXEL } from '../../support/fake-sidecar.ts';
+import type { Edge } from '../../support/runtimes.ts';
+
+const b64 = PIXEL.toString('base64');
+
+/** What the Python client `webuiapi` sends, whatever it is asked for. */
+const always = {
+  ...{ styles: [], subseed: -1, subseed_strength: 0, seed_resize_from_h: 0, seed_resize_from_w: 0 },
+  ...{ restore_faces: false, tiling: false, do_not_save_samples: false, do_not_save_grid: false },
+  ...{
+    eta: 1,
+    s_churn: 0,
+    s_tmax: 0,
+    s_tmin: 0,
+    s_noise: 1,
+    override_settings: {},
+    n_iter: 1,
+    batch_size: 1,
+  },
+  ...{ override_settings_restore_afterwards: true, script_name: null, script_args: [], send_images: true },
+  ...{
+    save_images: false,
+    alwayson_scripts: { ControlNet: { args: [] } },
+    negative_prompt: '',
+    cfg_scale: 7,
+  },
+  ...{ seed: -1, steps: 20, width: 512, height: 512, prompt: 'a fox' },
+  ...{ sampler_name: 'Euler a', sampler_index: 'Euler a', scheduler: 'automatic' },
+};
+const txt2img = {
+  ...always,
+  ...{ enable_hr: false, hr_scale: 2, hr_upscaler: 'Latent', hr_second_pass_steps: 0, hr_resize_x: 0 },
+  ...{ hr_resize_y: 0, hr_checkpoint_name: null, hr_sampler_name: null, hr_scheduler: null, hr_prompt: '' },
+  ...{ hr_negative_prompt: '', denoising_strength: 0.7, firstphase_width: 0, firstphase_height: 0 },
+};
+const img2img = {
+  ...always,
+  ...{
+    init_images: [`data:image/png;base64,${b64}`],
+    resize_mode: 0,
+    denoising_strength: 0.75,
+    mask_blur: 4,
+  },
+  ...{ inpainting_fill: 0, inpaint_full_res: true, inpaint_full_res_padding: 0, inpainting_mask_invert: 0 },
+  ...{ initial_noise_multiplier: 1, image_cfg_scale: 1.5, include_init_images: false },
+};
+/** A unit of that client's. */
+const unit = {
+  ...{ image: b64, mask: null, module: 'canny', model: 'canny-net [d14c016b]', weight: 0.8 },
+  ...{
+    resize_mode: 'Resize and Fill',
+    low_vram: false,
+    processor_res: 512,
+    threshold_a: 64,
+    threshold_b: 64,
+  },
+  ...{ guidance_start: 0.1, guidance_end: 0.9, control_mode: 'My prompt is more important' },
+  ...{ pixel_perfect: false, hr_option: 'Both', enabled: true },
+};
+
+/** /sdapi/v1 and /controlnet, as clients of A1111's web UI use them. */
+export function a1111(edge: () => Edge): void {
+  const get = async (path: string) => (await edge().fetch(path)).json();
+  const post = (path: string, body: object, init: RequestInit = {}) =>
+    edge().fetch(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      ...init,
+    });
+  const made = async (path: string, body: object) => {
+    const sidecar = edge().use(fakeSidecar());
+    const response = await post(path, body);
+    expect(response.status).toBe(200);
+    const { images, parameters, info } = await response.json();
+    return { images, parameters, info: JSON.parse(info), request: sidecar.requests[0]! };
+  };
+
+  it('txt2img: what a client sends, and what it reads', async () => {
+    const { images, parameters, info, request } = await made('/sdapi/v1/txt2img', txt2img);
+    expect(request).toMatchObject({
+      ...{ prompt: 'a fox', width: 512, height: 512, steps: 20, guidanceScale: 7, count: 1 },
+      ...{ sampler: 'Euler a', schedule: '', hiresScale: 0, format: 'IMAGE_FORMAT_PNG' },
+    });
+    expect(images).toEqual([b64]);
+    const seed = (request.seeds as number[])[0];
+    expect(info).toMatchObject({ seed, all_seeds: [seed], prompt: 'a fox', width: 512, ignored: [] });
+    expect(info.infotexts).toHaveLength(1);
+    expect(parameters).toMatchObject({ prompt: 'a fox', seed: -1 });
+  });
+
+  it('txt2img: batches, seeds, LoRA, a second pass, settings', async () => {
+    const { info, request } = await made('/sdapi/v1/txt2img', {
+      ...txt2img,
+      ...{ prompt: 'a fox <lora:one:0.5>, red <lora:two>', batch_size: 2, n_iter: 2, seed: 7 },
+      ...{ scheduler: 'Karras', enable_hr: true, hr_scale: 1.5, hr_upscaler: 'Latent (bicubic)' },
+      override_settings: {
+        CLIP_stop_at_last_layers: 2,
+        samples_format: 'jpg',
+        jpeg_quality: 80,
+        sd_vae: 'x',
+      },
+      ...{ restore_faces: true, refiner_checkpoint: 'r', refiner_switch_at: 0.7 },
+    });
+    expect(request).toMatchObject({
+      ...{ prompt: 'a fox , red', seeds: [7, 8, 9, 10], schedule: 'Karras', clipSkip: 1, quality: 80 },
+      adapters: [
+        { name: 'one', scale: 0.5 },
+        { name: 'two', scale: 1 },
+      ],
+      ...{ hiresScale: 1.5, hiresUpscaler: 'latent-bicubic', hiresStrength: 0.7 },
+      ...{ refiner: 'r', refinerStart: 0.7, format: 'IMAGE_FORMAT_JPEG' },
+    });
+    expect(info.all_seeds).toEqual([7, 8, 9, 10]);
+    expect(info.ignored).toEqual(['restore_faces: not here', 'override_settings.sd_vae: not here']);
+  });
+
+  it('img2img: a picture, and a mask', async () => {
+    const plain = await made('/sdapi/v1/img2img', img2img);
+    expect(plain.request).toMatchObject({ strength: 0.75, keepUnmasked: false });
+    expect(plain.request).not.toHaveProperty('onlyMaskedPadding');
+    expect(PIXEL.equals(plain.request.initImage as Uint8Array)).toBe(true);
+    expect([plain.info.ignored, plain.parameters.init_images]).toEqual([[], null]);
+    const masked = await made('/sdapi/v1/img2img', { ...img2img, mask: b64, inpaint_full_res_padding: 32 });
+    expect(masked.request).toMatchObject({
+      ...{ maskChannel: 'luminance', maskBlur: 4, onlyMaskedPadding: 32, keepUnmasked: true },
+    });
+    expect(masked.info.ignored).toEqual(['inpainting_fill: not here']);
+    const whole = { inpaint_full_res: false, inpainting_mask_invert: 1, inpainting_fill: 1 };
+    const inverted = await made('/sdapi/v1/img2img', { ...img2img, mask: b64, ...whole });
+    expect(inverted.request).toMatchObject({ maskChannel: 'darkness' });
+    expect(inverted.request).not.toHaveProperty('onlyMaskedPadding');
+    expect(inverted.info.ignored).toEqual([]);
+  });
+
+  it.each(['ControlNet', 'controlnet'])('units of %s', async (script) => {
+    const args = [
+      unit,
+      { ...unit, enabled: false },
+      { model: 'b', input_image: { image: b64 }, control_mode: 2 },
+    ];
+    const { request } = await made('/sdapi/v1/txt2img', {
+      ...txt2img,
+      alwayson_scripts: { [script]: { args } },
+    });
+    expect(request.control).toMatchObject([
+      {
+        ...{ model: 'canny-net', preprocessor: 'canny', scale: [0.8], start: 0.1, end: 0.9 },
+        ...{ resize: 'fit', mode: 'prompt', preprocessorOptions: { low_threshold: 64, high_threshold: 64 } },
+      },
+      { model: 'b', mode: 'control', resize: 'crop', scale: [1], preprocessorOptions: {} },
+    ]);
+    expect(request.control!.map(({ image }) => PIXEL.equals(image as Uint8Array))).toEqual([true, true]);
+  });
+
+  it('sliders out of range are the defaults', async () => {
+    const args = [{ ...unit, threshold_a: -1, threshold_b: 9999 }];
+    const { request } = await made('/sdapi/v1/txt2img', {
+      ...txt2img,
+      alwayson_scripts: { controlnet: { args } },
+    });
+    expect(request.control).toMatchObject([{ preprocessorOptions: {} }]);
+  });
+
+  describe('progress', () => {
+    it('of the own run, with its picture, until it is interrupted', async () => {
+      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
+      expect(await get('/sdapi/v1/progress')).toMatchObject({ progress: 0, state: { job_count: 0 } });
+      const running = post('/sdapi/v1/txt2img', { ...txt2img, steps: 1000 });
+      await expect
+        .poll(async () => (await get('/sdapi/v1/progress')).current_image, { timeout: 5000 })
+        .toBe(b64);
+      const { progress, state, eta_relative } = await get('/sdapi/v1/progress?skip_current_image=true');
+      expect(progress).toBeGreaterThan(0);
+      expect(eta_relative).toBeGreaterThan(0);
+      expect(state).toMatchObject({ sampling_steps: 1000, job_count: 1, interrupted: false });
+      expect(await (await post('/sdapi/v1/interrupt', {})).json()).toEqual({});
+      const response = await running;
+      expect(response.status).toBe(200);
+      expect((await response.json()).images).toEqual([b64]);
+      await expect.poll(() => edge().sidecar.cancelled).toBe(1);
+      expect(await get('/sdapi/v1/progress')).toMatchObject({ progress: 0, current_image: null });
+    });
+  });
+
+  it('options: the model of the caller', async () => {
+    edge().use(fakeSidecar());
+    expect(await get('/sdapi/v1/options')).toMatchObject({ sd_model_checkpoint: 'tiny' });
+    const unknown = await post('/sdapi/v1/options', { sd_model_checkpoint: 'nope' });
+    expect([unknown.status, (await unknown.json()).error.param]).toEqual([404, 'sd_model_checkpoint']);
+    expect(await (await post('/sdapi/v1/options', { sd_model_checkpoint: 'tiny [abc]' })).json()).toBeNull();
+    const { request } = await made('/sdapi/v1/txt2img', txt2img);
+    expect(request.model).toBe('tiny');
+  });
+
+  it('lists', async () => {
+    edge().use(fakeSidecar());
+    expect(await get('/sdapi/v1/sd-models')).toMatchObject([{ title: 'tiny', model_name: 'tiny' }]);
+    const samplers = await get('/sdapi/v1/samplers');
+    expect(samplers.map(({ name }: { name: string }) => name)).toEqual([
+      'DDIM',
+      'Euler',
+      'Euler a',
+      'DPM++ 2M',
+    ]);
+    expect(samplers[2]).toEqual({
+      ...{ name: 'Euler a', aliases: ['euler-ancestral', 'Euler a', 'k_euler_a'], options: {} },
+    });
+    expect(await get('/sdapi/v1/schedulers')).toMatchObject([
+      { name: 'automatic', label: 'Automatic' },
+      { name: 'karras', label: 'Karras' },
+    ]);
+    expect(await get('/sdapi/v1/loras')).toMatchObject([{ name: 'l' }]);
+    expect(await get('/sdapi/v1/upscalers')).toMatchObject([{ name: 'Lanczos' }, { name: 'None' }]);
+    expect(await get('/sdapi/v1/latent-upscale-modes')).toContainEqual({ name: 'Latent' });
+    expect(await get('/sdapi/v1/scripts')).toEqual({ txt2img: ['controlnet'], img2img: ['controlnet'] });
+    expect(await get('/sdapi/v1/memory')).toHaveProperty('ram.total');
+    for (const name of ['cmd-flags', 'sd-vae', 'face-restorers', 'hypernetworks', 'prompt-styles'])
+      expect((await edge().fetch(`/sdapi/v1/${name}`)).status).toBe(200);
+    expect(await (await post('/sdapi/v1/refresh-checkpoints', {})).json()).toBeNull();
+  });
+
+  it('ControlNet: models, modules and what a module sees', async () => {
+    const sidecar = edge().use(fakeSidecar());
+    expect(await get('/controlnet/version')).toEqual({ version: 3 });
+    expect(await get('/controlnet/model_list')).toEqual({ model_list: [] });
+    expect(await get('/controlnet/module_list')).toMatchObject({ module_list: ['canny'] });
+    const response = await post('/controlnet/detect', {
+      ...{ controlnet_module: 'canny', controlnet_images: [b64, b64], controlnet_processor_res: 512 },
+      ...{ controlnet_threshold_a: 10, controlnet_threshold_b: 64 },
+    });
+    expect(await response.json()).toEqual({ images: [b64, b64], info: 'Success' });
+    expect(sidecar.preprocessed).toHaveLength(2);
+    expect(sidecar.preprocessed[0]).toMatchObject({
+      ...{ preprocessor: 'canny', preprocessorOptions: { low_threshold: 10, high_threshold: 64 } },
+    });
+  });
+
+  it('png-info: nothing, where there is nothing', async () => {
+    const response = await post('/sdapi/v1/png-info', { image: b64 });
+    expect(await response.json()).toEqual({ info: '', items: {}, parameters: {} });
+  });
+
+  describe('errors', () => {
+    it.each<[string, string, object, number, string | null]>([
+      ['no init image', 'img2img', { init_images: [] }, 404, null],
+      ['two init images', 'img2img', { init_images: [b64, b64] }, 400, 'init_images'],
+      ['no picture', 'img2img', { init_images: ['hello!'] }, 400, 'init_images[0]'],
+      ['a script', 'txt2img', { script_name: 'x/y/z plot' }, 422, 'script_name'],
+      [
+        'another script',
+        'txt2img',
+        { alwayson_scripts: { ADetailer: { args: [] } } },
+        422,
+        'alwayson_scripts',
+      ],
+      ['steps 0', 'txt2img', { steps: 0 }, 400, 'steps'],
+      ['17 images', 'txt2img', { batch_size: 16, n_iter: 2 }, 400, 'n_iter'],
+      ['an upscaler', 'txt2img', { enable_hr: true, hr_upscaler: 'R-ESRGAN 4x+' }, 400, 'hr_upscaler'],
+      ['a scale of a LoRA', 'txt2img', { prompt: '<lora:a:b>' }, 400, 'prompt'],
+      ['a width of text', 'txt2img', { width: 'wide' }, 400, 'width'],
+    ])('%s', async (_, route, body, status, param) => {
+      const sidecar = edge().use(fakeSidecar());
+      const response = await post(`/sdapi/v1/${route}`, {
+        ...(route === 'img2img' ? img2img : txt2img),
+        ...body,
+      });
+      const { error, detail } = await response.json();
+      expect([response.status, error.param]).toEqual([status, param]);
+      expect(detail).toBe(error.message);
+      expect(sidecar.requests).toEqual([]);
+    });
+
+    it.each([
+      [{ ...unit, image: 'hello!' }, 'image'],
+      [{ ...unit, control_mode: 'loud' }, 'control_mode'],
+      [{ ...unit, resize_mode: 9 }, 'resize_mode'],
+      [{ ...unit, weight: 'b' }, 'weight'],
+    ])('units, by their field: %#', async (bad, field) => {
+      edge().use(fakeSidecar());
+      const alwayson_scripts = { ControlNet: { args: [unit, bad] } };
+      const response = await post('/sdapi/v1/txt2img', { ...txt2img, alwayson_scripts });
+      const { error } = await response.json();
+      expect([response.status, error.param]).toEqual([400, `alwayson_scripts.ControlNet.args[1].${field}`]);
+    });
+
+    it('an unknown sampler is a 404', async () => {
+      const details = { code: 'invalid_argument', httpStatus: 400, field: 'sampler' };
+      edge().use(fakeSidecar({ fail: { error: new SidecarError('Expected one of …', details) } }));
+      const response = await post('/sdapi/v1/txt2img', { ...txt2img, sampler_name: 'nope' });
+      const { error, detail } = await response.json();
+      expect([response.status, error.code]).toEqual([404, 'sampler_not_found']);
+      expect(detail).toMatch(/^Sampler not found/);
+    });
+
+    it.each(['txt2img', 'img2img', 'options', 'png-info'])('no JSON for %s', async (route) => {
+      edge().use(fakeSidecar());
+      const broken = await post(`/sdapi/v1/${route}`, {}, { body: '{"prompt":' });
+      expect(broken.status).toBe(400);
+      expect(await broken.json()).toHaveProperty('error.message');
+      const other = await post(`/sdapi/v1/${route}`, {}, { headers: { 'content-type': 'text/plain' } });
+      expect(other.status).toBe(415);
+    });
+  });
+}
