@@ -81,6 +81,24 @@ it('preprocessors show what they make', async () => {
   expect([unknown.status, unknown.json.error.param]).toEqual([400, 'preprocessor']);
 });
 
+it('a unit makes what `control` makes', async () => {
+  const made = await post('/v1/images/generations', { prompt: 'red apple', seed: 0, steps: 3 });
+  const image = made.json.data[0].b64_json;
+  const model = 'tiny-emoji-controlnet-canny';
+  expect((await (await fetch(`${servers.url}/controlnet/model_list`)).json()).model_list).toContain(model);
+  const asked = { prompt: 'pizza', seed: 1, steps: 3 };
+  const control = [{ model, image, preprocessor: 'canny', scale: 0.7 }];
+  const ours = await post('/v1/images/generations', { ...asked, control });
+  expect(ours.json.effective.control).toMatchObject([{ model, scale: 0.7, evaluations: 6 }]);
+  const unit = { model, image, module: 'canny', weight: 0.7, threshold_a: 100, threshold_b: 200 };
+  const theirs = await post('/sdapi/v1/txt2img', {
+    ...asked,
+    alwayson_scripts: { ControlNet: { args: [unit] } },
+  });
+  const [one, other] = await Promise.all([rgb(ours.json.data[0].b64_json), rgb(theirs.json.images[0])]);
+  expect(one.equals(other)).toBe(true);
+});
+
 it('an unknown sampler is a 404', async () => {
   const { status, json } = await post('/sdapi/v1/txt2img', { prompt: 'x', sampler_name: 'nope' });
   expect([status, json.error.code]).toEqual([404, 'sampler_not_found']);
