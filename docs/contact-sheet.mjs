@@ -7,8 +7,8 @@ const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const prompts = [
   ...['red apple', 'cat face', 'dog face', 'pizza', 'grinning face', 'red heart'],
   ...['cactus', 'hamburger', 'frog', 'rocket', 'house', 'soccer ball'],
-  ...['strawberry', 'banana', 'panda', 'airplane', 'guitar', 'green apple'],
-  ...['lemon', 'sun', 'crying face', 'smiling face with heart-eyes', 'umbrella', 'pig face'],
+  ...['strawberry', 'banana', 'panda', 'airplane', 'butterfly', 'green apple'],
+  ...['lemon', 'sun', 'crying face', 'smiling face with heart-eyes', 'umbrella', 'skull'],
 ];
 const [columns, side] = [6, 128];
 

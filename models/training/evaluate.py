@@ -1,23 +1,24 @@
 """
-Figures of the shipped models → ../metrics.json. Their pictures come from a running service (npm start), except for the
-ControlNets', which are sampled here.
+Figures of the shipped models → ../metrics.json. The pictures are those of a running service (npm start).
     python evaluate.py [--url http://127.0.0.1:8787] [--smoke]
+The ControlNet without zero convolutions is measured too where the service has it: copied from
+out/controlnet-gaussian/model to a folder of models, as tiny-emoji-controlnet-gaussian.
 """
+import base64
 import io
 import json
 import urllib.request
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
 from PIL import Image
 from torch.nn import functional as F
 
 import features
 from autoencoder import psnr
 from common import HERE, OUT, Base, Pictures, Schedule, arguments, canny, grid
-from controlnet import sample as guided_by_edges
 
 MODELS = HERE.parent
 BASE_STEPS, STUDENT_STEPS = (1, 2, 4, 8, 25, 50), (1, 2, 4)
@@ -28,7 +29,9 @@ def drawn(url, folder, requests):
     folder.mkdir(parents=True, exist_ok=True)
 
     def one(request):
-        file = folder / (" ".join(str(request[key]) for key in sorted(request)) + ".png")
+        words = [str(request[key]) for key in sorted(request) if key != "control"]
+        words += [f"{zlib.crc32(json.dumps(each).encode()):08x}" for each in request.get("control", [])]
+        file = folder / (" ".join(words) + ".png")
         if not file.exists():
             headers = {"content-type": "application/json", "accept": "image/png"}
             asked = urllib.request.Request(f"{url}/v1/images/generations", json.dumps(request).encode(), headers)
@@ -89,33 +92,41 @@ def diversity(looks, pictures, seeds):
     return (torch.cdist(found, found).sum() / (len(found) * seeds * (seeds - 1))).item() / torch.pdist(found[:, 0]).mean().item()
 
 
-def controlnet_figures(base, pictures, folder, n):
+def hint(edges):
+    """Edges [1, H, W] as a picture in base64."""
+    file = io.BytesIO()
+    Image.fromarray((edges[0] * 255).byte().numpy()).convert("RGB").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def controlnet_figures(url, base, pictures, folder, n, steps):
     """Edges of what was drawn against those asked for, of held-out pictures and of the base's words."""
-    folder.mkdir(parents=True, exist_ok=True)
-    schedule, figures = Schedule(), {}
-    spread = lambda indices: [indices[i * len(indices) // n] for i in range(n)]
-    for name, indices in {"": spread(pictures.held_out), "_of_the_words": spread(pictures.words)}.items():
+    with urllib.request.urlopen(f"{url}/v1/models") as reply:
+        served = {each["id"] for each in json.load(reply)["data"]}
+    figures = {}
+    for name, indices in {"": pictures.held_out, "_of_the_words": pictures.words}.items():
+        indices = [indices[i * len(indices) // n] for i in range(n)]
         truth = pictures.on_white(indices)
-        prompts, wanted = [pictures.label(i) for i in indices], canny(truth)
+        wanted = canny(truth)
         ceiling = edge_f1(canny(base.decode(base.encode(truth))), wanted)
         figures[f"controlnet_ceiling_edge_f1{name}"] = ceiling
         rows = [truth, wanted.expand(-1, 3, -1, -1) * 2 - 1]
-        for kind, place in {
-            "controlnet": MODELS / "tiny-emoji-controlnet-canny",
-            "controlnet_without_zero_convolutions": OUT / "controlnet-gaussian" / "model",
+        for kind, model in {
+            "controlnet": "tiny-emoji-controlnet-canny",
+            "controlnet_without_zero_convolutions": "tiny-emoji-controlnet-gaussian",
+            "without_control": "",
         }.items():
-            if not place.exists():
+            if model and model not in served:
                 continue
-            model = ControlNetModel.from_pretrained(place, torch_dtype=torch.float32).eval().requires_grad_(False)
-            made = guided_by_edges(base, model, schedule, prompts, wanted, steps=20)
-            rows.append(made)
-            figures[f"{kind}_edge_f1{name}"] = edge_f1(canny(made), wanted)
-            figures[f"{kind}_edge_f1_of_ceiling{name}"] = edge_f1(canny(made), wanted) / ceiling
-            if kind == "controlnet":
-                figures[f"{kind}_edge_f1_shuffled{name}"] = edge_f1(canny(made), wanted.roll(1, 0))
-                free = guided_by_edges(base, model, schedule, prompts, wanted, steps=20, scale=0.0)
-                rows.append(free)
-                figures[f"without_control_edge_f1{name}"] = edge_f1(canny(free), wanted)
+            asked = [{"prompt": pictures.label(i), "seed": i, "steps": steps} for i in indices]
+            for request, edges in zip(asked, wanted):
+                if model:
+                    request["control"] = [{"model": model, "image": hint(edges)}]
+            rows.append(drawn(url, folder / "pictures", asked))
+            found = canny(rows[-1])
+            figures[f"{kind}_edge_f1{name}"] = edge_f1(found, wanted)
+            figures[f"{kind}_edge_f1_of_ceiling{name}"] = edge_f1(found, wanted) / ceiling
+            figures[f"{kind}_edge_f1_shuffled{name}"] = edge_f1(found, wanted.roll(1, 0))
         grid(torch.cat(rows), folder / f"controlnet{name}.png", columns=n)
     return figures
 
@@ -146,7 +157,7 @@ def rounded(value):
 
 @torch.no_grad()
 def main():
-    args = arguments(__doc__, steps=0, batch=0, rate=0.0, url="http://127.0.0.1:8787", pictures=24)
+    args = arguments(__doc__, steps=0, batch=0, rate=0.0, url="http://127.0.0.1:8787", pictures=12)
     out = OUT / ("smoke" if args.smoke else "") / "evaluation"
     base, pictures, looks = Base(), Pictures(), features.load()
     n, indices = (4, pictures.words[:4]) if args.smoke else (args.pictures, pictures.words)
@@ -177,7 +188,7 @@ def main():
     for model, more in (("tiny-emoji-ldm", {"steps": 8, "sampler": "dpmpp-2m"}), ("tiny-emoji-turbo", {"steps": 4})):
         asked = [{"model": model, "prompt": name, "seed": seed, **more} for name in some for seed in seeds]
         metrics[f"diversity_{model}"] = diversity(looks, drawn(args.url, out / "pictures", asked), len(seeds))
-    metrics.update(controlnet_figures(base, pictures, out, n))
+    metrics.update(controlnet_figures(args.url, base, pictures, out, n, 2 if args.smoke else 20))
     metrics["gates"] = gates(metrics)
     text = json.dumps(rounded(metrics), indent=2, ensure_ascii=False) + "\n"
     (out / "metrics.json" if args.smoke else MODELS / "metrics.json").write_text(text)
