@@ -21,7 +21,6 @@ from autoencoder import psnr
 from common import HERE, OUT, Base, Pictures, Schedule, arguments, canny, grid
 
 MODELS = HERE.parent
-BASE_STEPS, STUDENT_STEPS = (1, 2, 4, 8, 25, 50), (1, 2, 4)
 
 
 def drawn(url, folder, requests):
@@ -157,7 +156,7 @@ def rounded(value):
 
 @torch.no_grad()
 def main():
-    args = arguments(__doc__, steps=0, batch=0, rate=0.0, url="http://127.0.0.1:8787", pictures=12)
+    args = arguments(__doc__, steps=0, batch=0, rate=0.0, url="http://127.0.0.1:8787", base_steps="1,2,4,8,25,50", student_steps="1,2,4", pictures=12, control_steps=20)
     out = OUT / ("smoke" if args.smoke else "") / "evaluation"
     base, pictures, looks = Base(), Pictures(), features.load()
     n, indices = (4, pictures.words[:4]) if args.smoke else (args.pictures, pictures.words)
@@ -165,20 +164,20 @@ def main():
     words = pictures.on_white(indices)
     labels = looks.embed_text(base.text(names)[1])
 
-    metrics = {"words": len(names), **autoencoder_figures(base, pictures, 8 if args.smoke else 256)}
+    metrics = {"words": len(names), **autoencoder_figures(base, pictures, 8 if args.smoke else 128)}
     table, rows = {}, []
     for model, counts, more in (
-        ("tiny-emoji-ldm", BASE_STEPS, {"sampler": "dpmpp-2m", "guidance_scale": 3}),
-        ("tiny-emoji-turbo", STUDENT_STEPS, {"guidance_scale": 1}),
+        ("tiny-emoji-ldm", args.base_steps, {"sampler": "dpmpp-2m", "guidance_scale": 3}),
+        ("tiny-emoji-turbo", args.student_steps, {"guidance_scale": 1}),
     ):
-        for steps in counts[:2] if args.smoke else counts:
+        for steps in [1, 2] if args.smoke else map(int, counts.split(",")):
             asked = [{"model": model, "prompt": name, "seed": i, "steps": steps, **more} for i, name in enumerate(names)]
             made = drawn(args.url, out / "pictures", asked)
             rows.append(made[:: max(1, len(made) // 12)][:12])
             table[f"{model}, {steps} steps"] = picture_figures(looks, made, words, labels, list(range(len(names))))
     grid(torch.cat(rows), out / "steps.png")
     metrics["steps"] = table
-    metrics["concept_accuracy"] = table["tiny-emoji-ldm, 2 steps" if args.smoke else "tiny-emoji-ldm, 25 steps"]["concept_accuracy"]
+    metrics["concept_accuracy"] = table["tiny-emoji-ldm, 2 steps" if args.smoke else "tiny-emoji-ldm, 50 steps"]["concept_accuracy"]
     ratio = lambda a, b: table[a]["frechet"] / table[b]["frechet"]
     last = ("2", "2") if args.smoke else ("4", "50")
     metrics["student4_frechet_over_base50"] = ratio(f"tiny-emoji-turbo, {last[0]} steps", f"tiny-emoji-ldm, {last[1]} steps")
@@ -188,7 +187,7 @@ def main():
     for model, more in (("tiny-emoji-ldm", {"steps": 8, "sampler": "dpmpp-2m"}), ("tiny-emoji-turbo", {"steps": 4})):
         asked = [{"model": model, "prompt": name, "seed": seed, **more} for name in some for seed in seeds]
         metrics[f"diversity_{model}"] = diversity(looks, drawn(args.url, out / "pictures", asked), len(seeds))
-    metrics.update(controlnet_figures(args.url, base, pictures, out, n, 2 if args.smoke else 20))
+    metrics.update(controlnet_figures(args.url, base, pictures, out, n, 2 if args.smoke else args.control_steps))
     metrics["gates"] = gates(metrics)
     text = json.dumps(rounded(metrics), indent=2, ensure_ascii=False) + "\n"
     (out / "metrics.json" if args.smoke else MODELS / "metrics.json").write_text(text)
