@@ -116,6 +116,17 @@ void Checkpoint::check(const WeightRef& ref) const {
 std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const std::string& form,
                                                     size_t floats,
                                                     const std::function<void(const float*, float*)>& fill) {
+  return std::static_pointer_cast<const PackedWeight>(share(ref, form, [&](const float* raw) {
+    Packing packing(account_, floats);
+    touch(packing.weight->data, floats);
+    fill(raw, packing.weight->data);
+    return packing.finish();
+  }));
+}
+
+std::shared_ptr<const void> Checkpoint::share(
+    const WeightRef& ref, const std::string& form,
+    const std::function<std::shared_ptr<const void>(const float*)>& make) {
   const auto changed = [this](const std::string& name) { return differs(name); };
   if (std::none_of(ref.names.begin(), ref.names.end(), changed) && !ref.names.empty()) {
     Checkpoint* const holder = elsewhere(ref.names[0]).first;
@@ -124,18 +135,13 @@ std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const 
       auto [other, key] = elsewhere(name);
       if (other == holder) there.names.push_back(std::move(key));
     }
-    if (holder && there.names.size() == ref.names.size()) return holder->get(there, form, floats, fill);
+    if (holder && there.names.size() == ref.names.size()) return holder->share(there, form, make);
   }
   check(ref);
   std::string key = form;
   for (const std::string& name : ref.names) key += '\n' + name;
   auto& cached = packed_[key];
-  if (!cached) {
-    Packing packing(account_, floats);
-    touch(packing.weight->data, floats);
-    fill(joined(ref), packing.weight->data);
-    cached = packing.finish();
-  }
+  if (!cached) cached = make(joined(ref));
   return cached;
 }
 

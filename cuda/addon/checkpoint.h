@@ -35,6 +35,10 @@ class Checkpoint final : public WeightStore {
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override;
 
+  // What make(raw) gives for a weight as float32, row-major, joined; called once for (names, form) and then shared.
+  std::shared_ptr<const void> share(const WeightRef& ref, const std::string& form,
+                                    const std::function<std::shared_ptr<const void>(const float*)>& make);
+
   // Frees the space that get() converts in; called when a plan has been bound.
   void drop_staging();
 
@@ -54,7 +58,7 @@ class Checkpoint final : public WeightStore {
   const Prefixed under_;
   std::map<std::string, WeightSource> sources_;
   std::map<std::string, std::vector<WeightDelta>> deltas_;
-  std::map<std::string, std::shared_ptr<const PackedWeight>> packed_;
+  std::map<std::string, std::shared_ptr<const void>> packed_;
   Buffer staging_;
   int64_t in_memory_ = 0;
 };

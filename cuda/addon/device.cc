@@ -1,24 +1,14 @@
 #include "device.h"
 
-#include "../cpu/isa.h"
-#include "cuda_devices.h"
 #include "topology.h"
 
 namespace latent_edge {
 
-std::vector<DeviceInfo> list_devices() {
-  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, usable_cores(), usable_memory()};
-  DeviceInfo reference = cpu;
-  reference.id = "cpu-reference";
-  std::vector<DeviceInfo> devices = {cpu, reference};
-  for (CudaDevice& gpu : cuda_devices())
-    devices.push_back(
-        {"cuda:" + std::to_string(gpu.index), gpu.name, gpu.arch, 0, gpu.memory_bytes, Element::f16});
-  return devices;
-}
-
 Device::Device(DeviceInfo info, CompileOptions options, Deliver deliver)
-    : info(std::move(info)), options_(options), deliver_(std::move(deliver)), pool_(this->info.threads) {
+    : info(std::move(info)),
+      options_(options),
+      deliver_(std::move(deliver)),
+      pool_(this->info.threads > 0 ? this->info.threads : usable_cores()) {
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -55,6 +45,10 @@ void Device::loop() {
   }
 }
 
+void Device::open() {
+  backend_ = open_backend(info, account, pool_);
+}
+
 std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const Weights* base,
                                       const std::map<std::string, std::shared_ptr<Weights>>& under,
                                       std::vector<WeightDelta> deltas) {
@@ -75,8 +69,7 @@ std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights,
   } drop{*weights.checkpoint()};
   CompileOptions options = options_;
   options.dtype = dtype.value_or(info.dtype);
-  auto program =
-      std::make_shared<Program>(std::move(plan), drop.checkpoint, pool_, scratch_, account, options);
+  auto program = backend_->compile(std::move(plan), drop.checkpoint, options);
   track(program);
   return program;
 }

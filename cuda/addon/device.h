@@ -1,4 +1,4 @@
-// A CPU device: one serial thread that binds and runs plans, its pool, and everything they allocate.
+// A device: one serial thread that binds and runs plans, a pool of CPU threads, and everything they allocate.
 #pragma once
 
 #include <atomic>
@@ -12,24 +12,12 @@
 #include <thread>
 #include <vector>
 
-#include "account.h"
-#include "program.h"
+#include "backend.h"
 #include "resource.h"
-#include "scratch.h"
 #include "thread_pool.h"
 #include "weights.h"
 
 namespace latent_edge {
-
-struct DeviceInfo {
-  std::string id, name, arch;
-  int threads = 0;
-  int64_t memory_bytes = 0;
-  Element dtype = Element::f32;  // that it computes in
-};
-
-// Every device that this build can open or that this machine has.
-std::vector<DeviceInfo> list_devices();
 
 struct Job {
   virtual ~Job() = default;
@@ -53,6 +41,8 @@ class Device {
 
   // The following are for jobs.
 
+  // The first job. Throws std::runtime_error saying why the device cannot be used.
+  void open();
   // `base`: nullptr, or what the sources and deltas come on top of. `under`: weights by the prefix of their
   // names.
   std::shared_ptr<Weights> load(std::vector<WeightSource> sources, const Weights* base,
@@ -74,7 +64,7 @@ class Device {
   const CompileOptions options_;
   const Deliver deliver_;
   SpinningThreadPool pool_;
-  Scratch scratch_{account};
+  std::unique_ptr<Backend> backend_;
   std::vector<std::weak_ptr<Resource>> resources_;
 
   std::mutex mutex_;

@@ -1,4 +1,5 @@
 #include "js_classes.h"
+#include "../gpu/runtime.h"
 #include "js_plan.h"
 
 namespace latent_edge {
@@ -35,15 +36,13 @@ Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
 
 DeviceInfo find_device(Napi::Env env, const std::string& id) {
   std::string known;
-  const bool cuda = id.rfind("cuda:", 0) == 0;
   for (DeviceInfo& device : list_devices()) {
-    if (device.id == id && !cuda) return device;
+    if (device.id == id) return device;
     known += (known.empty() ? "" : ", ") + device.id;
   }
-  if (cuda)
-    throw Napi::Error::New(
-        env, "Cannot open " + id + ": this build has no CUDA kernels; this machine has " + known);
-  throw Napi::RangeError::New(env, "Unknown device \"" + id + "\": this machine has " + known);
+  const std::string trouble = id.rfind("cuda:", 0) == 0 ? gpu::gpu_trouble() : "";
+  throw Napi::RangeError::New(env, "Unknown device \"" + id + "\": this machine has " + known +
+                                       (trouble.empty() ? "" : "; " + trouble));
 }
 
 }  // namespace
@@ -81,13 +80,16 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
     compile.poison = !poison.absent() && poison.boolean();
     const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
     DeviceInfo device = find_device(env, id);
-    if (asked > 0) device.threads = asked;
+    if (asked > 0 && device.threads > 0) device.threads = asked;
     device.dtype = dtype_from_js(options["dtype"]).value_or(device.dtype);
 
-    auto session = Session::open(env, std::move(device), compile);
-    const auto deferred = Napi::Promise::Deferred::New(env);
-    deferred.Resolve(make_object<Device>(env, Classes::of(env).device, {std::move(session), nullptr}));
-    return deferred.Promise();
+    const auto session = Session::open(env, std::move(device), compile);
+    Session* const self = session.get();
+    return session->submit(
+        env, [=] { self->device().open(); },
+        [=](Napi::Env env) {
+          return make_object<Device>(env, Classes::of(env).device, {self->shared_from_this(), nullptr});
+        });
   });
 }
 

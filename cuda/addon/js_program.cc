@@ -35,7 +35,7 @@ ProgramInput read_input(const Field& field, const NamedTensor& to, size_t index,
       throw Napi::TypeError::New(value.Env(), "Expected " + expected + " of " + to_string(to.dtype) +
                                                   " for " + field.path() + " but received one of " +
                                                   to_string(input.tensor->dtype));
-    check_count(value.Env(), field, to, input.tensor->bytes / 4);
+    check_count(value.Env(), field, to, static_cast<size_t>(elements(input.tensor->shape)));
     return input;
   }
   if (!value.IsTypedArray() ||

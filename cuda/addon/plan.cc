@@ -13,6 +13,14 @@ std::string where(const PlanDesc& plan, size_t op) {
   return desc.op + " at " + desc.scope + " (op " + std::to_string(op) + ")";
 }
 
+void check_weights(const OpDesc& op) {
+  for (const auto& [name, weight] : op.weights)
+    for (int64_t d : weight.shape)
+      if (d < 1)
+        throw std::runtime_error("expected " + name + " of dimensions of at least 1, received " +
+                                 to_string(weight.shape));
+}
+
 namespace {
 
 void check_tensor(const TensorRef& t, size_t arena_bytes, const std::string& what) {

@@ -1,4 +1,4 @@
-// A plan bound to weights: the CPU executor.
+// A plan bound to weights, as its device runs it.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,6 @@
 #include "checkpoint.h"
 #include "convert.h"
 #include "plan.h"
-#include "scratch.h"
 #include "tensor.h"
 
 namespace latent_edge {
@@ -38,37 +37,22 @@ struct RunRequest {
 struct CompileOptions {
   bool reference = false;        // plain kernels
   bool poison = false;           // NaN in the arena and scratch before each run
-  Element dtype = Element::f32;  // what each op's output is rounded to
+  Element dtype = Element::f32;  // what each op's output is rounded to, or kept in
 };
 
 // Constructed, run and released on the device's thread.
-class Program final : public Resource {
+class Program : public Resource {
  public:
-  // Throws std::runtime_error naming the op and its scope.
-  Program(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
-          std::shared_ptr<Account> account, CompileOptions options);
+  explicit Program(PlanDesc plan) : plan_(std::move(plan)) {}
 
   const PlanDesc& plan() const { return plan_; }
 
-  // Throws std::runtime_error naming the op; a run that `stop` interrupts between two ops throws too.
-  void run(RunRequest& request, const std::atomic<bool>& stop);
+  // Throws std::runtime_error naming the op; a run that `stop` interrupts between two ops throws too. Tensors are
+  // those of the same device.
+  virtual void run(RunRequest& request, const std::atomic<bool>& stop) = 0;
 
-  void release() override;
-
- private:
-  void round(const TensorRef& output);
-  void copy_in(const std::vector<ProgramInput>& inputs);
-  void copy_out(std::vector<ProgramOutput>& outputs) const;
-
-  PlanDesc plan_;
-  ThreadPool& pool_;
-  Scratch& scratch_;
-  std::shared_ptr<Account> account_;
-  CompileOptions options_;
-  std::vector<std::unique_ptr<Step>> steps_;
-  Buffer arena_;
-  Scratch::Claim claim_;
-  bool released_ = false;
+ protected:
+  const PlanDesc plan_;
 };
 
 }  // namespace latent_edge

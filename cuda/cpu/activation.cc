@@ -2,6 +2,7 @@
 // (x·σ(1.702x), as in OpenAI's CLIP), relu or tanh. x, y of any one shape. Bound by bandwidth.
 #include <cmath>
 
+#include "../ops/elementwise.h"
 #include "gemm.h"
 #include "kernels.h"
 
@@ -30,29 +31,23 @@ namespace {
 
 class Elementwise : public Step {
  public:
-  Elementwise(const OpDesc& op, BindContext&)
-      : x_(op.input("x")), out_(op.output), activation_(activation_of(op.text("fn", ""))) {
-    expect_shape("output", out_.shape, x_.shape);
-    if (activation_ == Activation::geglu)
-      fail("expected fn silu, gelu, quick_gelu, relu or tanh, received geglu");
-  }
+  Elementwise(const OpDesc& op, BindContext&) : p_(op) {}
 
  protected:
-  TensorRef x_, out_;
-  Activation activation_;
+  ActivationOp p_;
 };
 
 class Fast : public Elementwise {
  public:
   using Elementwise::Elementwise;
   void run(char* arena, char*, ThreadPool& pool) const override {
-    const float* x = floats(arena, x_);
-    float* y = floats(arena, out_);
-    const int64_t n = elements(x_.shape);
+    const float* x = floats(arena, p_.x);
+    float* y = floats(arena, p_.out);
+    const int64_t n = elements(p_.x.shape);
     constexpr int64_t kBlock = 16384;
     pool.parallel_for(ceil_div(n, kBlock), [&](int64_t block, int) {
       const int64_t first = block * kBlock;
-      isa().activate(x + first, y + first, std::min(kBlock, n - first), activation_);
+      isa().activate(x + first, y + first, std::min(kBlock, n - first), p_.activation);
     });
   }
 };
@@ -61,10 +56,10 @@ class Reference : public Elementwise {
  public:
   using Elementwise::Elementwise;
   void run(char* arena, char*, ThreadPool&) const override {
-    const float* x = floats(arena, x_);
-    float* y = floats(arena, out_);
-    for (int64_t i = 0; i < elements(x_.shape); i++)
-      y[i] = static_cast<float>(reference_activation(x[i], activation_));
+    const float* x = floats(arena, p_.x);
+    float* y = floats(arena, p_.out);
+    for (int64_t i = 0; i < elements(p_.x.shape); i++)
+      y[i] = static_cast<float>(reference_activation(x[i], p_.activation));
   }
 };
 

@@ -3,6 +3,8 @@
 // self: q [B,T,3C] holds q, k, v side by side; cross: q [B,T,C], kv [B,S,2C]; y [B,T,C], C = heads·head_size
 // attrs: heads, head_size, causal (key j only for j ≤ i), scale (absent: 1/√head_size)
 // Keys and values are packed into panels once per (image, head). Bound by arithmetic; by exp at small head sizes.
+#include "../ops/attention.h"
+
 #include <cmath>
 #include <limits>
 
@@ -12,36 +14,8 @@
 namespace latent_edge {
 namespace {
 
-struct Attention {
-  TensorRef q, out;
-  std::optional<TensorRef> kv;
-  int64_t images, queries, keys, heads, size, channels;
-  int64_t ld_q, ld_kv;  // floats from one token to the next
-  bool causal;
-  float scale;
-
-  explicit Attention(const OpDesc& op)
-      : q(op.input("q")),
-        out(op.output),
-        kv(optional_input(op, "kv")),
-        heads(op.integer("heads")),
-        size(op.integer("head_size")),
-        channels(heads * size),
-        causal(op.flag("causal")),
-        scale(
-            static_cast<float>(op.attrs.count("scale") ? op.number("scale") : 1 / std::sqrt(double(size)))) {
-    expect(heads >= 1 && size >= 1, "heads and head_size of at least 1", {heads, size});
-    expect(q.shape.size() == 3, "q of three dimensions [B, T, C]", q.shape);
-    images = q.shape[0], queries = q.shape[1], keys = queries;
-    ld_q = kv ? channels : 3 * channels, ld_kv = ld_q;
-    expect_shape("q", q.shape, {images, queries, ld_q});
-    if (kv) {
-      expect(kv->shape.size() == 3 && kv->shape[1] > 0, "kv of three dimensions [B, S, 2C]", kv->shape);
-      keys = kv->shape[1], ld_kv = 2 * channels;
-      expect_shape("kv", kv->shape, {images, keys, ld_kv});
-    }
-    expect_shape("output", out.shape, {images, queries, channels});
-  }
+struct Attention : AttentionOp {
+  using AttentionOp::AttentionOp;
   // The first token's q, k and v of one image and head.
   const float* query(char* arena, int64_t image, int64_t head) const {
     return floats(arena, q) + image * queries * ld_q + head * size;

@@ -4,6 +4,8 @@
 // Sums are taken block by block of positions, in float32 about each channel's first value there, and put together in
 // float64; μ is subtracted before it is scaled: nothing cancels where |μ| ≫ σ.
 // Reads x twice, writes y once: bound by bandwidth.
+#include "../ops/group_norm.h"
+
 #include <cmath>
 
 #include "gemm.h"
@@ -11,34 +13,6 @@
 
 namespace latent_edge {
 namespace {
-
-struct Norm {
-  TensorRef x, out;
-  std::optional<TensorRef> x2;
-  int64_t images, positions, c1, c2, channels, groups;
-  double eps;
-  bool silu;
-
-  explicit Norm(const OpDesc& op)
-      : x(op.input("x")),
-        out(op.output),
-        x2(optional_input(op, "x2")),
-        groups(op.integer("groups")),
-        eps(op.number("eps")),
-        silu(op.flag("silu")) {
-    expect(x.shape.size() >= 2, "x of at least two dimensions [N, ..., C]", x.shape);
-    images = x.shape.front(), c1 = x.shape.back(), c2 = x2 ? x2->shape.back() : 0;
-    positions = elements(x.shape) / (images * c1), channels = c1 + c2;
-    Shape want = x.shape;
-    if (x2) want.back() = c2, expect_shape("x2", x2->shape, want);
-    want.back() = channels;
-    expect_shape("output", out.shape, want);
-    expect_shape("weight", op.weight("weight").shape, {channels});
-    expect_shape("bias", op.weight("bias").shape, {channels});
-    expect(groups >= 1 && channels % groups == 0,
-           "groups that divide " + std::to_string(channels) + " channels", {groups});
-  }
-};
 
 class Fast : public Step {
  public:
@@ -132,7 +106,7 @@ class Fast : public Step {
     }
   }
 
-  Norm p_;
+  GroupNormOp p_;
   int64_t blocks_;
   std::shared_ptr<const PackedWeight> weight_, bias_;
 };
@@ -171,7 +145,7 @@ class Reference : public Step {
   }
 
  private:
-  Norm p_;
+  GroupNormOp p_;
   std::shared_ptr<const PackedWeight> weight_, bias_;
 };
 

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace latent_edge {
+#include "../ops/check.h"
 
-enum class Activation { none, silu, gelu, quick_gelu, geglu, relu, tanh };
+namespace latent_edge {
 
 // Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
 // addresses all of its rows from one register; 16 more than a power of two, so that they fall on different

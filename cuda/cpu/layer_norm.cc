@@ -1,5 +1,7 @@
 // layer_norm: y = (x − μ)·rsqrt(σ² + eps)·weight + bias, μ and σ² over the channels of each row; arXiv:1607.06450
 // x, y [..., C]; weight, bias [C]; attrs: eps. The row stays in L1 between its passes: bound by bandwidth.
+#include "../ops/layer_norm.h"
+
 #include <cmath>
 
 #include "gemm.h"
@@ -11,22 +13,12 @@ namespace {
 class LayerNorm : public Step {
  public:
   LayerNorm(const OpDesc& op, BindContext& context)
-      : x_(op.input("x")),
-        out_(op.output),
-        eps_(op.number("eps")),
+      : p_(op),
         weight_(context.weights.raw(op.weight("weight"))),
-        bias_(context.weights.raw(op.weight("bias"))) {
-    expect(!x_.shape.empty() && x_.shape.back() > 0, "x of at least one dimension", x_.shape);
-    channels_ = x_.shape.back(), rows_ = elements(x_.shape) / channels_;
-    expect_shape("weight", op.weight("weight").shape, {channels_});
-    expect_shape("bias", op.weight("bias").shape, {channels_});
-    expect_shape("output", out_.shape, x_.shape);
-  }
+        bias_(context.weights.raw(op.weight("bias"))) {}
 
  protected:
-  TensorRef x_, out_;
-  double eps_;
-  int64_t rows_, channels_;
+  LayerNormOp p_;
   std::shared_ptr<const PackedWeight> weight_, bias_;
 };
 
@@ -34,14 +26,14 @@ class Fast : public LayerNorm {
  public:
   using LayerNorm::LayerNorm;
   void run(char* arena, char*, ThreadPool& pool) const override {
-    const float* x = floats(arena, x_);
-    float* y = floats(arena, out_);
+    const float* x = floats(arena, p_.x);
+    float* y = floats(arena, p_.out);
     constexpr int64_t kBlock = 32;
-    pool.parallel_for(ceil_div(rows_, kBlock), [&](int64_t block, int) {
-      const int64_t end = std::min(rows_, (block + 1) * kBlock);
+    pool.parallel_for(ceil_div(p_.rows, kBlock), [&](int64_t block, int) {
+      const int64_t end = std::min(p_.rows, (block + 1) * kBlock);
       for (int64_t i = block * kBlock; i < end; i++)
-        isa().layer_norm_row(x + i * channels_, y + i * channels_, channels_, weight_->data, bias_->data,
-                             static_cast<float>(eps_));
+        isa().layer_norm_row(x + i * p_.channels, y + i * p_.channels, p_.channels, weight_->data,
+                             bias_->data, static_cast<float>(p_.eps));
     });
   }
 };
@@ -50,15 +42,15 @@ class Reference : public LayerNorm {
  public:
   using LayerNorm::LayerNorm;
   void run(char* arena, char*, ThreadPool&) const override {
-    for (int64_t i = 0; i < rows_; i++) {
-      const float* x = floats(arena, x_) + i * channels_;
-      float* y = floats(arena, out_) + i * channels_;
+    for (int64_t i = 0; i < p_.rows; i++) {
+      const float* x = floats(arena, p_.x) + i * p_.channels;
+      float* y = floats(arena, p_.out) + i * p_.channels;
       double mean = 0, variance = 0;
-      for (int64_t c = 0; c < channels_; c++) mean += x[c];
-      mean /= channels_;
-      for (int64_t c = 0; c < channels_; c++) variance += (x[c] - mean) * (x[c] - mean);
-      const double inverse = 1 / std::sqrt(variance / channels_ + eps_);
-      for (int64_t c = 0; c < channels_; c++)
+      for (int64_t c = 0; c < p_.channels; c++) mean += x[c];
+      mean /= p_.channels;
+      for (int64_t c = 0; c < p_.channels; c++) variance += (x[c] - mean) * (x[c] - mean);
+      const double inverse = 1 / std::sqrt(variance / p_.channels + p_.eps);
+      for (int64_t c = 0; c < p_.channels; c++)
         y[c] = static_cast<float>((x[c] - mean) * inverse * weight_->data[c] + bias_->data[c]);
     }
   }

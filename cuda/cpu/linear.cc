@@ -2,36 +2,13 @@
 // x [..., K]; weight [N, K], its rows several checkpoint tensors where they are packed (q, k, v); bias [N]
 // y, residual [..., N]; with geglu N counts values then gates, and y is [..., N/2]
 // Bound by arithmetic from a few rows on; at M < 8 by reading W.
+#include "../ops/linear.h"
+
 #include "gemm.h"
 #include "kernels.h"
 
 namespace latent_edge {
 namespace {
-
-struct Linear {
-  TensorRef x, out;
-  std::optional<TensorRef> residual;
-  Activation activation;
-  int64_t m, n, k, out_columns;
-
-  explicit Linear(const OpDesc& op)
-      : x(op.input("x")),
-        out(op.output),
-        residual(optional_input(op, "residual")),
-        activation(activation_of(op.text("activation", "none"))) {
-    const Shape& w = op.weight("weight").shape;
-    expect(w.size() == 2, "weight of two dimensions", w);
-    n = w[0], k = w[1], m = elements(x.shape) / k;
-    expect(!x.shape.empty() && x.shape.back() == k, "x of " + std::to_string(k) + " channels", x.shape);
-    out_columns = activation == Activation::geglu ? n / 2 : n;
-    expect(activation != Activation::geglu || n % 2 == 0, "weight of an even number of rows for geglu", w);
-    Shape want = x.shape;
-    want.back() = out_columns;
-    expect_shape("output", out.shape, want);
-    if (const WeightRef* bias = op.find_weight("bias")) expect_shape("bias", bias->shape, {n});
-    if (residual) expect_shape("residual", residual->shape, want);
-  }
-};
 
 class Fast : public Step {
  public:
@@ -93,7 +70,7 @@ class Fast : public Step {
     return p_.activation == Activation::geglu ? ceil_div(p_.n / 2, isa().nr / 2) * isa().nr : p_.n;
   }
 
-  Linear p_;
+  LinearOp p_;
   GemmTiling tiling_;
   int threads_;
   std::shared_ptr<const PackedWeight> weight_, bias_;
@@ -125,7 +102,7 @@ class Reference : public Step {
   }
 
  private:
-  Linear p_;
+  LinearOp p_;
   std::shared_ptr<const PackedWeight> weight_, bias_;
 };
 

@@ -1,6 +1,8 @@
 // quantize: y = the row of the codebook nearest to x, Σ_c (x_c − e_c)² least; the first of equals.
 // arXiv:1711.00937. x, y [..., C]; codebook [V, C]. The differences are squared as they are, not expanded
 // into products, which cancel where it matters: near ties. Bound by arithmetic.
+#include "../ops/quantize.h"
+
 #include <limits>
 
 #include "gemm.h"
@@ -9,20 +11,11 @@
 namespace latent_edge {
 namespace {
 
-struct Quantize {
-  TensorRef x, out;
-  int64_t rows, channels, entries;
+struct Quantize : QuantizeOp {
   std::shared_ptr<const PackedWeight> codebook;
 
   Quantize(const OpDesc& op, BindContext& context)
-      : x(op.input("x")), out(op.output), codebook(context.weights.raw(op.weight("codebook"))) {
-    const Shape& shape = op.weight("codebook").shape;
-    expect(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "codebook of two dimensions", shape);
-    entries = shape[0], channels = shape[1], rows = elements(x.shape) / channels;
-    expect(!x.shape.empty() && x.shape.back() == channels, "x of " + std::to_string(channels) + " channels",
-           x.shape);
-    expect_shape("output", out.shape, x.shape);
-  }
+      : QuantizeOp(op), codebook(context.weights.raw(op.weight("codebook"))) {}
   void write(float* y, int64_t row, int64_t entry) const {
     std::memcpy(y + row * channels, codebook->data + entry * channels, channels * sizeof(float));
   }

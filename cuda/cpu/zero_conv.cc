@@ -3,36 +3,16 @@
 // x [N,H,W,C], y and onto [N,H,W,O], scale [R,N] of which row `level`; weight [O,C], bias [O]
 // Where the scale or the residual is zero y is `onto`, bit for bit, its negative zeros too.
 // Bound by arithmetic; the epilogue reads and writes each output once.
+#include "../ops/zero_conv.h"
+
 #include "gemm.h"
 #include "kernels.h"
 
 namespace latent_edge {
 namespace {
 
-struct ZeroConv {
-  TensorRef x, scale, out;
-  std::optional<TensorRef> onto;
-  int64_t images, pixels, channels, out_channels, level;
-
-  explicit ZeroConv(const OpDesc& op)
-      : x(op.input("x")),
-        scale(op.input("scale")),
-        out(op.output),
-        onto(optional_input(op, "onto")),
-        level(op.integer("level")) {
-    const Shape& s = x.shape;
-    expect(s.size() == 4, "x of four dimensions [N, H, W, C]", s);
-    images = s[0], pixels = s[1] * s[2], channels = s[3];
-    const Shape& w = op.weight("weight").shape;
-    expect(w.size() == 2 && w[1] == channels, "weight [O, " + std::to_string(channels) + "]", w);
-    out_channels = w[0];
-    expect_shape("bias", op.weight("bias").shape, {out_channels});
-    expect(scale.shape.size() == 2 && scale.shape[1] == images, "scale [R, " + std::to_string(images) + "]",
-           scale.shape);
-    expect(level >= 0 && level < scale.shape[0], "level in a scale of as many rows", scale.shape);
-    expect_shape("output", out.shape, {images, s[1], s[2], out_channels});
-    if (onto) expect_shape("onto", onto->shape, out.shape);
-  }
+struct ZeroConv : ZeroConvOp {
+  using ZeroConvOp::ZeroConvOp;
 
   const float* scales(char* arena) const { return floats(arena, scale) + level * images; }
 

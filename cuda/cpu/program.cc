@@ -4,7 +4,7 @@
 #include <cstring>
 #include <new>
 
-#include "error.h"
+#include "../addon/error.h"
 
 namespace latent_edge {
 
@@ -19,33 +19,14 @@ std::unique_ptr<Step> bind(const OpDesc& op, BindContext& context, bool referenc
     for (const auto& [name, kernel] : cpu_kernels()) known += (known.empty() ? "" : ", ") + name;
     throw std::runtime_error("unknown op, expected one of " + known);
   }
-  for (const auto& [name, weight] : op.weights)
-    for (int64_t d : weight.shape)
-      if (d < 1)
-        throw std::runtime_error("expected " + name + " of dimensions of at least 1, received " +
-                                 to_string(weight.shape));
   return (reference ? it->second.reference : it->second.fast)(op, context);
-}
-
-// Runs body; errors say which op it was.
-template <class Body>
-auto at(const PlanDesc& plan, size_t op, Body body) {
-  try {
-    return body();
-  } catch (const CodedError& e) {
-    throw CodedError(e.code(), where(plan, op) + ": " + e.what());
-  } catch (const std::bad_alloc&) {
-    throw OutOfMemory(where(plan, op) + ": not enough memory");
-  } catch (const std::exception& e) {
-    throw std::runtime_error(where(plan, op) + ": " + e.what());
-  }
 }
 
 }  // namespace
 
-Program::Program(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
-                 std::shared_ptr<Account> account, CompileOptions options)
-    : plan_(std::move(plan)),
+CpuProgram::CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
+                       std::shared_ptr<Account> account, CompileOptions options)
+    : Program(std::move(plan)),
       pool_(pool),
       scratch_(scratch),
       account_(std::move(account)),
@@ -54,21 +35,24 @@ Program::Program(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch&
   BindContext context{weights, pool};
   size_t scratch_bytes = 0;
   for (size_t i = 0; i < plan_.ops.size(); i++) {
-    steps_.push_back(at(plan_, i, [&] { return bind(plan_.ops[i], context, options_.reference); }));
+    steps_.push_back(at_op(plan_, i, [&] {
+      check_weights(plan_.ops[i]);
+      return bind(plan_.ops[i], context, options_.reference);
+    }));
     scratch_bytes = std::max(scratch_bytes, steps_.back()->scratch_bytes());
   }
   claim_ = Scratch::Claim(scratch_, scratch_bytes);
   arena_ = Buffer(plan_.arena_bytes, "the arena of a plan", &account_->arenas);
 }
 
-void Program::release() {
+void CpuProgram::release() {
   released_ = true;
   steps_.clear();
   arena_.reset();
   claim_.reset();
 }
 
-void Program::run(RunRequest& request, const std::atomic<bool>& stop) {
+void CpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
   if (released_) throw std::runtime_error("plan \"" + plan_.name + "\" has been disposed");
   Buffer& scratch = scratch_.buffer();
   struct Leave {
@@ -84,13 +68,13 @@ void Program::run(RunRequest& request, const std::atomic<bool>& stop) {
   for (size_t i = 0; i < request.ops; i++) {
     if (stop.load(std::memory_order_relaxed))
       throw std::runtime_error("run of plan \"" + plan_.name + "\" was interrupted");
-    at(plan_, i, [&] { steps_[i]->run(arena_.data(), scratch.data(), pool_); });
+    at_op(plan_, i, [&] { steps_[i]->run(arena_.data(), scratch.data(), pool_); });
     if (options_.dtype != Element::f32) round(plan_.ops[i].output);
   }
   copy_out(request.outputs);
 }
 
-void Program::round(const TensorRef& output) {
+void CpuProgram::round(const TensorRef& output) {
   if (output.dtype != DType::f32) return;
   constexpr int64_t kBlock = 1 << 16;
   float* values = reinterpret_cast<float*>(arena_.data() + output.offset);
@@ -101,22 +85,24 @@ void Program::round(const TensorRef& output) {
   });
 }
 
-void Program::copy_in(const std::vector<ProgramInput>& inputs) {
+void CpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
   for (const ProgramInput& input : inputs) {
     const NamedTensor& to = plan_.inputs[input.index];
-    const char* from = input.tensor ? input.tensor->data() : input.data.data();
+    const auto* tensor = static_cast<const HostTensor*>(input.tensor.get());
+    const char* from = tensor ? tensor->data() : input.data.data();
     if (!from)
       throw std::runtime_error("input \"" + to.name + "\" of plan \"" + plan_.name + "\" has been disposed");
     std::memcpy(arena_.data() + to.offset, from, tensor_bytes(to));
   }
 }
 
-void Program::copy_out(std::vector<ProgramOutput>& outputs) const {
+void CpuProgram::copy_out(std::vector<ProgramOutput>& outputs) const {
   for (ProgramOutput& output : outputs) {
     const char* from = arena_.data() + output.ref.offset;
     if (output.keep) {
-      output.tensor = std::make_shared<Tensor>(output.ref.dtype, output.ref.shape, account_);
-      std::memcpy(output.tensor->data(), from, output.tensor->bytes);
+      auto tensor = std::make_shared<HostTensor>(output.ref.dtype, output.ref.shape, account_);
+      std::memcpy(tensor->data(), from, tensor->bytes);
+      output.tensor = std::move(tensor);
     } else {
       const float* values = reinterpret_cast<const float*>(from);
       output.data.assign(values, values + elements(output.ref.shape));

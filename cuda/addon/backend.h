@@ -1,0 +1,34 @@
+// What a device computes with: the CPU's kernels, or a GPU's.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "account.h"
+#include "checkpoint.h"
+#include "program.h"
+
+namespace latent_edge {
+
+struct DeviceInfo {
+  std::string id, name, arch;
+  int threads = 0;  // of the CPU; 0 on a GPU
+  int64_t memory_bytes = 0;
+  Element dtype = Element::f32;  // that it computes in
+};
+
+// Every device that this build can open or that this machine has.
+std::vector<DeviceInfo> list_devices();
+
+// Used from the device's thread alone.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::shared_ptr<Program> compile(PlanDesc plan, Checkpoint& weights, CompileOptions options) = 0;
+};
+
+// On the device's thread. Throws std::runtime_error saying why the device cannot be used.
+std::unique_ptr<Backend> open_backend(const DeviceInfo& info,
+                                      std::shared_ptr<Account> account, ThreadPool& pool);
+
+}  // namespace latent_edge
