@@ -1,17 +1,20 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-// Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes).
-const project = (name: string, timeout: number) => ({
+// Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes),
+// emulator (the addon with CUDA kernels emulated).
+const project = (name: string, timeout: number, env: Record<string, string> = {}) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeout,
     hookTimeout: timeout,
     // Models that somebody has pulled are no concern of the tests.
-    env: { XDG_DATA_HOME: fileURLToPath(new URL('test/.cache/data', import.meta.url)) },
+    env: { XDG_DATA_HOME: fileURLToPath(new URL('test/.cache/data', import.meta.url)), ...env },
   },
 });
+
+const emulator = fileURLToPath(new URL('cuda/build/emulator/latent_edge.node', import.meta.url));
 
 export default defineConfig({
   test: {
@@ -21,6 +24,7 @@ export default defineConfig({
       project('cpu', 120_000),
       project('edge', 30_000),
       project('e2e', 180_000),
+      project('emulator', 120_000, { LATENT_EDGE_ADDON: process.env.LATENT_EDGE_ADDON ?? emulator }),
     ],
   },
 });

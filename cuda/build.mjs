@@ -1,5 +1,6 @@
 // Builds the native addon with make and a C++ compiler.
 //   node cuda/build.mjs          cuda/build/latent_edge.node
+//   node cuda/build.mjs --emulator   without CUDA, its kernels on the CPU: cuda/build/emulator/latent_edge.node
 //   node cuda/build.mjs --asan   the same with AddressSanitizer and UBSan, cuda/build/asan/latent_edge.node
 //   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
 // CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out).
@@ -16,11 +17,11 @@ const cuda = dirname(fileURLToPath(import.meta.url));
 
 /**
  * Brings the addon up to date; quick when it is.
- * @param {{ asan?: boolean, starting?: () => void }} [options] starting is called before anything is built
+ * @param {{ asan?: boolean, emulator?: boolean, starting?: () => void }} [options] starting is called before anything is built
  * @returns {Promise<boolean>} whether anything was built
  * @throws Error saying what to install, or with the compiler's output
  */
-export async function buildAddon({ asan = false, starting = () => {} } = {}) {
+export async function buildAddon({ asan = false, emulator = false, starting = () => {} } = {}) {
   const cxx = process.env.CXX || 'g++';
   for (const tool of ['make', cxx]) {
     if (spawnSync(tool, ['--version']).error)
@@ -29,6 +30,7 @@ export async function buildAddon({ asan = false, starting = () => {} } = {}) {
           `(Debian, Ubuntu: apt-get install make g++; Fedora: dnf install make gcc-c++), or set CXX.`,
       );
   }
+  // The variants other than asan share objects.
   const unlock = await lock(join(cuda, 'build', asan ? 'asan' : '', 'lock'));
   try {
     // Relative paths: make and its dependency files cannot cope with blanks in a checkout's own path.
@@ -37,6 +39,7 @@ export async function buildAddon({ asan = false, starting = () => {} } = {}) {
       `NODE_API_HEADERS=${packagePath('node-api-headers', 'include')}`,
       `NODE_ADDON_API=${packagePath('node-addon-api', '')}`,
       ...(asan ? ['SANITIZE=1', 'WERROR=1'] : []),
+      ...(emulator ? ['EMULATOR=1'] : []),
     ];
     if (spawnSync('make', ['-q', ...args], { cwd: cuda }).status === 0) return false;
     starting();
@@ -88,9 +91,11 @@ function isRunning(file) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const asan = process.argv.includes('--asan');
+  const emulator = process.argv.includes('--emulator');
   try {
-    const built = await buildAddon({ asan });
-    console.log(`${built ? 'built' : 'up to date:'} cuda/build/${asan ? 'asan/' : ''}latent_edge.node`);
+    const built = await buildAddon({ asan, emulator });
+    const folder = asan ? 'asan/' : emulator ? 'emulator/' : '';
+    console.log(`${built ? 'built' : 'up to date:'} cuda/build/${folder}latent_edge.node`);
     if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized();
   } catch (error) {
     console.error(error.message);

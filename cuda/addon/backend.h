@@ -28,7 +28,7 @@ class Backend {
 };
 
 // On the device's thread. Throws std::runtime_error saying why the device cannot be used.
-std::unique_ptr<Backend> open_backend(const DeviceInfo& info,
-                                      std::shared_ptr<Account> account, ThreadPool& pool);
+std::unique_ptr<Backend> open_backend(const DeviceInfo& info, std::shared_ptr<Account> account,
+                                      ThreadPool& pool);
 
 }  // namespace latent_edge

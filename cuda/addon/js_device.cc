@@ -1,5 +1,5 @@
-#include "js_classes.h"
 #include "../gpu/runtime.h"
+#include "js_classes.h"
 #include "js_plan.h"
 
 namespace latent_edge {

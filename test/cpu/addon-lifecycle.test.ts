@@ -22,7 +22,7 @@ describe('devices', () => {
 
   test.each([
     [{ device: 'tpu' }, /Unknown device "tpu": this machine has cpu, cpu-reference/],
-    [{ device: 'cuda:0' }, /Cannot open cuda:0: this build has no CUDA kernels/],
+    [{ device: 'cuda:99' }, /Unknown device "cuda:99": this machine has cpu, cpu-reference/],
     [{ device: 7 }, /Expected a string for options.device but received 7/],
     [{ device: 'cpu', threads: 0 }, /Expected an integer from 1 to 256 for options.threads but received 0/],
     [{ device: 'cpu', threads: 1.5 }, /options.threads but received 1.5/],

@@ -1,0 +1,63 @@
+// A plan bound to weights on a GPU.
+//
+// The plan's offsets are those of float32 tensors. Here a tensor has the storage's type, at the same fraction of the
+// arena; integers, and what its readers want as float32, lie behind them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+
+namespace latent_edge::gpu {
+
+// Constructed, run and released on the device's thread.
+class GpuProgram final : public Program {
+ public:
+  // Throws std::runtime_error naming the op and its scope.
+  GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Runtime> runtime, ThreadPool& pool,
+             std::shared_ptr<Account> account, CompileOptions options);
+  ~GpuProgram() override { release(); }
+
+  void run(RunRequest& request, const std::atomic<bool>& stop) override;
+  void release() override;
+
+ private:
+  // A plan's tensor as it lies on the device.
+  struct Placed {
+    Scalar element = Scalar::f32;
+    size_t offset = 0, count = 0;
+    size_t bytes() const { return count * bytes_of(element); }
+  };
+  void place();
+  Placed placed_of(const TensorRef& t) const;  // of the storage's type
+  Placed resident(const TensorRef& t, size_t ops) const;
+  void bind(WeightStore& weights, ThreadPool& pool);
+  void launch(size_t op);
+  void run_ops(size_t ops, const std::atomic<bool>& stop);
+  void copy_in(const std::vector<ProgramInput>& inputs);
+  void copy_out(std::vector<ProgramOutput>& outputs, size_t ops);
+  char* at(const Placed& t) const { return arena_.data() + t.offset; }
+
+  std::shared_ptr<Runtime> runtime_;
+  std::shared_ptr<Account> account_;
+  const CompileOptions options_;
+  const Storage storage_;
+
+  size_t arena_bytes_ = 0;
+  std::vector<Placed> inputs_;
+  std::vector<OpDesc> ops_;                   // with the device's offsets
+  std::vector<std::vector<Placed>> touched_;  // by each op
+  std::vector<Step> steps_;
+  Memory arena_, scratch_;
+  Memory border_;         // inputs as they came, outputs and complaints as they go home
+  char* host_ = nullptr;  // the same in the host's memory
+  size_t outputs_at_ = 0, complaints_at_ = 0, border_bytes_ = 0;
+  std::vector<size_t> inputs_at_;
+  std::unique_ptr<Runtime::Graph> graph_;
+  bool checked_ = false;  // every op has run once
+  bool released_ = false;
+};
+
+}  // namespace latent_edge::gpu

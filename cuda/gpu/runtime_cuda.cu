@@ -1,0 +1,139 @@
+// The executor's runtime on CUDA. Linked statically; the driver is looked for when a device is first asked for, so that
+// a build with CUDA also loads where there is none.
+#include <cuda_runtime.h>
+
+#include "../addon/error.h"
+#include "runtime.h"
+
+namespace latent_edge::gpu {
+
+namespace {
+
+void check(cudaError_t error, const char* doing) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // so that it is not told twice
+  const std::string message = std::string(doing) + ": " + cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) throw OutOfMemory(message);
+  throw std::runtime_error(message);
+}
+
+class CudaGraph final : public Runtime::Graph {
+ public:
+  explicit CudaGraph(cudaGraph_t graph) {
+    const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "making a CUDA graph");
+  }
+  ~CudaGraph() override { cudaGraphExecDestroy(executable); }
+
+  cudaGraphExec_t executable = nullptr;
+};
+
+class CudaRuntime final : public Runtime {
+ public:
+  explicit CudaRuntime(int index) {
+    check(cudaSetDevice(index), "choosing the device");
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, index), "asking for the device's properties");
+    if (properties.major < 8)
+      throw std::runtime_error("expected a GPU of compute capability 8.0 or later (Ampere), received " +
+                               std::string(properties.name) + " of " + std::to_string(properties.major) +
+                               "." + std::to_string(properties.minor));
+    chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  }
+  ~CudaRuntime() override { cudaStreamDestroy(stream_); }
+
+  Chip chip() const override { return chip_; }
+  size_t free_bytes() override { return memory().first; }
+  size_t total_bytes() override { return memory().second; }
+
+  void* allocate(size_t bytes) override {
+    void* data = nullptr;
+    const cudaError_t error = cudaMalloc(&data, bytes == 0 ? 256 : bytes);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    check(error, "allocating device memory");
+    return data;
+  }
+  // Waits for the device, so that nothing which runs loses its memory.
+  void release(void* data) override { cudaFree(data); }
+  void* allocate_host(size_t bytes) override {
+    void* data = nullptr;
+    check(cudaMallocHost(&data, bytes == 0 ? 256 : bytes), "allocating pinned host memory");
+    return data;
+  }
+  void release_host(void* data) override { cudaFreeHost(data); }
+
+  Stream stream() override { return reinterpret_cast<Stream>(stream_); }
+  void copy(void* to, const void* from, size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "copying");
+  }
+  void fill(void* to, int byte, size_t bytes) override {
+    check(cudaMemsetAsync(to, byte, bytes, stream_), "filling memory");
+  }
+  void synchronize() override { check(cudaStreamSynchronize(stream_), "running kernels"); }
+
+  void begin_capture() override {
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "beginning a CUDA graph");
+  }
+  std::unique_ptr<Graph> end_capture() override {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_, &graph), "ending a CUDA graph");
+    return std::make_unique<CudaGraph>(graph);
+  }
+  void replay(Graph& graph) override {
+    check(cudaGraphLaunch(static_cast<CudaGraph&>(graph).executable, stream_), "launching a CUDA graph");
+  }
+
+ private:
+  std::pair<size_t, size_t> memory() {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for free memory");
+    return {free, total};
+  }
+
+  Chip chip_;
+  cudaStream_t stream_ = nullptr;
+};
+
+}  // namespace
+
+std::vector<GpuInfo> list_gpus() {
+  std::vector<GpuInfo> gpus;
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) return gpus;
+  for (int i = 0; i < count; i++) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    gpus.push_back({"cuda:" + std::to_string(i), properties.name,
+                    "sm_" + std::to_string(properties.major) + std::to_string(properties.minor),
+                    static_cast<int64_t>(properties.totalGlobalMem)});
+  }
+  return gpus;
+}
+
+std::string gpu_trouble() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice) {
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "no NVIDIA driver was found";
+    int runtime = 0;
+    cudaRuntimeGetVersion(&runtime);
+    const auto version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
+    if (error == cudaErrorInsufficientDriver)
+      return "the NVIDIA driver knows CUDA " + version(driver) + ", this build needs " + version(runtime);
+    return "the NVIDIA driver finds no GPU";
+  }
+  return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
+std::shared_ptr<Runtime> open_gpu(const std::string& id) {
+  return std::make_shared<CudaRuntime>(std::stoi(id.substr(id.find(':') + 1)));
+}
+
+}  // namespace latent_edge::gpu

@@ -1,0 +1,372 @@
+// The kernels of gemm.h: tensor cores for 16-bit storage (m16n8k16, float32 sums), plain multiply-adds for float32.
+//
+// A block computes a tile of y. Slabs of both operands go through a ring of shared-memory stages, copied asynchronously
+// 16 bytes at a time; rows of 64 bytes are swizzled so that ldmatrix reads all banks. Tiles of 128×160 fit the U-Nets'
+// 320, 640 and 1280 channels exactly, 128×128 the autoencoder's; 64×64 is for what is small or has odd channel counts.
+// Where tiles are fewer than multiprocessors the depth is split: partial sums go to scratch in float32 and are added
+// up in order by a second kernel.
+#include "gemm.h"
+
+namespace latent_edge::gpu {
+namespace {
+
+constexpr int kStages = 4;
+
+// Element (row, 16-byte chunk) of a stage of rows of 32 16-bit elements.
+__device__ __forceinline__ int swizzled(int row, int chunk) {
+  return row * kSlab + ((chunk ^ (row >> 1)) & 3) * 8;
+}
+
+// Where in the left operand a slab lies. Slabs are visited in order.
+template <class T>
+struct Slab {
+  int tap_y, tap_x, index;  // index: within the tap
+
+  __device__ Slab(const Patches<T>& p, int slab) {
+    const int per_tap = p.slabs_of_tap(), tap = slab / per_tap;
+    index = slab - tap * per_tap;
+    tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
+  }
+  __device__ void next(const Patches<T>& p) {
+    if (++index < p.slabs_of_tap()) return;
+    index = 0;
+    if (++tap_x == p.kw) tap_x = 0, tap_y++;
+  }
+};
+
+// One row of the left operand: where its window begins.
+template <class T>
+struct Row {
+  int64_t image;  // in pixels of the sources
+  int y, x;
+  bool inside;
+
+  __device__ void begin(const Patches<T>& p, int64_t m) {
+    inside = m < p.rows;
+    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0) {
+      image = m, y = x = 0;  // the pixel itself
+      return;
+    }
+    const int64_t line = m / p.out_width;
+    x = static_cast<int>(m - line * p.out_width) * p.stride - p.left;
+    const int64_t n = line / p.out_height;
+    y = static_cast<int>(line - n * p.out_height) * p.stride - p.top;
+    image = n * p.height * p.width;
+  }
+  // Channel `c` of the slab's source under this row; null outside of the image or the source.
+  __device__ const T* at(const Patches<T>& p, const Slab<T>& s, int c) const {
+    const bool second = s.index >= p.slabs1();
+    const int channels = second ? p.c2 : p.c1;
+    c += (second ? s.index - p.slabs1() : s.index) * kSlab;
+    const int iy = y + s.tap_y, ix = x + s.tap_x;
+    if (!inside || c >= channels || iy < 0 || iy >= p.in_height || ix < 0 || ix >= p.in_width) return nullptr;
+    const int64_t pixel = image + static_cast<int64_t>(iy >> p.shift) * p.width + (ix >> p.shift);
+    return (second ? p.x2 : p.x) + pixel * channels + c;
+  }
+  __device__ int left_of(const Patches<T>& p, const Slab<T>& s, int c) const {  // channels from c on
+    const bool second = s.index >= p.slabs1();
+    return (second ? p.c2 - (s.index - p.slabs1()) * kSlab : p.c1 - s.index * kSlab) - c;
+  }
+};
+
+template <class T, int kM, int kN>
+union TileMemory {
+  struct {
+    T left[kStages][kM * kSlab], right[kStages][kN * kSlab];
+  };
+  T out[kM][kN + 8];
+};
+
+// kAligned: channel counts are multiples of 8, so that 16 bytes lie within one pixel.
+template <class T, int kM, int kN, int kWarpsM, int kWarpsN, bool kAligned>
+__global__ void __launch_bounds__(kWarpsM* kWarpsN* kLanes)
+    product(const Product<T> p, float* partial, int slabs_per_split) {
+  constexpr int kThreads = kWarpsM * kWarpsN * kLanes;
+  constexpr int kRows = kM / kWarpsM, kColumns = kN / kWarpsN;  // of a warp
+  constexpr int kTilesM = kRows / 16, kTilesN = kColumns / 8;
+  constexpr int kLoadsM = kM * 4 / kThreads, kLoadsN = (kN * 4 + kThreads - 1) / kThreads;
+  static_assert(kM * 4 % kThreads == 0 && kColumns % 16 == 0 && kRows % 16 == 0);
+  auto& memory = shared_memory<TileMemory<T, kM, kN>>();
+
+  // Tiles of one row of tiles follow each other: they read the same rows of the left operand.
+  const int tiles_n = (p.packed + kN - 1) / kN;
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x / tiles_n) * kM;
+  const int column0 = static_cast<int>(blockIdx.x % tiles_n) * kN;
+  const int slabs = p.left.slabs(), begin = static_cast<int>(blockIdx.y) * slabs_per_split;
+  const int count = slabs - begin < slabs_per_split ? slabs - begin : slabs_per_split;
+  const int64_t depth = static_cast<int64_t>(slabs) * kSlab;
+  const int tid = static_cast<int>(threadIdx.x);
+
+  Row<T> rows[kLoadsM];
+#pragma unroll
+  for (int i = 0; i < kLoadsM; i++) rows[i].begin(p.left, row0 + (tid + i * kThreads) / 4);
+  Slab<T> at(p.left, begin);
+  const int chunk = tid % 4 * 8;
+
+  // Slab begin + i into its stage; an empty group past the end keeps the count of groups.
+  const auto fetch = [&](int i) {
+    if (i < count) {
+      T* left = memory.left[i % kStages];
+      T* right = memory.right[i % kStages];
+#pragma unroll
+      for (int j = 0; j < kLoadsM; j++) {
+        T* to = left + swizzled((tid + j * kThreads) / 4, tid % 4);
+        const T* from = rows[j].at(p.left, at, chunk);
+        if constexpr (kAligned) {
+          cp_async<16>(to, from ? from : p.left.x, from != nullptr);
+        } else {
+          Vec<T, 8> v;
+          const int channels = from ? rows[j].left_of(p.left, at, chunk) : 0;
+          for (int c = 0; c < 8; c++) v.at[c] = c < channels ? from[c] : from_float<T>(0);
+          store(to, v);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kLoadsN; j++) {
+        const int n = (tid + j * kThreads) / 4, column = column0 + n;
+        if (kN * 4 % kThreads && n >= kN) break;
+        const bool valid = column < p.packed;
+        cp_async<16>(right + swizzled(n, tid % 4),
+                     valid ? p.weight + column * depth + (begin + i) * kSlab + chunk : p.weight, valid);
+      }
+      at.next(p.left);
+    }
+    cp_async_commit();
+  };
+
+  float sum[kTilesM][kTilesN][4] = {};
+  const int warp_row = warp() / kWarpsN * kRows, warp_column = warp() % kWarpsN * kColumns;
+#pragma unroll
+  for (int i = 0; i < kStages - 1; i++) fetch(i);
+  for (int i = 0; i < count; i++) {
+    cp_async_wait<kStages - 2>();
+    sync_block();  // slab i is here, and slab i − 1 has been read by all
+    fetch(i + kStages - 1);
+    const T* left = memory.left[i % kStages];
+    const T* right = memory.right[i % kStages];
+#pragma unroll
+    for (int k = 0; k < kSlab / 16; k++) {
+      uint32_t a[kTilesM][4], b[kTilesN][2];
+#pragma unroll
+      for (int m = 0; m < kTilesM; m++)
+        ldmatrix(a[m], left + swizzled(warp_row + m * 16 + lane() % 16, k * 2 + lane() / 16));
+#pragma unroll
+      for (int n = 0; n < kTilesN; n += 2) {
+        uint32_t both[4];
+        ldmatrix(both, right + swizzled(warp_column + n * 8 + lane() / 16 * 8 + lane() % 8,
+                                        k * 2 + lane() / 8 % 2));
+        b[n][0] = both[0], b[n][1] = both[1], b[n + 1][0] = both[2], b[n + 1][1] = both[3];
+      }
+#pragma unroll
+      for (int m = 0; m < kTilesM; m++)
+#pragma unroll
+        for (int n = 0; n < kTilesN; n++) mma<T>(sum[m][n], a[m], b[n]);
+    }
+  }
+  cp_async_wait<0>();
+
+  // sum[m][n][2h + j] is at row m·16 + h·8 + lane/4, column n·8 + lane%4·2 + j of the warp's part.
+  if (partial) {
+#pragma unroll
+    for (int m = 0; m < kTilesM; m++)
+#pragma unroll
+      for (int n = 0; n < kTilesN; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int64_t row = row0 + warp_row + m * 16 + i / 2 * 8 + lane() / 4;
+          const int column = column0 + warp_column + n * 8 + lane() % 4 * 2 + i % 2;
+          if (row < p.left.rows && column < p.packed)
+            partial[(blockIdx.y * p.left.rows + row) * p.packed + column] = sum[m][n][i];
+        }
+    return;
+  }
+
+  // Finished values go through shared memory, so that rows are written 16 bytes at a time.
+  sync_block();
+  const bool geglu = p.finish.activation == Activation::geglu;
+  const int out_column0 = geglu ? column0 / 2 : column0;
+#pragma unroll
+  for (int m = 0; m < kTilesM; m++)
+#pragma unroll
+    for (int n = 0; n < kTilesN; n++) {
+      if (geglu && n % 2) continue;
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int r = warp_row + m * 16 + i / 2 * 8 + lane() / 4;
+        const int packed = warp_column + n * 8 + lane() % 4 * 2 + i % 2;
+        const int c = geglu ? (warp_column + n * 8) / 2 + lane() % 4 * 2 + i % 2 : packed;
+        if (row0 + r >= p.left.rows || out_column0 + c >= p.finish.columns) continue;
+        const float* bias = p.finish.bias ? p.finish.bias + column0 + packed : nullptr;
+        const float v = sum[m][n][i] + (bias ? bias[0] : 0);
+        const float gate = geglu ? sum[m][n + 1 < kTilesN ? n + 1 : n][i] + (bias ? bias[8] : 0) : 0;
+        memory.out[r][c] = p.finish(row0 + r, out_column0 + c, v, gate);
+      }
+    }
+  sync_block();
+  const int width = geglu ? kN / 2 : kN;
+  const bool wide = p.finish.columns % 8 == 0;
+  for (int v = tid; v < kM * width / 8; v += kThreads) {
+    const int r = v / (width / 8), c = v % (width / 8) * 8;
+    const int left = p.finish.columns - out_column0 - c;
+    if (row0 + r >= p.left.rows || left <= 0) continue;
+    T* to = p.finish.y + (row0 + r) * p.finish.columns + out_column0 + c;
+    if (wide)
+      store(to, load<Vec<T, 8>>(&memory.out[r][c]));
+    else
+      for (int j = 0; j < 8 && j < left; j++) to[j] = memory.out[r][c + j];
+  }
+}
+
+// The same sums in float32, into `partial`. 64×64 tiles, 4×4 a thread.
+struct PlainMemory {
+  float left[kSlab][64 + 4], right[kSlab][64 + 4];
+};
+
+__global__ void __launch_bounds__(256) product_plain(const Product<float> p, float* partial) {
+  auto& memory = shared_memory<PlainMemory>();
+  const int tiles_n = (p.packed + 63) / 64, tid = static_cast<int>(threadIdx.x);
+  const int64_t row0 = static_cast<int64_t>(blockIdx.x / tiles_n) * 64;
+  const int column0 = static_cast<int>(blockIdx.x % tiles_n) * 64;
+  const int64_t depth = static_cast<int64_t>(p.left.slabs()) * kSlab;
+  const int r = tid / 4, c = tid % 4 * 8;  // what this thread loads: eight channels of one row
+  Row<float> row;
+  row.begin(p.left, row0 + r);
+  Slab<float> at(p.left, 0);
+  float sum[4][4] = {};
+  for (int64_t k0 = 0; k0 < depth; k0 += kSlab) {
+    const float* from = row.at(p.left, at, c);
+    const int channels = from ? row.left_of(p.left, at, c) : 0;
+    for (int j = 0; j < 8; j++) {
+      memory.left[c + j][r] = j < channels ? from[j] : 0;
+      memory.right[c + j][r] = column0 + r < p.packed ? p.weight[(column0 + r) * depth + k0 + c + j] : 0;
+    }
+    at.next(p.left);
+    sync_block();
+    for (int k = 0; k < kSlab; k++) {
+      const auto a = load<Vec<float, 4>>(&memory.left[k][tid / 16 * 4]);
+      const auto b = load<Vec<float, 4>>(&memory.right[k][tid % 16 * 4]);
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[i][j] += a.at[i] * b.at[j];
+    }
+    sync_block();
+  }
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 4; j++) {
+      const int64_t m = row0 + tid / 16 * 4 + i;
+      const int n = column0 + tid % 16 * 4 + j;
+      if (m < p.left.rows && n < p.packed) partial[m * p.packed + n] = sum[i][j];
+    }
+}
+
+// y out of partial sums [splits][rows][packed], one thread an element.
+template <class T>
+__global__ void __launch_bounds__(256) finish_product(const Product<T> p, const float* partial, int splits) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= p.left.rows * p.finish.columns) return;
+  const int64_t row = i / p.finish.columns;
+  const int column = static_cast<int>(i - row * p.finish.columns);
+  const bool geglu = p.finish.activation == Activation::geglu;
+  const int packed = geglu ? column / 8 * 16 + column % 8 : column;
+  float v = p.finish.bias ? p.finish.bias[packed] : 0,
+        gate = geglu && p.finish.bias ? p.finish.bias[packed + 8] : 0;
+  for (int s = 0; s < splits; s++) {
+    const float* from = partial + (s * p.left.rows + row) * p.packed + packed;
+    v += from[0];
+    if (geglu) gate += from[8];
+  }
+  p.finish.y[i] = p.finish(row, column, v, gate);
+}
+
+// The time of a cut in arbitrary units: waves of tiles, each as long as its slabs and its way in and out; smaller
+// tiles read more of shared memory for each product.
+Cut choose(int64_t m, int n, int slabs, bool aligned, int multiprocessors) {
+  struct Shape {
+    int rows, columns;
+    double price;
+  };
+  Cut best{64, 64, 1};
+  double least = INFINITY;
+  for (const Shape& s : {Shape{128, 160, 1.0}, Shape{128, 128, 1.05}, Shape{64, 64, 1.5}}) {
+    if (!aligned && s.rows != 64) continue;
+    const int64_t tiles = ceil_div(m, s.rows) * ceil_div(n, s.columns);
+    for (int splits = 1; splits <= 16 && splits <= slabs / 4 + 1; splits++) {
+      // Small tiles run two to a multiprocessor.
+      const double waves =
+          static_cast<double>(ceil_div(tiles * splits, multiprocessors * (s.rows == 64 ? 2 : 1)));
+      const double tile = static_cast<double>(s.rows * s.columns) * (s.rows == 64 ? 2 : 1);
+      const double sums = splits == 1 ? 0 : 3.0 * splits * static_cast<double>(m) * n / multiprocessors;
+      const double time = waves * tile * s.price * (static_cast<double>(ceil_div(slabs, splits)) + 6) + sums;
+      if (time < least) least = time, best = {s.rows, s.columns, splits};
+    }
+  }
+  best.splits = static_cast<int>(ceil_div(slabs, ceil_div(slabs, best.splits)));  // none is empty
+  return best;
+}
+
+template <class T, int kM, int kN, int kWarpsM, int kWarpsN, bool kAligned>
+void launch_product(Stream stream, const Product<T>& p, const Cut& cut, float* partial) {
+  const auto tiles = static_cast<unsigned>(ceil_div(p.left.rows, kM) * ceil_div(p.packed, kN));
+  launch(stream, product<T, kM, kN, kWarpsM, kWarpsN, kAligned>,
+         {tiles, static_cast<unsigned>(cut.splits), 1}, kWarpsM * kWarpsN * kLanes,
+         sizeof(TileMemory<T, kM, kN>), p, partial, ceil_div(p.left.slabs(), cut.splits));
+}
+
+template <class T>
+void launch_finish(Stream stream, const Product<T>& p, const float* partial, int splits) {
+  const auto blocks = static_cast<unsigned>(ceil_div(p.left.rows * p.finish.columns, 256));
+  launch(stream, finish_product<T>, {blocks, 1, 1}, 256, 0, p, partial, splits);
+}
+
+}  // namespace
+
+std::shared_ptr<const float> pack_bias(BindContext& context, const WeightRef* ref, const Columns& columns) {
+  if (!ref) return nullptr;
+  auto packed = context.weights.get(*ref, columns.half ? "bias.geglu" : "raw.f32",
+                                    columns.count * sizeof(float), [&](const float* from, void* to) {
+                                      for (int r = 0; r < columns.count; r++) {
+                                        const int source = columns.source(r);
+                                        static_cast<float*>(to)[r] = source < 0 ? 0 : from[source];
+                                      }
+                                    });
+  const float* data = static_cast<const float*>(packed.get());
+  return {std::move(packed), data};
+}
+
+template <class T>
+Step product_step(const Product<T>& p, const Chip& chip, std::vector<std::shared_ptr<const void>> held) {
+  const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;
+  if constexpr (std::is_same_v<T, float>) {
+    const auto run = [=, held = std::move(held)](Stream stream, char* scratch) {
+      float* partial = reinterpret_cast<float*>(scratch);
+      const auto tiles = static_cast<unsigned>(ceil_div(p.left.rows, 64) * ceil_div(p.packed, 64));
+      launch(stream, product_plain, {tiles, 1, 1}, 256, sizeof(PlainMemory), p, partial);
+      launch_finish(stream, p, partial, 1);
+    };
+    return {run, static_cast<size_t>(p.left.rows) * p.packed * sizeof(float)};
+  } else {
+    const Cut cut = choose(p.left.rows, p.packed, p.left.slabs(), aligned, chip.multiprocessors);
+    const auto run = [=, held = std::move(held)](Stream stream, char* scratch) {
+      float* partial = cut.splits > 1 ? reinterpret_cast<float*>(scratch) : nullptr;
+      if (!aligned)
+        launch_product<T, 64, 64, 2, 2, false>(stream, p, cut, partial);
+      else if (cut.rows == 64)
+        launch_product<T, 64, 64, 2, 2, true>(stream, p, cut, partial);
+      else if (cut.columns == 128)
+        launch_product<T, 128, 128, 4, 2, true>(stream, p, cut, partial);
+      else
+        launch_product<T, 128, 160, 4, 2, true>(stream, p, cut, partial);
+      if (partial) launch_finish(stream, p, partial, cut.splits);
+    };
+    const size_t sums =
+        cut.splits > 1 ? static_cast<size_t>(cut.splits) * p.left.rows * p.packed * sizeof(float) : 0;
+    return {run, sums};
+  }
+}
+
+template Step product_step(const Product<f16>&, const Chip&, std::vector<std::shared_ptr<const void>>);
+template Step product_step(const Product<bf16>&, const Chip&, std::vector<std::shared_ptr<const void>>);
+template Step product_step(const Product<float>&, const Chip&, std::vector<std::shared_ptr<const void>>);
+
+}  // namespace latent_edge::gpu

@@ -1,0 +1,129 @@
+// Matrix products with an implicit left operand: y[m][n] = finish(Σ_k patch(m)[k]·weight[n][k]).
+//
+// A linear layer's rows, or the patches of a convolution read where they lie. k runs over slabs of 32 channels of one
+// tap and one source, so that a slab's addresses differ by row alone; channel counts are padded to whole slabs, by
+// zeros in the weight and by predication in the input. gemm.cu has the kernels; the ops describe and launch.
+#pragma once
+
+#include "bind.h"
+
+namespace latent_edge::gpu {
+
+constexpr int kSlab = 32;
+
+// The left operand: x ⊕ x2, maybe upsampled, under a window.
+template <class T>
+struct Patches {
+  const T *x = nullptr, *x2 = nullptr;
+  int c1 = 0, c2 = 0;         // channels of each
+  int height = 1, width = 1;  // of the sources
+  int shift = 0;              // 1: upsampled to in_height × in_width, source position = position >> 1
+  int in_height = 1, in_width = 1;
+  int kh = 1, kw = 1, stride = 1, top = 0, left = 0;
+  int out_height = 1, out_width = 1;
+  int64_t rows = 0;  // images × out_height × out_width
+
+  __host__ __device__ int slabs1() const { return (c1 + kSlab - 1) / kSlab; }
+  __host__ __device__ int slabs_of_tap() const { return slabs1() + (c2 + kSlab - 1) / kSlab; }
+  __host__ __device__ int slabs() const { return kh * kw * slabs_of_tap(); }
+};
+
+// What becomes of a sum: y = act(sum + bias) + temb + residual, or with `scale` a zero convolution's
+// y = residual + scale·(sum + bias).
+template <class T>
+struct Finish {
+  const float* bias = nullptr;   // [packed columns]
+  const T* temb = nullptr;       // [images][columns]
+  const T* residual = nullptr;   // [rows][columns]
+  const float* scale = nullptr;  // [images]: y is the residual, bit for bit, where this or the product is 0
+  T* y = nullptr;                // [rows][columns]
+  int columns = 0, pixels = 1;   // of the output; rows of an image
+  Activation activation = Activation::none;
+
+  // `v` and with geglu its gate have their biases.
+  __device__ __forceinline__ T operator()(int64_t row, int column, float v, float gate) const {
+    const int64_t at = row * columns + column;
+    if (scale) {
+      const float factor = scale[row / pixels];
+      v *= factor;
+      if (factor == 0 || v == 0) return residual ? residual[at] : from_float<T>(0);
+    } else if (activation == Activation::geglu) {
+      v *= gelu(gate);
+    } else if (activation != Activation::none) {
+      v = activate(v, activation);
+    }
+    if (temb) v += to_float(temb[static_cast<int64_t>(row / pixels) * columns + column]);
+    if (residual) v += to_float(residual[at]);
+    return from_float<T>(v);
+  }
+};
+
+template <class T>
+struct Product {
+  Patches<T> left;
+  const T* weight = nullptr;  // [packed columns][slabs·32]
+  int packed = 0;             // columns of the product; with geglu eight values, their eight gates, and so on
+  Finish<T> finish;
+};
+
+// The weight's columns in the order that a product wants: row r of the packed weight is row source(r) of the
+// checkpoint's, or none (zeros).
+struct Columns {
+  int count;  // packed
+  int half;   // geglu: values; 0 otherwise
+  Columns(int64_t rows, Activation activation) {
+    half = activation == Activation::geglu ? static_cast<int>(rows / 2) : 0;
+    count = half ? (half + 7) / 8 * 16 : static_cast<int>(rows);
+  }
+  int source(int r) const {
+    if (!half) return r;
+    const int unit = r / 16 * 8 + r % 8;
+    return unit >= half ? -1 : r % 16 < 8 ? unit : half + unit;
+  }
+};
+
+// Weight [rows][C][kh][kw] of the checkpoint as a product wants it.
+template <class T>
+std::shared_ptr<const T> pack_weight(BindContext& context, const WeightRef& ref, const Patches<T>& left,
+                                     const Columns& columns) {
+  const int taps = left.kh * left.kw, c1 = left.c1, channels = left.c1 + left.c2,
+            per_tap = left.slabs_of_tap() * kSlab;
+  const int pad1 = left.slabs1() * kSlab;
+  const size_t row = static_cast<size_t>(taps) * per_tap;
+  // Where x ends and x2 begins matters only where there is padding between them.
+  const std::string split = pad1 != c1 && left.c2 ? "." + std::to_string(c1) : "";
+  auto packed = context.weights.get(ref, form_of<T>((columns.half ? "slabs.geglu" : "slabs") + split),
+                                    columns.count * row * sizeof(T), [&](const float* from, void* to) {
+                                      context.pool.parallel_for(columns.count, [&](int64_t r, int) {
+                                        T* out = static_cast<T*>(to) + r * row;
+                                        const int source = columns.source(static_cast<int>(r));
+                                        for (size_t i = 0; i < row; i++) out[i] = from_float<T>(0);
+                                        if (source < 0) return;
+                                        const float* in =
+                                            from + static_cast<size_t>(source) * channels * taps;
+                                        for (int c = 0; c < channels; c++) {
+                                          const int place = c < c1 ? c : pad1 + c - c1;
+                                          for (int t = 0; t < taps; t++)
+                                            out[static_cast<size_t>(t) * per_tap + place] =
+                                                from_float<T>(in[static_cast<size_t>(c) * taps + t]);
+                                        }
+                                      });
+                                    });
+  const T* data = static_cast<const T*>(packed.get());
+  return {std::move(packed), data};
+}
+
+// Bias [rows] in the order of the packed columns.
+std::shared_ptr<const float> pack_bias(BindContext& context, const WeightRef* ref, const Columns& columns);
+
+// How a product is cut over the chip.
+struct Cut {
+  int rows, columns;  // of a tile
+  int splits;         // of the depth; more than 1: partial sums in scratch, finished by a second kernel
+};
+
+// The step of a product. `held`: the weights it reads.
+template <class T>
+Step product_step(const Product<T>& product, const Chip& chip, std::vector<std::shared_ptr<const void>> held);
+
+}  // namespace latent_edge::gpu

@@ -1,0 +1,11 @@
+// The GPU kernels, one file each.
+#pragma once
+
+#include "../gpu/kernel.h"
+
+namespace latent_edge::gpu {
+
+extern const Kernel kActivation, kAffine, kAttention, kConv2d, kEmbedding, kGroupNorm, kLayerNorm, kLinear,
+    kQuantize, kTimestepEmbedding, kToNchw, kToNhwc, kZeroConv;
+
+}  // namespace latent_edge::gpu
