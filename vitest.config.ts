@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 // Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes),
-// emulator (the addon with CUDA kernels emulated).
+// emulator (the addon with CUDA kernels emulated), gpu (a GPU).
 const project = (name: string, timeout: number, env: Record<string, string> = {}) => ({
   test: {
     name,
@@ -24,6 +24,7 @@ export default defineConfig({
       project('cpu', 120_000),
       project('edge', 30_000),
       project('e2e', 180_000),
+      project('gpu', 600_000),
       project('emulator', 120_000, { LATENT_EDGE_ADDON: process.env.LATENT_EDGE_ADDON ?? emulator }),
     ],
   },

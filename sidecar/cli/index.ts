@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { toServiceError } from '../errors.ts';
 import { devicesCommand } from './devices.ts';
+import { doctorCommand } from './doctor.ts';
 import { generateCommand } from './generate.ts';
 import { modelsCommand } from './models/index.ts';
 import { moduleCommand } from './module.ts';
@@ -26,6 +27,7 @@ export async function main(args: string[]): Promise<number> {
     generateCommand(),
     modelsCommand(),
     devicesCommand(),
+    doctorCommand(),
     preprocessCommand(),
     moduleCommand(),
   ])

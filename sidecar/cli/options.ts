@@ -93,7 +93,10 @@ export interface DeviceOptions {
 export function deviceOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--device <id>', 'where to compute; `latent-edge devices` lists them')
+      new Option(
+        '--device <id>',
+        'where to compute: cpu, cuda:N, or auto, the first GPU if there is one; `latent-edge devices` lists them',
+      )
         .default('cpu')
         .env('LATENT_EDGE_DEVICE'),
     )

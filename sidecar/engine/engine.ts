@@ -1,4 +1,4 @@
-import { type DeviceInfo, type NativeDevice, native, type Precision } from '../native.ts';
+import type { DeviceInfo, NativeDevice, Precision } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
 import { adapterNames, findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
@@ -8,6 +8,7 @@ import { effectiveControls, useControls, withPart } from './control/plan.ts';
 import { chooseDecoders, type DecoderChoices, decoderName } from './decoders/choose.ts';
 import type { Decoders } from './decoders/decoder.ts';
 import { DecoderStore } from './decoders/store.ts';
+import { openDevice } from './device.ts';
 import { type Effective, effectiveOf } from './effective.ts';
 import { Evaluator } from './evaluator.ts';
 import { goOver } from './hires.ts';
@@ -125,7 +126,7 @@ export class Engine {
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
     const { device = 'cpu', threads, dtype } = options;
-    return new Engine(await native().open({ device, threads, dtype }), options);
+    return new Engine(await openDevice({ device, threads, dtype }), options);
   }
 
   /**

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { opCases, type RunnableCase } from '../../sidecar/doctor/cases.ts';
 import type { Plan } from '../../sidecar/graph/plan.ts';
 import { type NativeDevice, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
-import { opCases, type RunnableCase } from '../support/op-cases.ts';
 
 // Every case of the op table: the fast kernels against the plain ones, on poisoned arenas.
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { opCases } from '../../sidecar/doctor/cases.ts';
 import { Graph } from '../../sidecar/graph/builder.ts';
 import { type OpName, ops } from '../../sidecar/graph/ops.ts';
 import type { Attr } from '../../sidecar/graph/plan.ts';
 import { cost, plan } from '../../sidecar/graph/planner.ts';
-import { opCases } from '../support/op-cases.ts';
 
 const conv = { stride: 1, padding: [1, 1, 1, 1] };
 

@@ -1,9 +1,9 @@
-import { Graph, joined, type Tensor } from '../../sidecar/graph/builder.ts';
-import { expandCase, type OpCase, type OpName, ops } from '../../sidecar/graph/ops.ts';
-import type { Plan, WeightRef } from '../../sidecar/graph/plan.ts';
-import { plan } from '../../sidecar/graph/planner.ts';
-import { elements } from '../../sidecar/graph/signature.ts';
-import type { WeightSource } from '../../sidecar/native.ts';
+import { Graph, joined, type Tensor } from '../graph/builder.ts';
+import { expandCase, type OpCase, type OpName, ops } from '../graph/ops.ts';
+import type { Plan, WeightRef } from '../graph/plan.ts';
+import { plan } from '../graph/planner.ts';
+import { elements } from '../graph/signature.ts';
+import type { WeightSource } from '../native.ts';
 
 /** A case of the op table as a plan of one op. */
 export interface RunnableCase {
@@ -23,7 +23,8 @@ export function opCases(): { op: OpName; cases: RunnableCase[] }[] {
 
 type Shapes = Record<string, number[]>;
 
-function runnable(op: OpName, opCase: OpCase): RunnableCase {
+/** A case as a plan of one op. */
+export function runnable(op: OpName, opCase: OpCase): RunnableCase {
   const { inputs, weights, attrs } = expandCase(op, opCase);
   const g = new Graph(op);
   const tensors = Object.entries(inputs).map(([name, shape]): [string, Tensor] => [

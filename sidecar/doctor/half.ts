@@ -1,10 +1,9 @@
-/** Storage types of a GPU. */
-export type Storage = 'f16' | 'bf16' | 'f32';
+import type { Precision } from '../native.ts';
 
 /** Each value rounded to what the type can hold, to nearest, ties to even. */
-export function rounded(values: Float32Array, storage: Storage): Float32Array {
-  if (storage === 'f32') return values;
-  return values.map(storage === 'f16' ? toF16 : toBf16);
+export function rounded(values: Float32Array, precision: Precision): Float32Array {
+  if (precision === 'f32') return values;
+  return values.map(precision === 'f16' ? toF16 : toBf16);
 }
 
 const bits = new Float64Array(1);

@@ -1,0 +1,15 @@
+import { Command, Option } from 'commander';
+import { type CheckUpOptions, checkUp } from '../doctor/check-up.ts';
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('look at the addon, the driver, the devices and their kernels, and say what to do')
+    .addOption(new Option('--device <id>', 'this one alone (default: the CPU and every GPU)'))
+    .addOption(new Option('--dtype <name>', 'what to compute in').choices(['f32', 'f16', 'bf16']))
+    .action(async (options: CheckUpOptions) => {
+      for await (const { name, ok, detail, advice } of checkUp(options)) {
+        console.log(`${ok ? 'ok  ' : 'FAIL'} ${name}: ${detail}${advice ? `\n     → ${advice}` : ''}`);
+        if (!ok) process.exitCode = 1;
+      }
+    });
+}

@@ -1,0 +1,105 @@
+import { planFlops } from '../graph/planner.ts';
+import { type NativeDevice, native, type Precision } from '../native.ts';
+import { excess, naive, runOp } from './bound.ts';
+import { opCases, type RunnableCase } from './cases.ts';
+
+/** One thing that was looked at. */
+export interface Finding {
+  name: string;
+  ok: boolean;
+  detail: string;
+  /** What to do about it. */
+  advice?: string;
+}
+
+export interface CheckUpOptions {
+  /** This device alone; default: the CPU and every GPU. */
+  device?: string;
+  dtype?: Precision;
+}
+
+/** Cases that the CPU's plain loops compute in well under a second. */
+const QUICK = 2e8;
+
+const REBUILD = 'npm run build:native, with nvcc (CUDA toolkit 12.4 or later) on the PATH';
+const REPORT = 'use --device cpu, and report this with the output of nvidia-smi';
+
+/** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */
+export async function* checkUp({ device, dtype }: CheckUpOptions = {}): AsyncGenerator<Finding> {
+  const devices = native().devices();
+  const named = devices.filter(({ id }) => id === device);
+  const chosen = device ? named : devices.filter(({ id }) => id !== 'cpu-reference');
+  yield { name: 'addon', ok: true, detail: `loaded; devices: ${devices.map(({ id }) => id).join(', ')}` };
+  if (device ? named.length === 0 : !devices.some(({ threads }) => threads === 0)) {
+    const id = device ?? 'cuda:0';
+    yield { name: 'GPU', ok: device === undefined, ...(await whyNot(id)) };
+  }
+  for (const { id, name, arch, memoryBytes } of chosen) {
+    const opened = await open(id, dtype);
+    if (typeof opened === 'string') {
+      yield { name: id, ok: false, detail: opened, advice: REPORT };
+      continue;
+    }
+    const memory = `${(memoryBytes / 2 ** 30).toFixed(1)} GiB`;
+    yield { name: id, ok: true, detail: `${name}, ${arch}, ${memory}, computes in ${opened.info.dtype}` };
+    try {
+      yield await kernels(opened);
+    } finally {
+      await opened.dispose();
+    }
+  }
+}
+
+async function whyNot(id: string): Promise<{ detail: string; advice: string }> {
+  const detail = await open(id);
+  if (typeof detail !== 'string') throw new Error(`Expected no device ${id} but it opened`);
+  const advice = detail.includes('no CUDA kernels')
+    ? REBUILD
+    : detail.includes('driver')
+      ? 'install or update the NVIDIA driver, and see that nvidia-smi lists the GPU (in a container: --gpus all)'
+      : 'choose one of the devices above';
+  return { detail, advice };
+}
+
+async function open(device: string, dtype?: Precision): Promise<NativeDevice | string> {
+  try {
+    return await native().open({ device, dtype, poison: true });
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Every op's quick cases: the first run, and one that is replayed. */
+async function kernels(device: NativeDevice): Promise<Finding> {
+  const reference = await native().open({ device: 'cpu-reference', threads: 1 });
+  const name = `${device.info.id} kernels`;
+  const wrong: string[] = [];
+  let count = 0;
+  try {
+    for (const { op, cases } of opCases())
+      for (const one of cases.filter(({ plan }) => planFlops(plan) <= QUICK)) {
+        const trouble = await compare(device, reference, one);
+        if (trouble) wrong.push(`${op} ${one.title}: ${trouble}`);
+        count++;
+      }
+  } finally {
+    await reference.dispose();
+  }
+  return wrong.length === 0
+    ? { name, ok: true, detail: `${count} cases of all ops agree with the reference` }
+    : { name, ok: false, detail: `${wrong.length} of ${count} cases fail: ${wrong[0]}`, advice: REPORT };
+}
+
+async function compare(device: NativeDevice, reference: NativeDevice, { plan, draw }: RunnableCase) {
+  const values = draw();
+  const { dtype } = device.info;
+  const [exact] = await runOp(reference, plan, values);
+  try {
+    const [first, , third] = await runOp(device, plan, values, 3);
+    if (first!.some((v, i) => v !== third![i])) return 'runs differ from each other';
+    const away = excess(first!, exact!, await naive(reference, plan, values, dtype), dtype);
+    return away <= 1 ? undefined : `the error is ${away.toFixed(1)} times its bound`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
