@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { controlCommand } from './control.ts';
 import { frechetCommand } from './frechet-command.ts';
+import { gpuCommand } from './gpu.ts';
 import { modulesCommand } from './modules.ts';
 import { qualityCommand } from './quality.ts';
 import { turboCommand } from './turbo.ts';
@@ -9,6 +10,7 @@ import { turboCommand } from './turbo.ts';
 await new Command('bench')
   .description('Measures the engine.')
   .addCommand(modulesCommand(), { isDefault: true })
+  .addCommand(gpuCommand())
   .addCommand(turboCommand())
   .addCommand(qualityCommand())
   .addCommand(controlCommand())

@@ -3,7 +3,8 @@
 //   node cuda/build.mjs --emulator   without CUDA, its kernels on the CPU: cuda/build/emulator/latent_edge.node
 //   node cuda/build.mjs --asan   the same with AddressSanitizer and UBSan, cuda/build/asan/latent_edge.node
 //   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
-// CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out).
+//   node cuda/build.mjs --fat    CUDA kernels for every architecture, not only this machine's
+// CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out), CUDA_ARCHS what it compiles for ("80 90a").
 import { spawnSync } from 'node:child_process';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -17,11 +18,11 @@ const cuda = dirname(fileURLToPath(import.meta.url));
 
 /**
  * Brings the addon up to date; quick when it is.
- * @param {{ asan?: boolean, emulator?: boolean, starting?: () => void }} [options] starting is called before anything is built
+ * @param {{ asan?: boolean, emulator?: boolean, fat?: boolean, starting?: () => void }} [options] starting is called before anything is built
  * @returns {Promise<boolean>} whether anything was built
  * @throws Error saying what to install, or with the compiler's output
  */
-export async function buildAddon({ asan = false, emulator = false, starting = () => {} } = {}) {
+export async function buildAddon({ asan = false, emulator = false, fat = false, starting = () => {} } = {}) {
   const cxx = process.env.CXX || 'g++';
   for (const tool of ['make', cxx]) {
     if (spawnSync(tool, ['--version']).error)
@@ -40,6 +41,7 @@ export async function buildAddon({ asan = false, emulator = false, starting = ()
       `NODE_ADDON_API=${packagePath('node-addon-api', '')}`,
       ...(asan ? ['SANITIZE=1', 'WERROR=1'] : []),
       ...(emulator ? ['EMULATOR=1'] : []),
+      ...cudaArchs(fat),
     ];
     if (spawnSync('make', ['-q', ...args], { cwd: cuda }).status === 0) return false;
     starting();
@@ -49,6 +51,20 @@ export async function buildAddon({ asan = false, emulator = false, starting = ()
   } finally {
     unlock();
   }
+}
+
+/** What the kernels are compiled for: CUDA_ARCHS, or all (fat), or this machine's GPUs; without one sm_80 and PTX. */
+function cudaArchs(fat) {
+  const named = process.env.CUDA_ARCHS ?? (fat ? '80 86 89 90a' : undefined);
+  if (named) return [`CUDA_ARCHS=${named}`];
+  const asked = spawnSync('nvidia-smi', ['--query-gpu=compute_cap', '--format=csv,noheader'], {
+    encoding: 'utf8',
+  });
+  const found = asked.status === 0 ? [...new Set(asked.stdout.match(/\d+\.\d/g))] : [];
+  const archs = found
+    .map((capability) => capability.replace('.', ''))
+    .map((arch) => (arch === '90' ? '90a' : arch));
+  return archs.length > 0 ? [`CUDA_ARCHS=${archs.join(' ')}`] : [];
 }
 
 function packagePath(name, path) {
@@ -93,10 +109,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const asan = process.argv.includes('--asan');
   const emulator = process.argv.includes('--emulator');
   try {
-    const built = await buildAddon({ asan, emulator });
-    const folder = asan ? 'asan/' : emulator ? 'emulator/' : '';
+    const built = await buildAddon({ asan, emulator, fat: process.argv.includes('--fat') });
+    const folder = `${asan ? 'asan/' : ''}${emulator ? 'emulator/' : ''}`;
     console.log(`${built ? 'built' : 'up to date:'} cuda/build/${folder}latent_edge.node`);
-    if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized();
+    if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized({ emulator });
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -1,4 +1,4 @@
-// Runs the addon's tests with the sanitized build: node cuda/build.mjs --asan --test
+// Runs the addon's tests with the sanitized build: node cuda/build.mjs --asan [--emulator] --test
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -8,8 +8,11 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** @returns {Promise<number>} exit status: 0 where the tests pass and no sanitizer reports */
-export async function testSanitized() {
+/**
+ * @param {{ emulator?: boolean }} [options] the emulated CUDA backend's tests instead of the CPU's
+ * @returns {Promise<number>} exit status: 0 where the tests pass and no sanitizer reports
+ */
+export async function testSanitized({ emulator = false } = {}) {
   const cxx = process.env.CXX || 'g++';
   const runtime = spawnSync(cxx, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim();
   if (!isAbsolute(runtime))
@@ -28,8 +31,19 @@ export async function testSanitized() {
       process.execPath,
       [
         join(root, 'node_modules/vitest/vitest.mjs'),
-        ...['run', '--project', 'cpu', '--pool', 'forks', '--maxWorkers', '1', '--no-file-parallelism'],
-        ...['--testTimeout', '600000', 'test/cpu/ops', 'test/cpu/addon'],
+        ...[
+          'run',
+          '--pool',
+          'forks',
+          '--maxWorkers',
+          '1',
+          '--no-file-parallelism',
+          '--testTimeout',
+          '600000',
+        ],
+        ...(emulator
+          ? ['--project', 'emulator', 'test/emulator/ops', 'test/emulator/program']
+          : ['--project', 'cpu', 'test/cpu/ops', 'test/cpu/addon']),
       ],
       {
         cwd: root,
@@ -39,7 +53,7 @@ export async function testSanitized() {
           LD_PRELOAD: runtime,
           ASAN_OPTIONS: options.join(':'),
           UBSAN_OPTIONS: 'print_stacktrace=1',
-          LATENT_EDGE_ADDON: join(root, 'cuda/build/asan/latent_edge.node'),
+          LATENT_EDGE_ADDON: join(root, `cuda/build/asan/${emulator ? 'emulator/' : ''}latent_edge.node`),
         },
       },
     );

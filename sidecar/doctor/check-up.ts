@@ -21,7 +21,7 @@ export interface CheckUpOptions {
 /** Cases that the CPU's plain loops compute in well under a second. */
 const QUICK = 2e8;
 
-const REBUILD = 'npm run build:native, with nvcc (CUDA toolkit 12.4 or later) on the PATH';
+const REBUILD = 'put nvcc of a CUDA toolkit on the PATH and run npm run build:native';
 const REPORT = 'use --device cpu, and report this with the output of nvidia-smi';
 
 /** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */

@@ -1,0 +1,72 @@
+// What nvcc said of the kernels of the last build: node cuda/resources.mjs
+// Fails where it warned, or where a kernel keeps registers in memory ("spills"); without nvcc there is nothing to say.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const kernels = join(dirname(fileURLToPath(import.meta.url)), 'build/obj/kernels');
+
+/** @typedef {{ kernel: string, arch: string, registers: number, spilled: number }} Use bytes spilled */
+
+/**
+ * Reads nvcc's output with -Xptxas -v.
+ * @param {string} text
+ * @returns {{ uses: Use[], warnings: string[] }}
+ */
+export function parseResources(text) {
+  const uses = [];
+  const warnings = [];
+  for (const line of text.split('\n')) {
+    const entry = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line);
+    const spills = /(\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
+    const registers = /Used (\d+) registers/.exec(line);
+    if (entry) uses.push({ kernel: nameOf(entry[1]), arch: entry[2], registers: 0, spilled: 0 });
+    else if (spills && uses.length > 0) uses.at(-1).spilled += Number(spills[1]) + Number(spills[2]);
+    else if (registers && uses.length > 0) uses.at(-1).registers = Number(registers[1]);
+    else if (/warning/i.test(line)) warnings.push(line.trim());
+  }
+  return { uses, warnings };
+}
+
+/** The kernel's name and its template arguments as they are mangled: `product<6__half,128,160>`. */
+function nameOf(mangled) {
+  const parts = [...mangled.matchAll(/(\d+)([a-z_]\w*)/g)];
+  for (const [, length, rest] of parts) {
+    const name = rest.slice(0, Number(length));
+    if (name.length < Number(length) || /^(latent_edge|gpu|_GLOBAL__N)/.test(name)) continue;
+    const types = rest.slice(Number(length), Number(length) + 60);
+    const tile = [...types.matchAll(/Li(\d+)E/g)].map((m) => m[1]).join('×');
+    const type = types.includes('bfloat16')
+      ? 'bf16'
+      : types.includes('half')
+        ? 'f16'
+        : types.startsWith('If')
+          ? 'f32'
+          : '';
+    return `${name}${type || tile ? `<${[type, tile].filter(Boolean).join(' ')}>` : ''}`;
+  }
+  return mangled;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const logs = existsSync(kernels) ? readdirSync(kernels).filter((name) => name.endsWith('.cu.o.txt')) : [];
+  if (logs.length === 0) {
+    console.log('skipped: the addon was built without nvcc, so there are no kernels to look at');
+  } else {
+    const all = logs.map((name) => parseResources(readFileSync(join(kernels, name), 'utf8')));
+    const uses = all.flatMap(({ uses }) => uses);
+    const warnings = all.flatMap(({ warnings }) => warnings);
+    const spilling = uses.filter(({ spilled }) => spilled > 0);
+    if (process.argv.includes('--all'))
+      for (const { kernel, arch, registers } of uses)
+        console.log(`${arch} ${String(registers).padStart(3)} ${kernel}`);
+    for (const { kernel, arch, spilled } of spilling)
+      console.error(`${kernel} for ${arch} spills ${spilled} bytes`);
+    for (const warning of warnings) console.error(warning);
+    const most = Math.max(...uses.map(({ registers }) => registers));
+    console.log(
+      `${uses.length} kernels, at most ${most} registers, ${spilling.length} spill, ${warnings.length} warnings`,
+    );
+    process.exitCode = spilling.length + warnings.length > 0 ? 1 : 0;
+  }
+}
