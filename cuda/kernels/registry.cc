@@ -6,10 +6,12 @@ namespace latent_edge::gpu {
 const std::map<std::string, Kernel>& kernels() {
   static const std::map<std::string, Kernel> all = {
       {"activation", kActivation}, {"affine", kAffine},
-      {"attention", kAttention},        {"conv2d", kConv2d},
-      {"embedding", kEmbedding},   {"group_norm", kGroupNorm}, {"layer_norm", kLayerNorm},
-      {"linear", kLinear},         {"quantize", kQuantize},    {"timestep_embedding", kTimestepEmbedding},
-      {"to_nchw", kToNchw},        {"to_nhwc", kToNhwc},       {"zero_conv", kZeroConv},
+      {"attention", kAttention},   {"conv2d", kConv2d},
+      {"embedding", kEmbedding},   {"group_norm", kGroupNorm},
+      {"layer_norm", kLayerNorm},  {"linear", kLinear},
+      {"quantize", kQuantize},     {"timestep_embedding", kTimestepEmbedding},
+      {"to_nchw", kToNchw},        {"to_nhwc", kToNhwc},
+      {"zero_conv", kZeroConv},
   };
   return all;
 }
