@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { standardTokenizer, standardVocabulary } from '../../sidecar/text/standard-vocabulary.ts';
 import { ClipTokenizer } from '../../sidecar/text/tokenizer.ts';
+import { loadTokenizerFiles } from '../../sidecar/text/tokenizer-files.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
 
 const [START, END] = [49406, 49407];
@@ -213,12 +214,23 @@ test('any text gives ids of the vocabulary', () => {
   );
 });
 
+test('a vocabulary that has been read is known again, by its bytes', async () => {
+  const vocab = JSON.parse(await readFile(join(folder, 'vocab.json'), 'utf8'));
+  const other = await variant('larger', { 'vocab.json': { ...vocab, 'one more': 49408 } });
+  const known = await loadTokenizerFiles(folder);
+  const again = await loadTokenizerFiles(await variant('again', {}));
+  expect(again.vocab).toBe(known.vocab);
+  expect(again.ranks).toBe(known.ranks);
+  expect((await loadTokenizerFiles(other)).vocab.get('one more')).toBe(49408);
+});
+
 describe('files that cannot be used', () => {
   test.each([
     ['no-vocab', { 'vocab.json': undefined }, /vocab\.json.*ENOENT/],
     ['no-merges', { 'merges.txt': undefined }, /merges\.txt.*ENOENT/],
     ['not-json', { 'vocab.json': '{"a": 1' }, /Expected a tokenizer's JSON in .*vocab\.json/],
     ['not-ids', { 'vocab.json': { a: -1 } }, /vocab\.json but it cannot be used: a:/],
+    ['not-an-object', { 'vocab.json': [1] }, /Expected a tokenizer's JSON in .*vocab\.json/],
     ['no-special', { 'vocab.json': { a: 1 }, 'merges.txt': '' }, /bos_token "<\|startoftext\|>"/],
     ['bad-merge', { 'merges.txt': '#version: 0.2\ni n\nqq zz\n' }, /received "qq zz", in .*merges\.txt:3/],
     ['other-special', { 'special_tokens_map.json': { eos_token: '</s>' } }, /eos_token "<\/s>"/],
