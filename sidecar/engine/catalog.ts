@@ -6,7 +6,9 @@ import { partFolder } from '../checkpoints/links.ts';
 import { defaultSize, familyOf, openControlNet, openPart } from '../models/components.ts';
 import type { WeightSource } from '../native.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
+import { modelStamp } from './model-stamp.ts';
 import { OpenModel } from './open-model.ts';
+import { UntilChanged } from './until-changed.ts';
 
 /** A model as listings show it: known without loading it. */
 export interface ModelDescription {
@@ -34,39 +36,42 @@ export async function describeAll(
   isLoaded: (folder: NamedFolder) => boolean = () => false,
 ): Promise<ModelDescription[]> {
   const standard = await folders.default().catch(() => undefined);
-  const named = [
-    await folders.list(),
-    await folders.controlNets(),
-    await folders.tinyAutoencoders(),
-  ] as const;
-  const models = named[0].map(async (folder) => ({
-    ...(await describe(folder)),
-    loaded: isLoaded(folder),
-    isDefault: folder.name === standard?.name,
-  }));
-  const controlNets = named[1].map(async (folder) => ({
-    ...(await describeControlNet(folder)),
-    loaded: isLoaded(folder),
-    isDefault: false,
-  }));
-  const autoencoders = named[2].map(async (folder) => ({
-    ...(await describeAutoencoder(folder)),
-    loaded: isLoaded(folder),
-    isDefault: false,
-  }));
-  const all = [...models, ...controlNets, ...autoencoders];
-  const found = await Promise.allSettled<ModelDescription>(all);
+  const named = [await folders.list(), await folders.controlNets(), await folders.tinyAutoencoders()];
+  const kinds = [describeModel, describeControlNet, describeAutoencoder];
+  const all = kinds.flatMap((describe, i) =>
+    named[i]!.map(async (folder) => ({
+      ...(await unlessKnown(folder, describe)),
+      loaded: isLoaded(folder),
+      isDefault: i === 0 && folder.name === standard?.name,
+    })),
+  );
+  const found = await Promise.allSettled(all);
   return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }
 
-async function describe(folder: NamedFolder) {
+/** What does not depend on the server that lists it. */
+type Described = Omit<ModelDescription, 'loaded' | 'isDefault'>;
+
+/** To read all headers and hold them against configs takes a tenth of a second and more for each model. */
+const described = new UntilChanged<Described>();
+
+async function unlessKnown(
+  { name, dir }: NamedFolder,
+  describe: (folder: NamedFolder) => Promise<Described>,
+): Promise<Described> {
+  const stamp = await modelStamp(dir);
+  const find = () => describe({ name, dir });
+  return stamp === undefined ? find() : described.get(dir, `${name}\n${stamp}`, find);
+}
+
+async function describeModel(folder: NamedFolder): Promise<Described> {
   const model = await OpenModel.open(folder);
   const { settings, family, checkpoint } = model;
   const files = await weightFiles(checkpoint.folder);
   const trained = defaultSize(checkpoint);
   return {
     name: folder.name,
-    kind: 'latent-diffusion' as const,
+    kind: 'latent-diffusion',
     family,
     width: settings.width ?? trained.width,
     height: settings.height ?? trained.height,

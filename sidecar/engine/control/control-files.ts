@@ -1,7 +1,8 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isControlNet } from '../../checkpoints/controlnet.ts';
 import type { NamedFolder } from '../model-folders.ts';
+import { stampOf, UntilChanged } from '../until-changed.ts';
 
 /**
  * The ControlNets among a folder's own entries, and in its folder `controlnets`: folders of diffusers' layout, and
@@ -29,23 +30,12 @@ export function controlNetName(path: string): string {
   return basename(path, '.safetensors');
 }
 
-/** Paths looked at: what they were, until they change. A header can be hundreds of kilobytes. */
-const seen = new Map<string, { stamp: string; is: boolean }>();
+/** Whether paths are ControlNets. A header can be hundreds of kilobytes. */
+const seen = new UntilChanged<boolean>();
 
 async function isKnown(path: string): Promise<boolean> {
-  const stamp = await stampOf(path);
+  const stamp = await stampOf(path.endsWith('.safetensors') ? path : join(path, 'config.json'));
+  // No ControlNet at first sight.
   if (stamp === undefined) return false;
-  const known = seen.get(path);
-  if (known?.stamp === stamp) return known.is;
-  const is = await isControlNet(path);
-  if (seen.size >= 10_000) seen.clear();
-  seen.set(path, { stamp, is });
-  return is;
-}
-
-/** Of a file, or of a folder's config; undefined for what is no ControlNet at first sight. */
-async function stampOf(path: string): Promise<string | undefined> {
-  const file = path.endsWith('.safetensors') ? path : join(path, 'config.json');
-  const info = await stat(file).catch(() => undefined);
-  return info?.isFile() ? `${info.size} ${info.mtimeMs}` : undefined;
+  return seen.get(path, stamp, () => isControlNet(path));
 }
