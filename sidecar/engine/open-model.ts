@@ -118,6 +118,14 @@ export class OpenModel {
     };
   }
 
+  /** Pixels that width and height are multiples of. */
+  get sizeStep(): number {
+    const { downsample_padding, block_out_channels } = this.checkpoint.unet.config;
+    // Without padding, a level whose size is odd would not come back to it.
+    const levels = downsample_padding === 0 ? block_out_channels.length - 1 : 0;
+    return this.latentSpace.scale * 2 ** levels;
+  }
+
   /**
    * The sampler of that name and schedule; where they are empty, the model's own.
    * @throws ServiceError invalid_argument for a name that is not known.

@@ -180,9 +180,9 @@ function sizeOf(
   { image }: Pictures,
   model: OpenModel,
 ): { width: number; height: number } {
-  const { scale } = model.latentSpace;
+  const step = model.sizeStep;
   const trained = defaultSize(model.checkpoint);
-  const whole = (pixels: number) => pixels - (pixels % scale);
+  const whole = (pixels: number) => pixels - (pixels % step);
   // Of a part of the picture, any size will do.
   const own =
     image && request.onlyMaskedPadding === undefined
@@ -190,8 +190,8 @@ function sizeOf(
       : { width: model.settings.width ?? trained.width, height: model.settings.height ?? trained.height };
   const { width = own.width, height = own.height } = request;
   for (const [field, value] of Object.entries({ width, height }))
-    if (value % scale !== 0 || value < scale || value > 4096)
-      throw errors.invalidArgument(field, `a multiple of ${scale} from ${scale} to 4096`, value);
+    if (value % step !== 0 || value < step || value > 4096)
+      throw errors.invalidArgument(field, `a multiple of ${step} from ${step} to 4096`, value);
   return { width, height };
 }
 
@@ -248,7 +248,7 @@ function sourceOf(
 function hiresOf(
   request: ImageRequest,
   size: { width: number; height: number },
-  { latentSpace, name }: OpenModel,
+  { latentSpace, sizeStep, name }: OpenModel,
   sampler: () => Sampler,
   steps: number,
 ): Hires | undefined {
@@ -258,7 +258,7 @@ function hiresOf(
   if (hiresUpscaler === 'pixel' && !latentSpace.encodes)
     throw errors.unexpected('hires_upscaler', `latent, as ${name} encodes no images,`, 'pixel');
   const { channels, scale } = latentSpace;
-  const latents = (pixels: number) => Math.round((pixels * hiresScale) / scale);
+  const latents = (pixels: number) => (Math.round((pixels * hiresScale) / sizeStep) * sizeStep) / scale;
   const [height, width] = [latents(size.height), latents(size.width)];
   if (Math.max(height, width) * scale > 4096)
     throw errors.unexpected(

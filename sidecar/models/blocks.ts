@@ -33,8 +33,14 @@ export function resnetBlock(
   return conv2d(g, w.at('conv2'), h, features, { residual: shortcut });
 }
 
-/** Downsample2D: half the size by a strided convolution. Padding 0 means one row and column at the far side. */
+/**
+ * Downsample2D: half the size by a strided convolution. Padding 0 means one row and column at the far side; sizes are
+ * even then.
+ */
 export function downsample(g: Graph, w: Weights, x: Tensor, padding: number): Tensor {
+  const [, H, W] = x.shape as [number, number, number];
+  if (padding === 0 && (H % 2 !== 0 || W % 2 !== 0))
+    throw new Error(`Expected an even size at ${w.path}, as its padding is 0, but received ${W}x${H}`);
   return conv2d(g, w.at('conv'), x, x.shape[3]!, {
     stride: 2,
     padding: padding === 0 ? [0, 0, 1, 1] : [padding, padding, padding, padding],
