@@ -6,7 +6,7 @@ import { type ControlNetConfig, checkControlNet, residualCount } from '../../mod
 import { choosePreprocessor } from '../../preprocessors/index.ts';
 import type { ModelFolders, NamedFolder } from '../model-folders.ts';
 import type { OpenModel } from '../open-model.ts';
-import { openPicture } from '../picture.ts';
+import { openPicture, type Picture } from '../picture.ts';
 import type { Pictures } from '../request-plan.ts';
 import type { HintSource } from './hint.ts';
 import { type ControlUnit, fieldOf } from './units.ts';
@@ -113,5 +113,17 @@ async function hintSource(i: number, unit: ControlUnit, { image, mask }: Picture
   const field = fieldOf(i, 'image');
   const picture = unit.image ? await openPicture(unit.image, field) : image;
   if (!picture) throw errors.unexpected(field, 'an image, as there is no init_image,', 'nothing');
-  return { picture, preprocessor, resize, mask: preprocessor.row.takesMask ? mask : undefined };
+  if (!preprocessor.row.takesMask) return { picture, preprocessor, resize };
+  return { picture, preprocessor, resize, mask: mask ?? transparentIn(picture, i, preprocessor.row.name) };
+}
+
+/** For a preprocessor that shows what is to be made anew, and a request that does not say it. */
+function transparentIn(picture: Picture, i: number, preprocessor: string): Picture {
+  const { transparency } = picture;
+  if (transparency) return { ...picture, grey: transparency };
+  throw errors.unexpected(
+    fieldOf(i, 'preprocessor'),
+    'a mask, or an image with transparent parts,',
+    `${preprocessor} without either`,
+  );
 }
