@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -30,8 +30,11 @@ afterAll(async () => {
 /** A model with a decoder and an encoder whose first layers give so many times more, which the norms take back. */
 async function overflowing(base: string, name: string, factor: number, config = {}): Promise<void> {
   const dir = join(root, name);
-  await cp(await fixtureModel(base), dir, { recursive: true, dereference: true });
+  const source = await fixtureModel(base);
   const vae = join(dir, 'vae');
+  await cp(join(source, 'vae'), vae, { recursive: true, dereference: true });
+  for (const part of await readdir(source))
+    if (part !== 'vae') await symlink(join(source, part), join(dir, part));
   const file = join(vae, 'diffusion_pytorch_model.safetensors');
   const tensors = Object.entries(readTensors(file)).map(([key, { shape, data }]) => {
     const scale = /^(en|de)coder\.conv_in\./.test(key) ? factor : 1;
