@@ -12,7 +12,9 @@ import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
 import { jobs } from './routes/jobs.ts';
 import { models } from './routes/models.ts';
+import { names } from './routes/names.ts';
 import { openapi } from './routes/openapi.ts';
+import { playground } from './routes/playground.ts';
 import type { SidecarClient } from './sidecar/client.ts';
 
 export interface AppOptions {
@@ -64,7 +66,9 @@ export function createApp({
   app.route('/', a1111(images));
   app.route('/', jobs({ store, webhooks, limits: images.limits, timeoutMs }));
   app.route('/', models(sidecar));
+  app.route('/', names(sidecar));
   app.route('/', health(sidecar));
+  app.route('/', playground());
   openapi(app);
   return app;
 }

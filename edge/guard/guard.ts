@@ -32,6 +32,7 @@ export function guard(options: GuardOptions): MiddlewareHandler[] {
       strictTransportSecurity: false,
       // Replies are data; a page sets its own.
       contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      overwrite: false,
     }),
     checkHost(options.allowedHosts),
     ...(options.allowedOrigins.length > 0 ? [allowOrigins(options.allowedOrigins)] : []),

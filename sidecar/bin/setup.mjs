@@ -28,6 +28,13 @@ export async function setup(say = console.log) {
   }
   const { buildAddon } = await import('../../cuda/build.mjs');
   await buildAddon({ starting: () => say('Building the native addon (a minute or two)') });
+  const page = ['index.html', 'icon.svg', 'build.mjs', 'client', 'style'].map((name) =>
+    at('edge/playground', name),
+  );
+  if (Math.max(...page.map(newest)) > oldest(at('edge/playground/gen'))) {
+    say('Packing the playground');
+    npm('run', '--silent', 'build:playground');
+  }
   const sources = ['edge', 'sidecar', 'proto', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
   // The compiler's own record is no sign of success: it is written beside errors too.
   const compiled = at('dist/.compiled');

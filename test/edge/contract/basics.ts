@@ -46,6 +46,35 @@ export function basics(edge: () => Edge): void {
     expect((await (await edge().fetch('/openapi.json')).json()).openapi).toMatch(/^3\.1/);
   });
 
+  it('serves the playground, which may run no scripts but its own, also from a cache', async () => {
+    edge().use(fakeSidecar());
+    const page = await edge().fetch('/');
+    expect(page.headers.get('content-type')).toMatch(/^text\/html/);
+    const paths = [...(await page.text()).matchAll(/(?:src|href)="(\/playground\/[^"]+)"/g)].map(
+      ([, path]) => path!,
+    );
+    expect(paths).toEqual(expect.arrayContaining(['/playground/app.js', '/playground/app.css']));
+    const cached = { headers: { 'if-none-match': page.headers.get('etag')! } };
+    const again = await edge().fetch('/', cached);
+    expect(again.status).toBe(304);
+    for (const { headers } of [page, again])
+      expect(headers.get('content-security-policy')).toMatch(/^default-src 'self';(?!.*(unsafe|\*))/);
+    for (const path of paths) expect((await edge().fetch(path)).status).toBe(200);
+  });
+
+  it('lists what else can be named', async () => {
+    edge().use(fakeSidecar());
+    const names = await (await edge().fetch('/v1/names')).json();
+    expect(Object.keys(names)).toEqual([
+      'samplers',
+      'schedules',
+      'preprocessors',
+      'loras',
+      'hires_upscalers',
+    ]);
+    expect(names.samplers[0]).toMatchObject({ name: expect.any(String), aliases: expect.any(Array) });
+  });
+
   it.each([false, true])("passes the sidecar's error on, stream %s", async (stream) => {
     const details = { code: 'queue_full', httpStatus: 429, retryAfterMs: 1500 };
     edge().use(fakeSidecar({ fail: { error: new SidecarError('Told so', details) } }));

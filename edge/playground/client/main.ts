@@ -1,0 +1,129 @@
+import { generate, type RequestError } from './api.ts';
+import { begin } from './begin.ts';
+import { details } from './details.ts';
+import { exactBody } from './exact.ts';
+import { settings } from './form.ts';
+import { history } from './history.ts';
+import { keyDialog } from './key.ts';
+import { announce, byId } from './page.ts';
+import { takePasted } from './pictures-in.ts';
+import { clearProblems, showProblem } from './problems.ts';
+import { sketch } from './sketch.ts';
+import { stage } from './stage.ts';
+import type { Body, Made } from './types.ts';
+
+const request = byId('request', HTMLFormElement);
+const picture = begin(() => sizesChanged());
+const drawing = sketch();
+const fields = settings(() => sizesChanged());
+const view = stage();
+const key = keyDialog(() => void load());
+const made = history((chosen) => show(chosen));
+const about = details({ reuse, beginFrom, delete: remove });
+let running: AbortController | undefined;
+
+/** Defaults and the drawing board follow the model, the size and the picture. */
+function sizesChanged(): void {
+  fields.showDefaults(picture.size());
+  drawing.setSize(fields.size(picture.size()));
+}
+
+function fail(error: unknown): void {
+  const { name, message, param, status } = error as RequestError;
+  if (name === 'AbortError') announce('Cancelled');
+  else if (status === 401) key.open();
+  else showProblem(message, param);
+}
+
+async function load(): Promise<void> {
+  await fields.load().catch(fail);
+}
+
+async function bodyOfForm(): Promise<Body> {
+  const [control, start] = await Promise.all([drawing.read(), picture.read()]);
+  return { ...fields.read(picture.size()), ...start, ...control };
+}
+
+async function run(): Promise<void> {
+  clearProblems();
+  const bad = fields.badField();
+  if (bad) return showProblem('Expected a number', bad);
+  running = new AbortController();
+  setRunning(true);
+  const before = performance.now();
+  try {
+    const body = await bodyOfForm();
+    const images: Blob[] = [];
+    for await (const event of generate(body, running.signal)) {
+      const image = view.take(event);
+      if (!image || event.type !== 'completed') continue;
+      images[event.image_index] = image;
+      if (images.length < event.effective.seeds.length) continue;
+      const answered = { created: Date.now(), body, effective: event.effective, images };
+      show(await made.add({ ...answered, ms: performance.now() - before }));
+      announce('The picture is there');
+    }
+  } catch (error) {
+    view.clear();
+    fail(error);
+  } finally {
+    setRunning(false);
+    running = undefined;
+  }
+}
+
+function setRunning(is: boolean): void {
+  const focused = document.activeElement;
+  byId('generate').hidden = is;
+  byId('cancel').hidden = !is;
+  if (focused === byId('generate')) byId('cancel').focus();
+  if (focused === byId('cancel')) byId('generate').focus();
+  if (!is) {
+    view.stop();
+    return;
+  }
+  about.show(undefined);
+  made.mark(undefined);
+  view.start();
+}
+
+function show(chosen: Made): void {
+  if (running && chosen.created < Date.now() - 1000) running.abort();
+  view.show(chosen.images, chosen.effective.prompt || 'The picture');
+  about.show(chosen);
+  made.mark(chosen.id);
+}
+
+async function reuse(chosen: Made): Promise<void> {
+  clearProblems();
+  const body = exactBody(chosen);
+  await Promise.all([drawing.restore(body), picture.restore(body)]);
+  fields.restore(body);
+  announce('The settings are those of the picture');
+}
+
+async function beginFrom(image: Blob): Promise<void> {
+  picture.element.open = true;
+  await picture.setFile(image);
+  picture.element.scrollIntoView({ block: 'nearest' });
+}
+
+async function remove({ id }: Made): Promise<void> {
+  await made.delete(id!);
+  view.clear();
+  about.show(undefined);
+}
+
+request.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!running) void run();
+});
+byId('cancel').addEventListener('click', () => running?.abort());
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) request.requestSubmit();
+  if (event.key === 'Escape') running?.abort();
+});
+for (const id of ['width', 'height']) byId(id).addEventListener('input', sizesChanged);
+takePasted([drawing, picture]);
+
+await Promise.all([load(), made.load().catch(fail)]);
