@@ -9,6 +9,8 @@ const project = (name: string, timeout: number, env: Record<string, string> = {}
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeout,
     hookTimeout: timeout,
+    // What is waited for comes at once, unless the machine is busy.
+    expect: { poll: { timeout: timeout / 3 } },
     // Models that somebody has pulled are no concern of the tests.
     env: { XDG_DATA_HOME: fileURLToPath(new URL('test/.cache/data', import.meta.url)), ...env },
   },

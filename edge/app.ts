@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
+import { type CacheOptions, ResultCache } from './cache/results.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
 import type { JobStore } from './jobs/store.ts';
@@ -15,6 +16,7 @@ import { models } from './routes/models.ts';
 import { names } from './routes/names.ts';
 import { openapi } from './routes/openapi.ts';
 import { playground } from './routes/playground.ts';
+import { storedImages } from './routes/stored-images.ts';
 import type { SidecarClient } from './sidecar/client.ts';
 
 export interface AppOptions {
@@ -23,6 +25,8 @@ export interface AppOptions {
   limits?: Partial<Limits>;
   /** Who may ask, from where, how often; default: whoever reaches it under one of loopback's names. */
   guard?: GuardOptions;
+  /** Where results of seeded requests are kept; none: nowhere. */
+  cache?: CacheOptions | undefined;
   /** Where jobs are kept; none: they are not offered. */
   jobs?: JobStore | undefined;
   /** Whom to tell of their end; none: nobody. */
@@ -40,6 +44,7 @@ export function createApp({
   sidecar,
   limits = {},
   guard: guardOptions = openGuard,
+  cache: cacheOptions,
   jobs: store,
   webhooks,
   log = () => {},
@@ -60,10 +65,12 @@ export function createApp({
     const message = `Expected ${allowed.join(' or ')} for ${path} but received ${method}`;
     return errorResponse(c, new ApiError(405, 'method_not_allowed', message));
   });
-  const images = { sidecar, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
+  const cache = cacheOptions && new ResultCache(sidecar, cacheOptions);
+  const images = { sidecar, cache, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
   app.route('/', generations(images));
   app.route('/', edits(images));
   app.route('/', a1111(images));
+  app.route('/', storedImages(cache));
   app.route('/', jobs({ store, webhooks, limits: images.limits, timeoutMs }));
   app.route('/', models(sidecar));
   app.route('/', names(sidecar));
@@ -73,10 +80,11 @@ export function createApp({
   return app;
 }
 
-/** The methods that a path is there for. */
+/** The methods that a path is there for: by its own name, or else by a pattern. */
 function methodsOf(app: OpenAPIHono, path: string): string[] {
-  const methods = app.routes
-    .filter((route) => route.method !== 'ALL')
+  const routes = app.routes.filter((route) => route.method !== 'ALL');
+  const named = routes.filter((route) => route.path === path);
+  const methods = (named.length > 0 ? named : routes)
     .filter((route) => {
       const [pattern, parts] = [route.path.split('/'), path.split('/')];
       return (

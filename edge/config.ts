@@ -9,6 +9,8 @@ export interface Settings {
   timeoutMs: number;
   limits: Limits;
   jobs: JobLimits;
+  /** Results of seeded requests; 0 seconds: none are kept. */
+  cache: { seconds: number; bytes: number; shared: boolean };
   /** Undefined: nobody is told of a job's end. */
   webhooks: { hosts: string[]; secret: string } | undefined;
   guard: Omit<GuardOptions, 'limiter' | 'addressOf'>;
@@ -32,6 +34,11 @@ export function readSettings(env: Environment): Settings {
       count: wholeNumber(env, 'JOBS_MAX', defaultJobLimits.count, 1_000_000),
       bytes: wholeNumber(env, 'JOBS_BYTES', defaultJobLimits.bytes, 2 ** 40),
       keepMs: 1000 * wholeNumber(env, 'JOBS_KEEP_SECONDS', defaultJobLimits.keepMs / 1000, 30 * 86_400),
+    },
+    cache: {
+      seconds: wholeNumber(env, 'CACHE_SECONDS', 3600, 30 * 86_400),
+      bytes: wholeNumber(env, 'CACHE_BYTES', 64 * 2 ** 20, 2 ** 40),
+      shared: flag(env, 'CACHE_SHARED'),
     },
     webhooks: webhooksOf(env),
     guard: {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createApp } from './app.ts';
+import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
 import { JobStore } from './jobs/store.ts';
@@ -38,6 +39,7 @@ const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(addr
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits },
+  cache: memoryCache(settings.cache),
   jobs: settings.jobs.count > 0 ? new JobStore(sidecar, settings.jobs) : undefined,
   webhooks: settings.webhooks && { ...settings.webhooks, post: postWebhook, log: console.error },
   guard: {

@@ -29,6 +29,8 @@ export function listen(
       {
         ...{ fetch: app.fetch as never, hostname, port },
         serverOptions: {
+          // Longer than clients and proxies keep connections for: none is closed under a request on its way.
+          keepAliveTimeout: 75_000,
           requestTimeout: arrivalMs,
           headersTimeout: Math.min(arrivalMs, 60_000),
           connectionsCheckingInterval: Math.min(arrivalMs, CHECK_MS),

@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { createApp } from './app.ts';
+import { workersStore } from './cache/workers.ts';
 import { type Environment, flag, list, readSettings, text } from './config.ts';
 import { bindingLimiter, type RateLimitBinding } from './guard/rate.ts';
 import { grpcWebSidecar } from './sidecar/grpc-web.ts';
@@ -18,7 +19,7 @@ interface Env extends Environment {
 let app: OpenAPIHono | undefined;
 
 function appOf(env: Env): OpenAPIHono {
-  const { guard, perMinute, timeoutMs, limits } = readSettings(env);
+  const { guard, perMinute, timeoutMs, limits, cache } = readSettings(env);
   if (perMinute !== undefined || guard.keys?.some((key) => key.requests_per_minute !== undefined))
     throw new Error(
       'expected no requests per minute on Workers: the RATE_LIMIT binding has them, in wrangler.toml',
@@ -27,6 +28,7 @@ function appOf(env: Env): OpenAPIHono {
   return createApp({
     sidecar: sidecarPool(list(env, 'SIDECAR_URL').map((url) => grpcWebSidecar(url, sidecarOptions(env)))),
     ...{ timeoutMs, limits },
+    cache: cache.seconds > 0 ? { ...cache, store: workersStore(cache.seconds) } : undefined,
     guard: {
       ...guard,
       // What is deployed is open to the world: not without keys, unless that is meant.

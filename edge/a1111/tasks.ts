@@ -48,6 +48,7 @@ export async function* watched(
   desk.tasks.add(task);
   try {
     for await (const event of events) {
+      if (task.interrupted) return;
       const { progress } = event;
       if (progress) {
         Object.assign(task, { step: progress.step, total: progress.total });

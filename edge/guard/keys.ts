@@ -1,9 +1,6 @@
 import { z } from 'zod';
 
-/**
- * What a key may do. `read`: lists and one's own jobs; `generate`: images besides; `admin`: settings besides, and
- * stopping what others have asked for.
- */
+/** What a key may do. `read`: lists and one's own jobs; `generate`: images besides; `admin`: no route asks for it yet. */
 export const scopes = ['read', 'generate', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 

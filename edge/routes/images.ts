@@ -1,6 +1,8 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { toBase64 } from '../base64.ts';
+import { placeOf } from '../cache/replies.ts';
+import type { ResultCache, StoredResult } from '../cache/results.ts';
 import { ApiError, invalid } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { type OutputFormat, toImageFormat, toOutputFormat } from '../schema/formats.ts';
@@ -13,6 +15,8 @@ import { imageStream } from './image-stream.ts';
 export interface ImagesOptions {
   sidecar: SidecarClient;
   limits: Limits;
+  /** Where results of seeded requests are kept; none: nowhere. */
+  cache?: ResultCache | undefined;
   /** Milliseconds a request may take, waiting included. */
   timeoutMs: number;
   /** Milliseconds a streamed reply waits for the work to begin. */
@@ -46,14 +50,26 @@ export const imagesContent = {
 /** Runs a request and answers as its body and its Accept header ask: JSON, events, or the picture itself. */
 export async function imagesResponse(
   c: Context,
-  body: Pick<GenerationBody, 'n' | 'stream' | 'progress' | 'output_format' | 'response_format'>,
-  { request, ignored, event, idempotencyKey }: ImagesRequest,
-  { sidecar, timeoutMs, holdMs }: ImagesOptions,
+  body: Pick<GenerationBody, 'n' | 'seed' | 'stream' | 'progress' | 'output_format' | 'response_format'>,
+  { request: asked, ignored, event, idempotencyKey }: ImagesRequest,
+  { sidecar, cache, timeoutMs, holdMs }: ImagesOptions,
 ): Promise<Response> {
   const picture = acceptedPicture(c, body);
+  const request = picture ? { ...asked, format: toImageFormat(picture) } : asked;
+  const asUrls = body.response_format === 'url';
+  const answer = ({ result, ignored, created }: StoredResult) =>
+    picture ? pictureReply(c, result, ignored) : c.json(reply(result, ignored, { asUrls, created }), 200);
+  // A stream is for who wants to see how it comes about.
+  const seeded = body.seed !== undefined && body.seed !== null && !body.stream;
+  const place = seeded ? await placeOf(c, cache, request, ignored) : undefined;
+  const representation = picture ?? (asUrls ? 'url' : 'json');
+  if (place?.stored) {
+    place.mark(c, place.stored, representation);
+    return answer(place.stored);
+  }
   // Fires when the client leaves: by the request's own signal, or when the reply's stream is let go.
   const left = new AbortController();
-  const events = sidecar.generate(picture ? { ...request, format: toImageFormat(picture) } : request, {
+  const events = sidecar.generate(request, {
     signal: AbortSignal.any([c.req.raw.signal, left.signal]),
     requestId: c.get('requestId' as never),
     timeoutMs,
@@ -62,23 +78,35 @@ export async function imagesResponse(
   if (body.stream) {
     const progress = body.progress ?? true;
     const onLeave = () => left.abort();
-    const ignoredInStream = body.response_format === 'url' ? ['response_format: not with stream'] : [];
+    const ignoredInStream = asUrls ? ['response_format: not with stream'] : [];
     return imageStream(c, events, {
       ...{ event, progress, onLeave, holdMs },
       ignored: [...ignored, ...ignoredInStream],
     });
   }
   const result = await resultOf(events);
-  if (picture) return pictureReply(c, result, ignored);
-  return c.json(reply(result, ignored, body.response_format === 'url'), 200);
+  const made = { result, ignored, created: Math.floor(Date.now() / 1000) };
+  if (place && result.effective!.modelHash) {
+    await place.keep(made);
+    place.mark(c, made, representation);
+  }
+  return answer(made);
 }
 
 /** A result as the Accept header asks: the picture itself, or JSON. */
-export function resultResponse(c: Context, result: Result, ignored: string[]): Response {
-  const n = result.images.length;
-  const output_format = toOutputFormat(result.images[0]!.format);
-  if (acceptedPicture(c, { n, output_format })) return pictureReply(c, result, ignored);
-  return c.json(reply(result, ignored, false), 200);
+export function resultResponse(
+  c: Context,
+  result: Result,
+  ignored: string[],
+  created = Math.floor(Date.now() / 1000),
+): Response {
+  if (representationOf(c, result) !== 'json') return pictureReply(c, result, ignored);
+  return c.json(reply(result, ignored, { asUrls: false, created }), 200);
+}
+
+export function representationOf(c: Context, { images }: Result): string {
+  const output_format = toOutputFormat(images[0]!.format);
+  return acceptedPicture(c, { n: images.length, output_format }) ?? 'json';
 }
 
 /** The format of the picture that the client wants in place of JSON, if it does. */
@@ -119,12 +147,16 @@ function pictureReply(c: Context, { images, effective }: Result, ignored: string
   });
 }
 
-function reply(result: Result, ignored: string[], asUrls: boolean): ImagesReply {
+function reply(
+  result: Result,
+  ignored: string[],
+  { asUrls, created }: { asUrls: boolean; created: number },
+): ImagesReply {
   const { width, height } = result.images[0]!;
   const effective = effectiveOf(result.effective!, ignored);
   const { output_format } = effective;
   return {
-    created: Math.floor(Date.now() / 1000),
+    created,
     data: result.images.map(({ data, seed }) => {
       const b64_json = toBase64(data);
       return asUrls ? { url: `data:image/${output_format};base64,${b64_json}`, seed } : { b64_json, seed };

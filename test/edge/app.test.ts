@@ -61,6 +61,7 @@ describe('GET /openapi.json', () => {
       '/v1/images/edits',
       '/v1/images/generations',
       '/v1/images/variations',
+      '/v1/images/{hash}',
       '/v1/jobs',
       '/v1/jobs/{id}',
       '/v1/jobs/{id}/result',

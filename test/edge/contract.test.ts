@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
 import { a1111 } from './contract/a1111.ts';
 import { basics } from './contract/basics.ts';
+import { caching } from './contract/caching.ts';
 import { disconnects } from './contract/disconnects.ts';
 import { edits } from './contract/edits.ts';
 import { as, guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
@@ -14,7 +15,7 @@ import { transport } from './contract/transport.ts';
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
 const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
   { suites: { a1111, basics, disconnects, edits, openai, transport } },
-  { env: guardedEnv, suites: { guarded } },
+  { env: guardedEnv, suites: { guarded, caching } },
   { env: limitedEnv, suites: { limited } },
 ];
 
@@ -33,7 +34,7 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
   });
 }
 
-describe.skipIf(workerdRuntime.missing)('the Worker', () => {
+describe.skipIf(workerdRuntime.missing)('the Worker', { timeout: 60_000 }, () => {
   it('lets nobody in without keys, unless told so, and keeps no jobs', async () => {
     const closed = await workerdRuntime.start({ ALLOW_ANONYMOUS: 'false' });
     const refused = await generate(closed, {});

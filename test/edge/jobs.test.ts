@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../../edge/app.ts';
+import type { Job } from '../../edge/jobs/job.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
 import { SidecarError } from '../../edge/sidecar/client.ts';
 import { fakeSidecar, PIXEL } from '../support/fake-sidecar.ts';
@@ -25,12 +26,12 @@ const start = async (body: object = {}, who = 'ana') =>
   (await call('POST', '/v1/jobs', who, { prompt: 'x', ...body })).reply as { id: string; status: string };
 const until = (id: string, status: string) =>
   expect
-    .poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.status, { timeout: 10_000 })
+    .poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.status, { timeout: 20_000 })
     .toBe(status);
 
 describe('a job', () => {
   it('goes on without its caller, tells how far it is, and keeps what it made', async () => {
-    const sidecar = edge.use(fakeSidecar({ steps: 40, stepMs: 10 }));
+    const sidecar = edge.use(fakeSidecar({ steps: 300, stepMs: 10 }));
     const { status, headers, reply } = await call('POST', '/v1/jobs', 'ana', { prompt: 'x', seed: 3, n: 2 });
     expect(status).toBe(202);
     expect(reply).toMatchObject({ object: 'job', step: 0, error: null, finished_at: null });
@@ -42,9 +43,9 @@ describe('a job', () => {
     expect([early.status, early.reply.error.code]).toEqual([409, 'job_not_finished']);
     expect(early.headers.get('retry-after')).toBe('1');
     const running = (await call('GET', path)).reply;
-    expect(running).toMatchObject({ total: 40, preview: { b64_json: PIXEL.toString('base64') } });
+    expect(running).toMatchObject({ total: 300, preview: { b64_json: PIXEL.toString('base64') } });
     await until(reply.id, 'succeeded');
-    expect((await call('GET', path)).reply).toMatchObject({ step: 40, total: 40, preview: null });
+    expect((await call('GET', path)).reply).toMatchObject({ step: 300, total: 300, preview: null });
     const { data, effective } = (await call('GET', `${path}/result`)).reply;
     expect(data.map(({ seed }: { seed: number }) => seed)).toEqual([3, 4]);
     expect(effective.ignored).toEqual([]);
@@ -69,7 +70,7 @@ describe('a job', () => {
       const { status, reply } = await call('DELETE', `/v1/jobs/${id}`);
       expect([status, reply.status]).toEqual([200, 'cancelled']);
     }
-    await expect.poll(() => sidecar.cancelled).toBe(1);
+    await expect.poll(() => sidecar.cancelled, { timeout: 20_000 }).toBe(1);
     const result = await call('GET', `/v1/jobs/${id}/result`);
     expect([result.status, result.reply.error.code]).toEqual([409, 'job_cancelled']);
   });
@@ -138,20 +139,22 @@ describe('jobs together', () => {
   });
 
   it('are bounded in bytes and time', async () => {
-    const store = new JobStore(fakeSidecar({ image: Buffer.alloc(5000) }), {
-      count: 9,
-      bytes: 13_000,
-      keepMs: 300,
-    });
-    const jobs = [];
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const limits = { count: 9, bytes: 13_000, keepMs: 60_000 };
+    const store = new JobStore(fakeSidecar({ image: Buffer.alloc(5000) }), limits);
+    const jobs: Job[] = [];
     for (let i = 0; i < 3; i++) {
       jobs.push(store.start(options));
       await jobs[i]!.done;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      vi.setSystemTime(Date.now() + 1000);
     }
-    expect(jobs.map(({ id }) => store.find(id, '') !== undefined)).toEqual([false, true, true]);
-    await new Promise((resolve) => setTimeout(resolve, 320));
-    expect(store.find(jobs[2]!.id, '')).toBeUndefined();
+    const isThere = () => jobs.map(({ id }) => store.find(id, '') !== undefined);
+    expect(isThere()).toEqual([false, true, true]);
+    vi.setSystemTime(jobs[2]!.finished! + 59_999);
+    expect(isThere()).toEqual([false, false, true]);
+    vi.setSystemTime(jobs[2]!.finished! + 60_000);
+    expect(isThere()).toEqual([false, false, false]);
+    vi.useRealTimers();
   });
 });
 
@@ -180,7 +183,7 @@ describe('a webhook', () => {
         body: JSON.stringify({ prompt: 'x', webhook: { url } }),
       });
     const { id } = await (await post('https://hooks.example/told?x=1')).json();
-    await expect.poll(() => sent.length).toBe(3);
+    await expect.poll(() => sent.length, { timeout: 20_000 }).toBe(3);
     const { url, body, headers } = sent[2]!;
     expect(url).toBe('https://hooks.example/told?x=1');
     expect(JSON.parse(body)).toMatchObject({ type: 'job.succeeded', data: { id, status: 'succeeded' } });

@@ -34,7 +34,7 @@ afterAll(() => {
 /** As if this server were a public one: `outside.test`. */
 const ask = (path: string, options: Partial<PublicRequest> = {}) =>
   publicRequest(new URL(`http://outside.test:${port}${path}`), {
-    ...{ maxBytes: 1000, timeoutMs: 2000, redirects: 2 },
+    ...{ maxBytes: 1000, timeoutMs: 20_000, redirects: 2 },
     resolve: async (host) => [host === 'outside.test' ? '127.0.0.1' : '10.0.0.1'],
     isAllowed: (address) => address === '127.0.0.1',
     ...options,
@@ -110,7 +110,7 @@ describe('publicRequest', () => {
         host,
       ).rejects.toThrow('is no public address');
     await expect(
-      publicRequest(new URL('http://localhost/'), { maxBytes: 1, timeoutMs: 2000 }),
+      publicRequest(new URL('http://localhost/'), { maxBytes: 1, timeoutMs: 20_000 }),
     ).rejects.toThrow('is no public address');
     for (const address of ['8.8.8.8', '2606:4700::1111', '::ffff:8.8.8.8'])
       expect(isPublic(address)).toBe(true);

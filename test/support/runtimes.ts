@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { createApp } from '../../edge/app.ts';
+import { memoryCache } from '../../edge/cache/memory.ts';
 import { readSettings } from '../../edge/config.ts';
 import { memoryLimiter } from '../../edge/guard/memory-limiter.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
@@ -40,9 +41,10 @@ export const nodeRuntime: Runtime = {
   async start(env = {}) {
     const fake = await served();
     const sidecar = grpcSidecar(fake.address);
-    const { guard, perMinute, timeoutMs, limits, jobs } = readSettings(env);
+    const { guard, perMinute, timeoutMs, limits, jobs, cache } = readSettings(env);
     const app = createApp({
       ...{ sidecar, timeoutMs, limits },
+      cache: memoryCache(cache),
       jobs: new JobStore(sidecar, jobs),
       guard: { ...guard, limiter: memoryLimiter(perMinute), addressOf: addressOf(false) },
     });

@@ -8,6 +8,7 @@ import { type Task, watched } from '../../a1111/tasks.ts';
 import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
 import { toBase64 } from '../../base64.ts';
 import { ApiError, fromZod } from '../../errors.ts';
+import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Result, SidecarError } from '../../sidecar/client.ts';
@@ -69,7 +70,7 @@ async function answer(
   const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
   const key = await idempotencyKey(c);
   const { request, ignored } = translate({
-    ...{ limits, model: desk.model, drawn: drawSeed(key), units, names },
+    ...{ limits: limitsOf(c, limits), model: desk.model, drawn: drawSeed(key), units, names },
   });
   const stopped = new AbortController();
   const task: Task = {
@@ -77,7 +78,10 @@ async function answer(
     ...{ images: request.count ?? 1, interrupted: false },
     interrupt: () => {
       task.interrupted = true;
-      stopped.abort();
+      // A Worker may not reach from one request into another; there it ends with the next event.
+      try {
+        stopped.abort();
+      } catch {}
     },
   };
   const signal = AbortSignal.any([c.req.raw.signal, stopped.signal]);

@@ -1,0 +1,90 @@
+import { toBinary } from '@bufbuild/protobuf';
+import { diffusionService, toMessage } from '../../proto/web.ts';
+import type { GenerateRequest, Result, SidecarClient } from '../sidecar/client.ts';
+
+/** What was made of a seeded request: the same again, byte for byte. */
+export interface StoredResult {
+  /** Seconds since 1970. */
+  created: number;
+  /** What the edge itself had set aside. */
+  ignored: string[];
+  result: Result;
+}
+
+/** Where results are kept, for as long as it sees fit. */
+export interface ResultStore {
+  get(key: string): Promise<StoredResult | undefined>;
+  put(key: string, stored: StoredResult): Promise<void>;
+}
+
+export interface CacheOptions {
+  store: ResultStore;
+  /** How long a reply may be kept by whoever has it. */
+  seconds: number;
+  /** Whether callers get what others have asked for. */
+  shared: boolean;
+}
+
+/** How long what the sidecar has of models is taken for granted. */
+const LISTING_MS = 10_000;
+
+/** Results of seeded requests, by the request and the models there are. */
+export class ResultCache {
+  readonly seconds: number;
+  readonly shared: boolean;
+  readonly #store: ResultStore;
+  readonly #sidecar: SidecarClient;
+  #listing: { text: string; until: number } | undefined;
+
+  constructor(sidecar: SidecarClient, { store, seconds, shared }: CacheOptions) {
+    this.#sidecar = sidecar;
+    this.#store = store;
+    this.seconds = seconds;
+    this.shared = shared;
+  }
+
+  /**
+   * What a request's result is kept under: SHA-256 over the request as it goes to the sidecar, what is reported as
+   * ignored, and names, sizes and dates of all models. Undefined for one with adapters, whose files are not listed.
+   */
+  async hashOf(request: GenerateRequest, ignored: string[]): Promise<string | undefined> {
+    if (request.adapters?.length) return undefined;
+    const { input } = diffusionService.method.generate;
+    // Previews change no result.
+    const plain = { ...request, previewCount: 0, previewInterval: 0 };
+    const bytes = toBinary(input, toMessage(input, plain as Record<string, unknown>));
+    const rest = new TextEncoder().encode(JSON.stringify([ignored, await this.#models()]));
+    return hex(await crypto.subtle.digest('SHA-256', new Uint8Array([...(await digest(bytes)), ...rest])));
+  }
+
+  get(hash: string, caller: string): Promise<StoredResult | undefined> {
+    return this.#store.get(this.#key(hash, caller));
+  }
+
+  put(hash: string, caller: string, stored: StoredResult): Promise<void> {
+    return this.#store.put(this.#key(hash, caller), stored);
+  }
+
+  #key(hash: string, caller: string): string {
+    return this.shared ? hash : `${caller}/${hash}`;
+  }
+
+  async #models(): Promise<string> {
+    if (!this.#listing || this.#listing.until < Date.now()) {
+      const models = await this.#sidecar.listModels({ timeoutMs: LISTING_MS });
+      const text = JSON.stringify(
+        models.map(({ name, bytes, created, isDefault }) => [name, bytes, created, isDefault]),
+      );
+      this.#listing = { text, until: Date.now() + LISTING_MS };
+    }
+    return this.#listing.text;
+  }
+}
+
+async function digest(bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
+}
+
+function hex(bytes: ArrayBuffer): string {
+  return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
