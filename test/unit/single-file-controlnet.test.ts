@@ -113,3 +113,12 @@ it.each([
   writeTensors(file, tensors as Record<string, RawTensor>);
   await expect(openControlNet(file)).rejects.toThrow(message);
 });
+
+it('one whose residuals are averaged is known by its name alone', async () => {
+  const tensors = readRawTensors(join(await fixtureModel('tiny-controlnet-sd15-canny'), WEIGHTS));
+  const file = join(dir, 'control_v11e_sd15_shuffle_fp16.safetensors');
+  writeTensors(file, tensors);
+  await expect(openControlNet(file)).rejects.toThrow(
+    'seems to be a ControlNet whose residuals are averaged over the picture, which is not supported',
+  );
+});

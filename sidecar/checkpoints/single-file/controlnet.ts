@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { CheckpointError } from '../error.ts';
 import { readSafetensors } from '../safetensors.ts';
 import { seemsToBe } from './kinds.ts';
@@ -141,6 +142,11 @@ function refuseRelatives(file: Tensors): void {
     ['a ControlNet as the difference to its base', file.has('difference')],
     ['a ControlNet union', file.find(/^(control_add_embedding|task_embedding|control_type)/) !== undefined],
     ['a video ControlNet', file.find(/\bmotion_modules\./) !== undefined],
+    // No tensor says so; the published is control_v11e_sd15_shuffle.
+    [
+      'a ControlNet whose residuals are averaged over the picture',
+      hasControlNet(file) && /shuffle/i.test(basename(file.file)),
+    ],
   ];
   const relative = relatives.find(([, is]) => is)?.[0];
   if (relative)
