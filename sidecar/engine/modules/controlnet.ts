@@ -92,8 +92,13 @@ async function requestInputs(device: NativeDevice, weights: NativeWeights, given
   const picture = { batch: shape.batch, height: scale * shape.height, width: scale * shape.width };
   const embed = planHint({ controlnet: control }, picture);
   const embedded = await once(device, weights, embed, { controlnet_cond: hint }, ['hint']);
-  const plan = planControlContext({ controlnet: control }, { ...shape, timeIds });
-  return { ...embedded, ...(await context(device, weights, plan, given)) };
+  try {
+    const plan = planControlContext({ controlnet: control }, { ...shape, timeIds });
+    return { ...embedded, ...(await context(device, weights, plan, given)) };
+  } catch (error) {
+    dispose(embedded);
+    throw error;
+  }
 }
 
 async function residuals(device: NativeDevice, weights: NativeWeights, given: Given, kept: Kept) {
@@ -112,9 +117,10 @@ async function sample(
   kept: Kept,
 ) {
   const { unet, shape, timeIds, timestep, scales, latents } = given;
-  const text = await context(device, base, planContext({ unet }, { ...shape, timeIds }), given);
   const both = await device.loadWeights([], { base, under: { 'control.0.': control } });
+  let text: Kept = {};
   try {
+    text = await context(device, base, planContext({ unet }, { ...shape, timeIds }), given);
     const plan = planUNet({ unet }, shape, [given.control]);
     const values: Record<string, InputValue> = { sample: given.sample, timestep, ...text };
     for (const [name, value] of Object.entries({ ...kept, scales })) values[`control.0.${name}`] = value;
