@@ -5,6 +5,7 @@ import { begin, type Enlarged, type Source, type Unfinished } from './beginnings
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
 import { type Control, Controls } from './control/controls.ts';
+import { stepOf } from './control/factors.ts';
 import type { Decoder, Decoders } from './decoders/decoder.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
@@ -97,7 +98,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       const sample = sampler.scaleInput(latents, i);
       const { conditioning } = text;
       const input = beside ? joinChannels(sample, beside, count) : sample;
-      const place = { i: step, total, step: stepOf(i, p) };
+      const place = { i: step, total, step: stepOf(i, p.steps, sampler.timesteps.length) };
       const groups = controls.at(place, conditioning.texts);
       const predictions = await evaluator.evaluate(
         { model, conditioning, sample: input, images: count, size, timestep, groups },
@@ -122,11 +123,6 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     await controls.dispose();
     await text.conditioning.dispose();
   }
-}
-
-/** Of the steps asked for, that of the sampler's evaluation `i`. */
-function stepOf(i: number, { steps, sampler }: Work): number {
-  return Math.min(steps - 1, Math.floor((i * steps) / sampler.timesteps.length));
 }
 
 /** [count,C1,h,w], [count,C2,h,w] → [count,C1+C2,h,w] */

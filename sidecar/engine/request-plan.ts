@@ -114,7 +114,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
     ...request.adapters.flatMap(({ name, scale }) =>
       scale === 0 ? [`adapters: ${name} has a scale of 0`] : [],
     ),
-    ...ignoredControls(request.control, guessMode),
+    ...ignoredControls(request.control, guessMode, { work: { sampler, source, steps }, handover, hires }),
   ];
   const notes = [
     ...(model.isFewStep && isGuided

@@ -8,6 +8,11 @@ export interface Place {
   step: number;
 }
 
+/** Of the steps asked for, that of a sampler's evaluation `i` of so many. */
+export function stepOf(i: number, steps: number, evaluations: number): number {
+  return Math.min(steps - 1, Math.floor((i * steps) / evaluations));
+}
+
 /** What the modes other than balanced make of the deepest level's 1, once more for each level above it. */
 const SOFTNESS = 0.825;
 const DEEPEST = 12;
@@ -31,7 +36,7 @@ export function residualFactors(
 }
 
 /** As diffusers' StableDiffusionControlNetPipeline has it: the whole of the step lies in the window. */
-function takesPart({ start, end }: Pick<ControlUnit, 'start' | 'end'>, { i, total }: Place): boolean {
+export function takesPart({ start, end }: Pick<ControlUnit, 'start' | 'end'>, { i, total }: Place): boolean {
   return i / total >= start && (i + 1) / total <= end;
 }
 

@@ -3,7 +3,7 @@ import type { Planned } from '../request-plan.ts';
 import type { ModelStore } from '../store.ts';
 import type { AdmittedControl } from './admit.ts';
 import type { Control } from './controls.ts';
-import { residualFactors } from './factors.ts';
+import { type Place, residualFactors, stepOf, takesPart } from './factors.ts';
 import { type ControlUnit, fieldOf } from './units.ts';
 
 /** A ControlNet of a request as it was run. */
@@ -29,22 +29,29 @@ export function withPart(admitted: readonly AdmittedControl[], planned: Planned)
         `one number, or one for each of ${steps} steps,`,
         `${unit.scale.length}`,
       );
-  return admitted.filter((control) => hasPart(control, runsOf(planned)));
-}
-
-/** Evaluations of the runs that ControlNets can have a part in: the base's, then the second pass. */
-function runsOf({ work, handover, hires }: Planned): number[] {
-  const base = (handover?.at ?? work.sampler.timesteps.length) - (work.source?.first ?? 0);
-  return hires ? [base, hires.evaluations] : [base];
-}
-
-function hasPart({ unit, component }: AdmittedControl, runs: readonly number[]): boolean {
-  const steps = [...unit.scale.keys()];
-  return runs.some((total) =>
-    [...Array(Math.max(0, total)).keys()].some((i) =>
-      steps.some((step) => residualFactors(unit, component.config, false, { i, total, step })),
-    ),
+  const places = placesOf(planned);
+  return admitted.filter(({ unit, component }) =>
+    places.some((place) => residualFactors(unit, component.config, false, place)),
   );
+}
+
+/** What says which evaluations a request has. */
+type Runs = Pick<Planned, 'handover' | 'hires'> & {
+  work: Pick<Planned['work'], 'sampler' | 'source' | 'steps'>;
+};
+
+/** The evaluations that ControlNets can have a part in: the base's, then the second pass's. */
+function placesOf({ work, handover, hires }: Runs): Place[] {
+  const { sampler, source, steps } = work;
+  const run = (first: number, end: number, evaluations: number): Place[] =>
+    Array.from({ length: Math.max(0, end - first) }, (_, i) => ({
+      ...{ i, total: end - first, step: stepOf(first + i, steps, evaluations) },
+    }));
+  const { length } = sampler.timesteps;
+  const base = run(source?.first ?? 0, handover?.at ?? length, length);
+  if (!hires) return base;
+  const again = hires.first + hires.evaluations;
+  return [...base, ...run(hires.first, again, again)];
 }
 
 /** Runs `work` with those ControlNets on the device, loaded where they are not there. */
@@ -82,12 +89,17 @@ export function effectiveControls(
 }
 
 /** What was asked of ControlNets and had no effect, and why. */
-export function ignoredControls(units: readonly ControlUnit[], guessMode: boolean): string[] {
+export function ignoredControls(units: readonly ControlUnit[], guessMode: boolean, runs: Runs): string[] {
+  const places = placesOf(runs);
   const idle = units.flatMap((unit, i) => {
     const at = (field: string) => fieldOf(i, field);
     if (unit.scale.every((scale) => scale === 0)) return [`${at('scale')}: 0, so ${unit.model} has no part`];
     if (unit.levelScale.length > 0 && unit.levelScale.every((scale) => scale === 0))
       return [`${at('level_scale')}: all 0, so ${unit.model} has no part`];
+    if (!places.some((place) => takesPart(unit, place)))
+      return [
+        `${at('start')}: no step lies between ${unit.start} and ${unit.end}, so ${unit.model} has no part`,
+      ];
     return [];
   });
   return guessMode && units.length === 0 ? ['guess_mode: there is no ControlNet'] : idle;
