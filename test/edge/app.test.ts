@@ -67,6 +67,7 @@ describe('GET /openapi.json', () => {
       '/v1/jobs/{id}/result',
       '/v1/models',
       '/v1/models/{id}',
+      '/v1/names',
     ]);
     const body = document.components.schemas.ImageGenerationRequest;
     expect(body.required).toEqual(['prompt']);
