@@ -28,24 +28,14 @@ export function parseResources(text) {
   return { uses, warnings };
 }
 
-/** The kernel's name and its template arguments as they are mangled: `product<6__half,128,160>`. */
+/** The kernel's name, its type and its sizes, as `product<f16 128×160>`, of a mangled name. */
 function nameOf(mangled) {
-  const parts = [...mangled.matchAll(/(\d+)([a-z_]\w*)/g)];
-  for (const [, length, rest] of parts) {
-    const name = rest.slice(0, Number(length));
-    if (name.length < Number(length) || /^(latent_edge|gpu|_GLOBAL__N)/.test(name)) continue;
-    const types = rest.slice(Number(length), Number(length) + 60);
-    const tile = [...types.matchAll(/Li(\d+)E/g)].map((m) => m[1]).join('×');
-    const type = types.includes('bfloat16')
-      ? 'bf16'
-      : types.includes('half')
-        ? 'f16'
-        : types.startsWith('If')
-          ? 'f32'
-          : '';
-    return `${name}${type || tile ? `<${[type, tile].filter(Boolean).join(' ')}>` : ''}`;
-  }
-  return mangled;
+  const [, length, rest] = /_cu_[0-9a-f]{8}(\d+)(.*)$/.exec(mangled) ?? [];
+  if (!rest) return mangled;
+  const args = rest.slice(Number(length));
+  const type = args.includes('bfloat16') ? 'bf16' : args.includes('half') ? 'f16' : 'f32';
+  const sizes = [...args.matchAll(/Li(\d+)E/g)].map((match) => match[1]).join('×');
+  return `${rest.slice(0, Number(length))}<${[type, sizes].filter(Boolean).join(' ')}>`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
