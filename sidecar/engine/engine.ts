@@ -143,27 +143,30 @@ export class Engine {
     // What can be known to fail does so before it waits.
     const opened = await this.#store.open(folder);
     const planned = planRequest(request, pictures, opened);
-    const control = await this.#admit(request, pictures, folder, opened);
-    const taking = withPart(control, planned);
+    const admitted = await this.#admit(request, pictures, folder, opened);
+    const takingPart = withPart(admitted, planned);
     const choices = await chooseDecoders(request, opened, () => this.#tinyAutoencoders(folder));
     if (refiner) await this.#store.open(refiner);
     const asked = performance.now();
     return this.#queue.run(
       () => {
         const began = performance.now();
-        return this.#store.use(folder, adapters, (model) =>
-          useControls(this.#store, taking, request.guessMode ?? false, (controls) =>
+        return this.#store.use(folder, adapters, async (model) => {
+          signal?.throwIfAborted();
+          // Its files may have changed while the request waited.
+          const isSame = model.checkpoint === opened.checkpoint;
+          const plan = isSame ? planned : planRequest(request, pictures, model);
+          const control = isSame ? admitted : await this.#admit(request, pictures, folder, model);
+          const taking = isSame ? takingPart : withPart(control, plan);
+          return useControls(this.#store, taking, request.guessMode ?? false, (controls) =>
             this.#decoders.use(choices, (decoders) => {
               signal?.throwIfAborted();
               const timings = { queueMs: began - asked, loadMs: performance.now() - began };
-              // Its files may have changed while the request waited.
-              const plan =
-                model.checkpoint === opened.checkpoint ? planned : planRequest(request, pictures, model);
               const run = { folder, refiner, request, planned: plan, control, controls, choices, decoders };
               return this.#run(model, run, timings, options);
             }),
-          ),
-        );
+          );
+        });
       },
       { signal, onQueued },
     );
