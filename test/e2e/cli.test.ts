@@ -145,7 +145,7 @@ describe('generate', () => {
     [['--schedule', 'nope'], 'schedule'],
     [['--model', 'nope'], 'model'],
     [['--model', 'empty'], 'model'],
-    [['--output', 'a.jpg'], 'output'],
+    [['--output', 'a.gif'], 'output'],
     [['--output', 'nowhere/a.png'], 'there is no folder nowhere'],
     [['--save-latents', 'nowhere/a.safetensors'], 'there is no folder nowhere'],
     [['--threads', '0'], 'threads'],
@@ -153,7 +153,7 @@ describe('generate', () => {
   ])('%s', async (args, name) => {
     const { status, out, err } = await run('generate', '--prompt', 'x', '--steps', '1', ...args);
     expect([status, out]).toEqual([1, '']);
-    expect(err).toMatch(/Expected .+ but (received|found)|Cannot open/);
+    expect(err).toMatch(/Expected .+ but (received|found)|Cannot open|Unknown device/);
     expect(err).toContain(name);
     expect(err).not.toMatch(/^\s+at /m);
   });

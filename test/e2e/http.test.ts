@@ -185,7 +185,7 @@ describe('a client who leaves', () => {
     const body = JSON.stringify({ prompt: 'x', steps: 1000 });
     socket.on('error', () => {});
     socket.write(
-      `POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/images/generations HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
     await stopsWithinOneStep(() => void socket.resetAndDestroy());
   });
