@@ -87,10 +87,10 @@ describe('npm start', () => {
   });
 
   it('says what it waited for when nothing answers', async () => {
-    const env = { ...(await ports()), SIDECAR_ADDRESS: '127.0.0.1:1', LATENT_EDGE_START_TIMEOUT: '2' };
+    const env = { ...(await ports()), SIDECAR_ADDRESS: '127.0.0.1:1', LATENT_EDGE_START_TIMEOUT: '8' };
     const { child, output } = start(env);
     expect(await ended(child)).toBe(1);
-    expect(output.err).toMatch(/Not ready: waited 2 s for .+healthz, .+127.0.0.1:1; .+ status 503/);
+    expect(output.err).toMatch(/Not ready: waited 8 s for .+healthz, .+127.0.0.1:1; .+ status 503/);
   });
 
   it('says which port is taken', async () => {
