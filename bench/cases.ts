@@ -1,12 +1,17 @@
+import { join } from 'node:path';
 import { openFolder } from '../sidecar/checkpoints/folder.ts';
 import type { Plan } from '../sidecar/graph/plan.ts';
 import {
   openComponent,
+  openControlNet,
   planContext,
+  planControlContext,
+  planHint,
   planTextEncoder,
   planUNet,
   planVaeDecode,
 } from '../sidecar/models/components.ts';
+import { residualCount } from '../sidecar/models/controlnet-config.ts';
 import type { InputValue, NativeDevice, NativeWeights } from '../sidecar/native.ts';
 import { TorchGenerator } from '../sidecar/random/torch.ts';
 
@@ -78,5 +83,46 @@ const text: Prepare = async (device, model) => {
   };
 };
 
-/** By the names that bench/torch_reference.py has for them. */
-export const cases: Record<string, Prepare> = { unet, 'vae-decode': vaeDecode, text };
+/** The same U-Net evaluation with a ControlNet, that of the folder `controlnet` in the model's. */
+const unetAndControl: Prepare = async (device, model, options) => {
+  const { batch, size } = options;
+  const alone = await unet(device, model, options);
+  const [part, control] = await Promise.all([
+    openComponent(await openFolder(model), 'unet'),
+    openControlNet(join(model, 'controlnet')),
+  ]);
+  const { config } = control;
+  const weights = await device.loadWeights(control.sources);
+  const once = async (plan: Plan, inputs: Record<string, InputValue>) => {
+    const program = await device.compile(plan, weights);
+    const outputs = await program.run(inputs, { keep: plan.outputs.map(({ name }) => name) });
+    await program.dispose();
+    return Object.entries(outputs).map(([name, value]) => [`control.0.${name}`, value]);
+  };
+  const controlnet = { controlnet: control };
+  const hint = await once(planHint(controlnet, { batch, height: size, width: size }), {
+    controlnet_cond: randn(batch * config.conditioning_channels * size * size),
+  });
+  const context = await once(planControlContext(controlnet, { batch, tokens: TOKENS }), {
+    encoder_hidden_states: randn(batch * TOKENS * config.cross_attention_dim),
+  });
+  const side = size / 8;
+  return {
+    name: `unet-control-b${batch}`,
+    weights: await device.loadWeights([], { base: alone.weights, under: { 'control.0.': weights } }),
+    plan: planUNet({ unet: part }, { batch, height: side, width: side, tokens: TOKENS }, [control]),
+    inputs: {
+      ...alone.inputs,
+      ...Object.fromEntries([...hint, ...context]),
+      'control.0.scales': new Float32Array(residualCount(config) * batch).fill(1),
+    },
+  };
+};
+
+/** By the names that bench/torch_reference.py has for them, but for the one with a ControlNet. */
+export const cases: Record<string, Prepare> = {
+  unet,
+  'vae-decode': vaeDecode,
+  text,
+  'unet+control': unetAndControl,
+};

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { cases } from './cases.ts';
 import type { CaseResult, MeasureOptions } from './measure.ts';
-import { randomCheckpoint } from './random-checkpoint.ts';
+import { randomCheckpoint, randomControlNet } from './random-checkpoint.ts';
 import { circumstances, textTable, whole } from './report.ts';
 import { ROOT } from './root.ts';
 import { median } from './statistics.ts';
@@ -38,7 +38,7 @@ export function modulesCommand(): Command {
       '[model]',
       "diffusers folder; none: random weights of Stable Diffusion 1.5's shape, written once",
     )
-    .option('--cases <names>', 'which, by commas', (text) => text.split(','), Object.keys(cases))
+    .option('--cases <names>', 'which, by commas', (text) => text.split(','), ['unet', 'vae-decode', 'text'])
     .option('--device <id>', 'device', 'cpu')
     .option('--threads <n>', 'CPU threads', whole)
     .option('--size <pixels>', 'width and height', whole, 512)
@@ -56,20 +56,25 @@ async function run(named: string | undefined, options: Options, command: Command
   if (unknown) command.error(`Expected ${Object.keys(cases).join(', ')} for --cases but received ${unknown}`);
   const model = named ?? join(ROOT, 'bench/build/random-sd15');
   if (!named) await randomCheckpoint(model, console.error);
+  if (!named && options.cases.includes('unet+control')) await randomControlNet(model, console.error);
 
   const when = circumstances();
-  const results: Summary[] = [];
-  for (const name of options.cases) {
-    const own: CaseResult[] = [];
-    const torch: CaseResult[] = [];
-    // Turn by turn, so that a machine that gets slower does so for both.
-    for (let round = 0; round < options.rounds; round++) {
+  const measured = options.cases.map((name) => ({
+    name,
+    own: [] as CaseResult[],
+    torch: [] as CaseResult[],
+  }));
+  // Turn by turn, so that a machine that gets slower does so for all.
+  for (let round = 0; round < options.rounds; round++)
+    for (const { name, own, torch } of measured) {
       own.push(runOwn(name, model, options));
-      if (options.python) torch.push(runTorch(options.python, name, model, options));
+      if (options.python && name !== 'unet+control')
+        torch.push(runTorch(options.python, name, model, options));
     }
-    results.push(summary('latent-edge', own));
-    if (torch.length > 0) results.push(summary('torch', torch));
-  }
+  const results = measured.flatMap(({ own, torch }) => [
+    summary('latent-edge', own),
+    ...(torch.length > 0 ? [summary('torch', torch)] : []),
+  ]);
 
   const report = { ...when, size: options.size, cases: results, ratios: ratios(results) };
   console.error(table(results));

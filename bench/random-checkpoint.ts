@@ -4,6 +4,8 @@ import { parseConfig } from '../sidecar/checkpoints/config.ts';
 import type { Graph } from '../sidecar/graph/builder.ts';
 import { elements } from '../sidecar/graph/signature.ts';
 import { clipTextConfig, traceTextEncoder } from '../sidecar/models/clip.ts';
+import { traceControlContext, traceControlNet, traceHint } from '../sidecar/models/controlnet.ts';
+import { controlNetConfig } from '../sidecar/models/controlnet-config.ts';
 import { traceContext, traceUNet } from '../sidecar/models/unet.ts';
 import { unetConfig } from '../sidecar/models/unet-config.ts';
 import { traceVaeDecode, traceVaeEncode, vaeConfig } from '../sidecar/models/vae.ts';
@@ -101,6 +103,26 @@ export async function randomCheckpoint(
     await mkdir(dirname(join(folder, name)), { recursive: true });
     await writeFile(join(folder, name), contents);
   }
+}
+
+/** The same for a ControlNet of Stable Diffusion 1.5 (0.7 GB in fp16), in the folder `controlnet` of a model's. */
+export async function randomControlNet(model: string, say: (line: string) => void): Promise<void> {
+  const folder = join(model, 'controlnet');
+  if (await exists(join(folder, 'config.json'))) return;
+  say(`Writing random weights of a ControlNet to ${folder} (0.7 GB)`);
+  const text = await readFile(join(ROOT, 'test/fixtures/configs/controlnet-sd15.json'), 'utf8');
+  const config = parseConfig(controlNetConfig, JSON.parse(text), 'controlnet-sd15.json');
+  const image = { batch: 1, height: 64, width: 64 };
+  await writeWeights(
+    join(folder, 'diffusion_pytorch_model.safetensors'),
+    [
+      traceHint(config, image),
+      traceControlContext(config, { batch: 1, tokens: 77 }),
+      traceControlNet(config, { ...image, tokens: 77 }),
+    ],
+    4,
+  );
+  await writeFile(join(folder, 'config.json'), text);
 }
 
 async function writeWeights(file: string, graphs: Graph[], seed: number): Promise<void> {
