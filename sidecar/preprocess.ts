@@ -1,7 +1,7 @@
 import sharp from 'sharp';
 import type { PreprocessRequest__Output } from '../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import type { PreprocessResponse } from '../proto/gen/latentedge/v1/PreprocessResponse.ts';
-import { openPicture, type Picture } from './engine/picture.ts';
+import { openPicture, type Picture, transparentIn } from './engine/picture.ts';
 import { errors } from './errors.ts';
 import { choosePreprocessor, type Hint, hintOf, readResizeMode } from './preprocessors/index.ts';
 
@@ -31,10 +31,11 @@ export async function preprocess(request: PreprocessRequest__Output): Promise<Pr
   return { hint: { ...file, width: hint.width, height: hint.height } };
 }
 
-/** [H,W] of the picture's size. */
-async function maskOf(picture: Picture, file: Uint8Array): Promise<Uint8Array | undefined> {
-  if (file.length === 0) return picture.transparency?.(picture);
-  return (await openPicture(file, 'mask')).grey(picture);
+/** [H,W] of the picture's size: from a file, or what of the picture is transparent. */
+async function maskOf(picture: Picture, file: Uint8Array): Promise<Uint8Array> {
+  const mask = file.length > 0 ? await openPicture(file, 'mask') : transparentIn(picture);
+  if (!mask) throw errors.unexpected('mask', 'a mask, or an image with transparent parts,', 'neither');
+  return mask.grey(picture);
 }
 
 function encode({ data, width, height }: Hint): Promise<Buffer> {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import sharp from 'sharp';
 import { writeSafetensors } from '../checkpoints/write.ts';
-import { openPicture, type Picture } from '../engine/picture.ts';
+import { openPicture, type Picture, transparentIn } from '../engine/picture.ts';
 import {
   choosePreprocessor,
   type Hint,
@@ -75,8 +75,8 @@ async function openFile(path: string | undefined, option: string) {
 
 /** [H,W] of the picture's size: from a file, or what of the picture is transparent. */
 async function maskOf(picture: Picture, path: string | undefined): Promise<Uint8Array> {
-  if (path === undefined && picture.transparency) return picture.transparency(picture);
-  return (await openFile(path, '--mask')).grey(picture);
+  const transparent = path === undefined ? transparentIn(picture) : undefined;
+  return (transparent ?? (await openFile(path, '--mask'))).grey(picture);
 }
 
 function list(): void {

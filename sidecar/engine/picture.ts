@@ -59,6 +59,12 @@ export function rawPicture(data: Uint8Array, { width, height }: PictureSize): Pi
   );
 }
 
+/** What of a picture is transparent, as the grey values of another; undefined where its file has no alpha channel. */
+export function transparentIn(picture: Picture): Picture | undefined {
+  const { transparency } = picture;
+  return transparency && { ...picture, grey: transparency };
+}
+
 function pictureOf(
   open: () => Sharp,
   { width, height, hasAlpha }: PictureSize & { hasAlpha?: boolean },

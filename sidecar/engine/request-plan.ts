@@ -11,7 +11,7 @@ import type { Hires } from './hires.ts';
 import { DEFAULT_QUALITY } from './image-file.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { OpenModel } from './open-model.ts';
-import { openPicture, type Picture } from './picture.ts';
+import { openPicture, type Picture, transparentIn } from './picture.ts';
 import { checkPixels, finalSize } from './pixel-limit.ts';
 import { estimator } from './preview.ts';
 import type { Handover } from './refine.ts';
@@ -46,14 +46,14 @@ async function openMask(file: Uint8Array, channel: ImageRequest['maskChannel']):
   if (channel === 'darkness')
     return { ...picture, grey: async (size) => (await picture.grey(size)).map((value) => 255 - value) };
   if (channel !== 'alpha') return picture;
-  const { transparency } = picture;
-  if (!transparency)
+  const mask = transparentIn(picture);
+  if (!mask)
     throw errors.unexpected(
       'mask',
       'an image with an alpha channel, as mask_channel is alpha,',
       'one without',
     );
-  return { ...picture, grey: transparency };
+  return mask;
 }
 
 /** A request with a model's defaults filled in. */

@@ -79,6 +79,9 @@ it('preprocessors show what they make', async () => {
   expect(white).toBeLessThan(160);
   const unknown = await post('/controlnet/detect', { ...body, controlnet_module: 'openpose' });
   expect([unknown.status, unknown.json.error.param]).toEqual([400, 'preprocessor']);
+  // It shows a mask, and there is none.
+  const blind = await post('/controlnet/detect', { ...body, controlnet_module: 'inpaint_only' });
+  expect([blind.status, blind.json.error.param]).toEqual([400, 'mask']);
 });
 
 it('a unit makes what `control` makes', async () => {

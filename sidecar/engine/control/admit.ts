@@ -6,7 +6,7 @@ import { type ControlNetConfig, checkControlNet, residualCount } from '../../mod
 import { choosePreprocessor } from '../../preprocessors/index.ts';
 import type { ModelFolders, NamedFolder } from '../model-folders.ts';
 import type { OpenModel } from '../open-model.ts';
-import { openPicture, type Picture } from '../picture.ts';
+import { openPicture, transparentIn } from '../picture.ts';
 import type { Pictures } from '../request-plan.ts';
 import type { HintSource } from './hint.ts';
 import { type ControlUnit, fieldOf } from './units.ts';
@@ -114,16 +114,12 @@ async function hintSource(i: number, unit: ControlUnit, { image, mask }: Picture
   const picture = unit.image ? await openPicture(unit.image, field) : image;
   if (!picture) throw errors.unexpected(field, 'an image, as there is no init_image,', 'nothing');
   if (!preprocessor.row.takesMask) return { picture, preprocessor, resize };
-  return { picture, preprocessor, resize, mask: mask ?? transparentIn(picture, i, preprocessor.row.name) };
-}
-
-/** For a preprocessor that shows what is to be made anew, and a request that does not say it. */
-function transparentIn(picture: Picture, i: number, preprocessor: string): Picture {
-  const { transparency } = picture;
-  if (transparency) return { ...picture, grey: transparency };
-  throw errors.unexpected(
-    fieldOf(i, 'preprocessor'),
-    'a mask, or an image with transparent parts,',
-    `${preprocessor} without either`,
-  );
+  const anew = mask ?? transparentIn(picture);
+  if (!anew)
+    throw errors.unexpected(
+      fieldOf(i, 'preprocessor'),
+      'a mask, or an image with transparent parts,',
+      `${preprocessor.row.name} without either`,
+    );
+  return { picture, preprocessor, resize, mask: anew };
 }
