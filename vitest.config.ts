@@ -3,9 +3,10 @@ import { defineConfig } from 'vitest/config';
 
 // Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes),
 // emulator (the addon with CUDA kernels emulated), gpu (a GPU).
-const project = (name: string, timeout: number, env: Record<string, string> = {}) => ({
+const project = (name: string, timeout: number, env: Record<string, string> = {}, isolate = true) => ({
   test: {
     name,
+    isolate,
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeout,
     hookTimeout: timeout,
@@ -22,7 +23,8 @@ export default defineConfig({
   test: {
     maxWorkers: 2,
     projects: [
-      project('unit', 30_000),
+      // What has no state needs no process for each file.
+      project('unit', 30_000, {}, false),
       project('cpu', 120_000),
       project('edge', 30_000),
       project('e2e', 180_000),
