@@ -25,6 +25,8 @@ export interface OpenOptions {
   device: string;
   /** CPU threads, 1…256; default: one for each physical core this process may use. */
   threads?: number;
+  /** At most so much of a GPU's memory (default: all): what would take more is an ERR_OUT_OF_MEMORY. */
+  memoryBytes?: number;
   /** Fill each arena with NaN before every run, so that a read of memory no op has written shows. */
   poison?: boolean;
   /**

@@ -39,7 +39,8 @@ std::vector<DeviceInfo> list_devices() {
 std::unique_ptr<Backend> open_backend(const DeviceInfo& info, std::shared_ptr<Account> account,
                                       ThreadPool& pool) {
   if (info.threads > 0) return std::make_unique<CpuBackend>(std::move(account), pool);
-  return std::make_unique<gpu::GpuBackend>(info.id, std::move(account), pool);
+  return std::make_unique<gpu::GpuBackend>(info.id, static_cast<size_t>(info.memory_bytes),
+                                           std::move(account), pool);
 }
 
 }  // namespace latent_edge

@@ -116,17 +116,18 @@ void Checkpoint::check(const WeightRef& ref) const {
 std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const std::string& form,
                                                     size_t floats,
                                                     const std::function<void(const float*, float*)>& fill) {
-  return std::static_pointer_cast<const PackedWeight>(share(ref, form, [&](const float* raw) {
-    Packing packing(account_, floats);
-    touch(packing.weight->data, floats);
-    fill(raw, packing.weight->data);
-    return packing.finish();
-  }));
+  return std::static_pointer_cast<const PackedWeight>(
+      share(ref, form, [&](Checkpoint& holder, const WeightRef& there) {
+        const float* raw = holder.joined(there);
+        Packing packing(account_, floats);
+        touch(packing.weight->data, floats);
+        fill(raw, packing.weight->data);
+        return packing.finish();
+      }));
 }
 
-std::shared_ptr<const void> Checkpoint::share(
-    const WeightRef& ref, const std::string& form,
-    const std::function<std::shared_ptr<const void>(const float*)>& make) {
+std::shared_ptr<const void> Checkpoint::share(const WeightRef& ref, const std::string& form,
+                                              const Make& make) {
   const auto changed = [this](const std::string& name) { return differs(name); };
   if (std::none_of(ref.names.begin(), ref.names.end(), changed) && !ref.names.empty()) {
     Checkpoint* const holder = elsewhere(ref.names[0]).first;
@@ -141,7 +142,7 @@ std::shared_ptr<const void> Checkpoint::share(
   std::string key = form;
   for (const std::string& name : ref.names) key += '\n' + name;
   auto& cached = packed_[key];
-  if (!cached) cached = make(joined(ref));
+  if (!cached) cached = make(*this, ref);
   return cached;
 }
 
@@ -174,6 +175,26 @@ const float* Checkpoint::joined(const WeightRef& ref) {
     to += elements(find(name)->shape);
   }
   return reinterpret_cast<const float*>(staging_.data());
+}
+
+const WeightSource* Checkpoint::plain(const std::string& name) const {
+  if (deltas_.contains(name)) return nullptr;
+  const auto it = sources_.find(name);
+  if (it != sources_.end()) return it->second.transposed ? nullptr : &it->second;
+  const auto [other, key] = elsewhere(name);
+  return other->plain(key);
+}
+
+RawWeight Checkpoint::raw(const WeightRef& ref) {
+  RawWeight raw;
+  for (const std::string& name : ref.names) {
+    const WeightSource* source = plain(name);
+    if (!source || (!raw.parts.empty() && source->element != raw.element))
+      return {Element::f32, {}, joined(ref)};
+    raw.element = source->element;
+    raw.parts.push_back(source);
+  }
+  return raw;
 }
 
 void Checkpoint::convert(const std::string& name, float* to) {

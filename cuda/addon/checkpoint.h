@@ -18,6 +18,13 @@ namespace latent_edge {
 class Checkpoint;
 using Prefixed = std::map<std::string, std::shared_ptr<Checkpoint>>;
 
+// A weight, joined, as the files have it; or in float32 where that is not what the weight is.
+struct RawWeight {
+  Element element = Element::f32;
+  std::vector<const WeightSource*> parts;  // one after another
+  const float* values = nullptr;           // instead of parts; until the next weight is asked for
+};
+
 // Used from the device's thread alone, but for construction and destruction.
 class Checkpoint final : public WeightStore {
  public:
@@ -35,11 +42,16 @@ class Checkpoint final : public WeightStore {
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override;
 
-  // What make(raw) gives for a weight as float32, row-major, joined; called once for (names, form) and then shared.
-  std::shared_ptr<const void> share(const WeightRef& ref, const std::string& form,
-                                    const std::function<std::shared_ptr<const void>(const float*)>& make);
+  // What make(holder, ref) gives for a weight; called once for (names, form) and then shared. `ref` is the weight's
+  // among `holder`'s, which is this checkpoint or one that it shares the weight with.
+  using Make = std::function<std::shared_ptr<const void>(Checkpoint& holder, const WeightRef& ref)>;
+  std::shared_ptr<const void> share(const WeightRef& ref, const std::string& form, const Make& make);
 
-  // Frees the space that get() converts in; called when a plan has been bound.
+  // For `make`: the weight as float32, row-major, joined, until the next one is asked for; or as it is.
+  const float* joined(const WeightRef& ref);
+  RawWeight raw(const WeightRef& ref);
+
+  // Frees the space that weights are converted in; called when a plan has been bound.
   void drop_staging();
 
  private:
@@ -49,7 +61,7 @@ class Checkpoint final : public WeightStore {
   std::pair<Checkpoint*, std::string> elsewhere(const std::string& name) const;
   void check(const WeightRef& ref) const;
   void touch(float* data, size_t floats);
-  const float* joined(const WeightRef& ref);
+  const WeightSource* plain(const std::string& name) const;  // nullptr where something is done to it
   void convert(const std::string& name, float* to);
 
   const std::shared_ptr<Account> account_;

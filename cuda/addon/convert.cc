@@ -96,6 +96,36 @@ void round_to(Element to, float* v, size_t n) {
     for (size_t i = 0; i < n; i++) v[i] = round_to_brain(v[i]);
 }
 
+namespace {
+
+// The index of the first whose exponent is all ones.
+template <class Bits>
+size_t first_not_finite(const Bits* v, Bits exponent, size_t n) {
+  unsigned bad = 0;
+  for (size_t i = 0; i < n; i++) bad |= (v[i] & exponent) == exponent;
+  if (!bad) return n;
+  return static_cast<size_t>(std::find_if(v, v + n, [=](Bits b) { return (b & exponent) == exponent; }) - v);
+}
+
+}  // namespace
+
+size_t copy_finite(Element type, const void* source, void* to, size_t n) {
+  constexpr size_t kBlock = 4096;  // stays in the first-level cache for the check
+  const size_t size = element_bytes(type);
+  for (size_t i = 0; i < n; i += kBlock) {
+    const size_t m = std::min(kBlock, n - i);
+    char* block = static_cast<char*>(to) + i * size;
+    std::memcpy(block, static_cast<const char*>(source) + i * size, m * size);
+    const size_t finite =
+        type == Element::f32
+            ? first_not_finite<uint32_t>(reinterpret_cast<const uint32_t*>(block), 0x7f800000u, m)
+            : first_not_finite<uint16_t>(reinterpret_cast<const uint16_t*>(block),
+                                         type == Element::f16 ? 0x7c00 : 0x7f80, m);
+    if (finite < m) return i + finite;
+  }
+  return n;
+}
+
 size_t to_float32(Element from, const void* source, float* to, size_t n) {
   static const Convert half = choose_half();
   constexpr size_t kBlock = 4096;  // stays in the first-level cache for the check

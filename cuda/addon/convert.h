@@ -22,4 +22,7 @@ void round_to(Element to, float* values, size_t n);
 
 bool all_finite(const float* values, size_t n);
 
+// Copies n elements as they are, from any alignment. Returns the index of the first NaN or infinity, n where none is.
+size_t copy_finite(Element type, const void* source, void* to, size_t n);
+
 }  // namespace latent_edge

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "../gpu/runtime.h"
 #include "js_classes.h"
 #include "js_plan.h"
@@ -81,6 +83,8 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
     const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
     DeviceInfo device = find_device(env, id);
     if (asked > 0 && device.threads > 0) device.threads = asked;
+    if (const Field memory = options["memoryBytes"]; !memory.absent() && device.threads == 0)
+      device.memory_bytes = std::min(device.memory_bytes, memory.integer(1, int64_t{1} << 50));
     device.dtype = dtype_from_js(options["dtype"]).value_or(device.dtype);
 
     const auto session = Session::open(env, std::move(device), compile);

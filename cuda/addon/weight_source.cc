@@ -48,23 +48,39 @@ void transpose(float* matrix, int64_t N, int64_t K, ThreadPool& pool, std::atomi
 
 }  // namespace
 
-void WeightSource::convert(float* to, ThreadPool& pool, std::atomic<int64_t>* counter) const {
+// Reads elements [begin, begin + count) in chunks on all threads. read(from, i, n): n elements that lie at `from`, the
+// i-th on; returns how many of them come before one that is not finite.
+template <class Read>
+static void read_finite(const WeightSource& source, size_t begin, size_t count, ThreadPool& pool, Read read) {
   constexpr size_t kChunk = size_t{1} << 18;
-  const size_t n = static_cast<size_t>(elements(shape)), size = element_bytes(element);
-  const char* from = mapped ? mapped->read(offset, n * size) : reinterpret_cast<const char*>(data.data());
+  const size_t size = element_bytes(source.element);
+  const char* from = source.mapped ? source.mapped->read(source.offset + begin * size, count * size)
+                                   : reinterpret_cast<const char*>(source.data.data()) + begin * size;
   std::mutex mutex;
-  size_t bad = n;
-  pool.parallel_for(static_cast<int64_t>((n + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
-    const size_t begin = static_cast<size_t>(chunk) * kChunk, count = std::min(kChunk, n - begin);
-    const size_t finite = to_float32(element, from + begin * size, to + begin, count);
-    if (finite == count) return;
+  size_t bad = count;
+  pool.parallel_for(static_cast<int64_t>((count + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
+    const size_t first = static_cast<size_t>(chunk) * kChunk, n = std::min(kChunk, count - first);
+    const size_t finite = read(from + first * size, first, n);
+    if (finite == n) return;
     std::lock_guard lock(mutex);
-    bad = std::min(bad, begin + finite);
+    bad = std::min(bad, first + finite);
   });
-  if (mapped) mapped->forget(offset, n * size);
-  if (bad < n)
-    throw BadWeights("weight \"" + name + "\" is NaN or infinite at element " + std::to_string(bad));
+  if (source.mapped) source.mapped->forget(source.offset + begin * size, count * size);
+  if (bad < count)
+    throw BadWeights("weight \"" + source.name + "\" is NaN or infinite at element " +
+                     std::to_string(begin + bad));
+}
+
+void WeightSource::convert(float* to, ThreadPool& pool, std::atomic<int64_t>* counter) const {
+  read_finite(*this, 0, static_cast<size_t>(elements(shape)), pool,
+              [&](const char* from, size_t i, size_t n) { return to_float32(element, from, to + i, n); });
   if (transposed) transpose(to, shape[0], shape[1], pool, counter);
+}
+
+void WeightSource::copy(size_t begin, size_t count, char* to, ThreadPool& pool) const {
+  read_finite(*this, begin, count, pool, [&](const char* from, size_t i, size_t n) {
+    return copy_finite(element, from, to + i * element_bytes(element), n);
+  });
 }
 
 }  // namespace latent_edge

@@ -33,6 +33,9 @@ struct WeightSource {
   // As float32, on all threads; memory that takes counts towards `counter`. Throws BadWeights naming
   // a tensor that is not finite.
   void convert(float* to, ThreadPool& pool, std::atomic<int64_t>* counter) const;
+
+  // Elements [begin, begin + count) as they are, on all threads. Throws BadWeights naming a tensor that is not finite.
+  void copy(size_t begin, size_t count, char* to, ThreadPool& pool) const;
 };
 
 // Checkpoints write a 1×1 convolution's weight as [N, K, 1, 1], a linear layer's as [N, K].

@@ -1,7 +1,13 @@
-// The executor's runtime on the emulator: the device "emulator" of a build that has it.
+// The executor's runtime on the emulator: the devices "emulator" and "emulator:1" of a build that has it.
 #include "../gpu/runtime.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <exception>
+#include <map>
+#include <utility>
 
 #include "grid.h"
 #include "memory.h"
@@ -18,17 +24,35 @@ class EmulatedGraph final : public Runtime::Graph {
   emulator::Work work;
 };
 
+// Two devices: the memory of one is not the other's.
+constexpr int kDevices = 2;
+std::atomic<size_t> used[kDevices];
+
 class EmulatedRuntime final : public Runtime {
  public:
+  explicit EmulatedRuntime(std::atomic<size_t>& used) : used_(used) {}
+
   // A small chip, so that small shapes fill it.
   Chip chip() const override { return {.multiprocessors = 4, .shared_bytes = emulator::kMaxShared}; }
-  size_t free_bytes() override { return kTotal; }
+  size_t free_bytes() override { return kTotal - std::min(kTotal, used_.load()); }
   size_t total_bytes() override { return kTotal; }
 
-  void* allocate(size_t bytes) override { return bytes > kTotal ? nullptr : emulator::allocate(bytes); }
-  void release(void* data) override { emulator::release(data); }
+  void* allocate(size_t bytes) override {
+    if (bytes > free_bytes()) return nullptr;
+    void* data = emulator::allocate(bytes);
+    if (data) used_ += bytes, sizes_[data] = bytes;
+    return data;
+  }
+  void release(void* data) override {
+    finish();
+    used_ -= sizes_.extract(data).mapped();
+    emulator::release(data);
+  }
   void* allocate_host(size_t bytes) override { return emulator::allocate(bytes); }
-  void release_host(void* data) override { emulator::release(data); }
+  void release_host(void* data) override {
+    finish();
+    emulator::release(data);
+  }
 
   Stream stream() override { return reinterpret_cast<Stream>(&stream_); }
   void copy(void* to, const void* from, size_t bytes) override {
@@ -37,18 +61,35 @@ class EmulatedRuntime final : public Runtime {
   void fill(void* to, int byte, size_t bytes) override {
     stream_.enqueue([=] { std::memset(to, byte, bytes); });
   }
-  void synchronize() override { stream_.synchronize(); }
-
-  void begin_capture() override {
-    captured_ = std::make_unique<EmulatedGraph>();
-    stream_.capture(&captured_->work);
+  void synchronize() override {
+    finish();
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
-  std::unique_ptr<Graph> end_capture() override {
+
+  void mark(int) override {}
+  void await(int) override { synchronize(); }
+
+  std::unique_ptr<Graph> capture(const std::function<void()>& work) override {
+    auto graph = std::make_unique<EmulatedGraph>();
+    stream_.capture(&graph->work);
+    try {
+      work();
+    } catch (...) {
+      stream_.capture(nullptr);
+      throw;
+    }
     stream_.capture(nullptr);
-    return std::move(captured_);
+    return graph;
   }
   void replay(Graph& graph) override {
     for (const auto& item : static_cast<EmulatedGraph&>(graph).work) stream_.enqueue(item);
+  }
+
+  double time(const std::function<void()>& work) override {
+    const auto began = std::chrono::steady_clock::now();
+    work();
+    synchronize();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   }
 
   void expose(Range arena, const std::vector<Range>& tensors) override {
@@ -63,22 +104,36 @@ class EmulatedRuntime final : public Runtime {
   }
 
  private:
+  // Memory is given back when nothing uses it any more, as CUDA does; errors are for who waits.
+  void finish() {
+    try {
+      stream_.synchronize();
+    } catch (...) {
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
   emulator::Stream stream_;
-  std::unique_ptr<EmulatedGraph> captured_;
+  std::exception_ptr failure_;
+  std::atomic<size_t>& used_;
+  std::map<void*, size_t> sizes_;
 };
 
 }  // namespace
 
 std::vector<GpuInfo> list_gpus() {
-  return {{"emulator", "CUDA kernels emulated on the CPU", "sm_80", static_cast<int64_t>(kTotal)}};
+  std::vector<GpuInfo> gpus;
+  for (const char* id : {"emulator", "emulator:1"})
+    gpus.push_back({id, "CUDA kernels emulated on the CPU", "sm_80", static_cast<int64_t>(kTotal)});
+  return gpus;
 }
 
 std::string gpu_trouble() {
   return "";
 }
 
-std::shared_ptr<Runtime> open_gpu(const std::string&) {
-  return std::make_shared<EmulatedRuntime>();
+std::shared_ptr<Runtime> open_gpu(const std::string& id) {
+  return std::make_shared<EmulatedRuntime>(used[id == "emulator:1"]);
 }
 
 }  // namespace latent_edge::gpu

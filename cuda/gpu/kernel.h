@@ -21,15 +21,19 @@ using Storage = Element;
 struct OpaqueStream;
 using Stream = OpaqueStream*;
 
+// Types of values in device memory.
+enum class Scalar { f16, bf16, f32, i32 };
+
 // Packed weights in device memory, shared by the plans of a checkpoint.
 class WeightStore {
  public:
-  using Fill = std::function<void(const float* raw, void* packed)>;
+  // Enqueues what makes `packed` of the whole joined tensor, which lies in device memory row-major, in the checkpoint's
+  // layout, as values of `type`.
+  using Pack = std::function<void(Stream stream, const void* raw, Scalar type, void* packed)>;
   virtual ~WeightStore() = default;
-  // `form` names the layout; the same (names, form) is packed once. fill() gets the whole joined tensor as float32,
-  // row-major, in the checkpoint's layout, and `bytes` of host memory to fill.
+  // `form` names the layout; the same (names, form) is packed once, to `bytes`.
   virtual std::shared_ptr<const void> get(const WeightRef& ref, const std::string& form, size_t bytes,
-                                          const Fill& fill) = 0;
+                                          const Pack& pack) = 0;
   // Numbers of an op's own, in device memory.
   virtual std::shared_ptr<const float> constant(const std::vector<float>& values) = 0;
 };
@@ -44,7 +48,6 @@ struct BindContext {
   Storage storage;
   Chip chip;
   WeightStore& weights;
-  ThreadPool& pool;    // to pack weights on
   char* arena;         // tensors lie at their offsets from here
   int32_t* complaint;  // of this op: what a kernel found wrong in its inputs; 0 before each run
 
@@ -77,8 +80,7 @@ struct Kernel {
 // Every op of the GPU backend by name (kernels/registry.cc lists them).
 const std::map<std::string, Kernel>& kernels();
 
-// to[i] = from[i] in another type, or the same. kernels/convert.cu
-enum class Scalar { f16, bf16, f32, i32 };
+// to[i] = from[i] in another type, or the same; at any alignment of their elements. kernels/convert.cu
 void convert(Stream stream, const void* from, Scalar from_type, void* to, Scalar to_type, size_t n);
 
 inline Scalar scalar_of(Storage s) {

@@ -37,32 +37,23 @@ bool wants_float(const Kernel& kernel, const std::string& input) {
 
 }  // namespace
 
-GpuProgram::GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Runtime> runtime,
-                       ThreadPool& pool, std::shared_ptr<Account> account, CompileOptions options)
+GpuProgram::GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Heap> heap,
+                       std::shared_ptr<Account> account, CompileOptions options)
     : Program(std::move(plan)),
-      runtime_(std::move(runtime)),
+      heap_(std::move(heap)),
+      runtime_(heap_->runtime()),
       account_(std::move(account)),
       options_(options),
       storage_(options.dtype) {
   check_plan(plan_);
   place();
-
-  for (size_t i = 0; i < plan_.inputs.size(); i++) {
-    inputs_at_.push_back(border_bytes_);
-    border_bytes_ += aligned(4 * inputs_[i].count);
-  }
-  outputs_at_ = border_bytes_;
-  for (const NamedTensor& output : plan_.outputs) border_bytes_ += aligned(4 * count_of(output));
-  // Room for one op's output, asked for by itself, is made when it is asked for.
-  complaints_at_ = border_bytes_;
-  border_bytes_ += aligned(4 * plan_.ops.size());
-
   // The arena first: where memory is short it is the largest piece.
-  arena_ = Memory(runtime_, arena_bytes_, "the arena of plan \"" + plan_.name + "\"", &account_->arenas);
-  border_ =
-      Memory(runtime_, border_bytes_, "inputs and outputs of plan \"" + plan_.name + "\"", &account_->arenas);
-  host_ = static_cast<char*>(runtime_->allocate_host(border_bytes_));
-  bind(weights, pool);
+  arena_ = Memory(heap_, arena_bytes_, "the arena of plan \"" + plan_.name + "\"", &account_->arenas);
+  complaints_ = Memory(heap_, 4 * plan_.ops.size(), "plan \"" + plan_.name + "\"", &account_->arenas);
+  size_t home = aligned(complaints_.bytes());
+  for (const NamedTensor& output : plan_.outputs) home += aligned(4 * count_of(output));
+  reserve(home);
+  bind(weights);
 }
 
 GpuProgram::Placed GpuProgram::placed_of(const TensorRef& t) const {
@@ -80,7 +71,7 @@ GpuProgram::Placed GpuProgram::resident(const TensorRef& t, size_t ops) const {
 
 // Gives every tensor its type and place. A tensor is told from others at the same offset by who wrote it last.
 void GpuProgram::place() {
-  arena_bytes_ = aligned(plan_.arena_bytes * element_bytes(storage_) / 4);
+  arena_bytes_ = ops_bytes_ = aligned(plan_.arena_bytes * element_bytes(storage_) / 4);
   struct Held {
     size_t input = 0;
     bool is_input = false;
@@ -114,11 +105,12 @@ void GpuProgram::place() {
         throw std::runtime_error("input \"" + input.name + "\" of plan \"" + plan_.name +
                                  "\" is read as float32 by one op and as the storage's type by another");
       placed.element = input.dtype == DType::i32 ? Scalar::i32 : Scalar::f32;
-      placed.offset = arena_bytes_;
-      arena_bytes_ += aligned(placed.bytes());
     }
+    placed.offset = arena_bytes_;
+    arena_bytes_ += aligned(placed.bytes());
     inputs_.push_back(placed);
   }
+  in_place_.resize(inputs_.size());
   for (size_t i = 0; i < plan_.ops.size(); i++) {
     OpDesc op = plan_.ops[i];
     std::vector<Placed> touched;
@@ -135,11 +127,11 @@ void GpuProgram::place() {
   }
 }
 
-void GpuProgram::bind(WeightStore& weights, ThreadPool& pool) {
-  BindContext context{storage_, runtime_->chip(), weights, pool, arena_.data(), nullptr};
+void GpuProgram::bind(WeightStore& weights) {
+  BindContext context{storage_, runtime_.chip(), weights, arena_.data(), nullptr};
   size_t scratch_bytes = 0;
   for (size_t i = 0; i < ops_.size(); i++) {
-    context.complaint = reinterpret_cast<int32_t*>(border_.data() + complaints_at_) + i;
+    context.complaint = reinterpret_cast<int32_t*>(complaints_.data()) + i;
     steps_.push_back(at_op(plan_, i, [&] {
       check_weights(ops_[i]);
       return kernel_of(ops_[i]).bind(ops_[i], context);
@@ -147,7 +139,8 @@ void GpuProgram::bind(WeightStore& weights, ThreadPool& pool) {
     scratch_bytes = std::max(scratch_bytes, steps_.back().scratch_bytes);
   }
   if (scratch_bytes > 0)
-    scratch_ = Memory(runtime_, scratch_bytes, "scratch of plan \"" + plan_.name + "\"", &account_->scratch);
+    scratch_ = Memory(heap_, scratch_bytes, "scratch of plan \"" + plan_.name + "\"", &account_->scratch);
+  runtime_.synchronize();  // weights have been packed: what went wrong is told here
 }
 
 void GpuProgram::release() {
@@ -155,18 +148,30 @@ void GpuProgram::release() {
   released_ = true;
   graph_.reset();
   steps_.clear();
-  arena_.reset();
-  scratch_.reset();
-  border_.reset();
-  runtime_->release_host(host_);
-  host_ = nullptr;
+  for (Memory* memory : {&arena_, &scratch_, &complaints_, &stage_}) memory->reset();
+  host_.reset();
 }
 
 void GpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
   if (released_) throw std::runtime_error("plan \"" + plan_.name + "\" has been disposed");
+  try {
+    compute(request, stop);
+  } catch (...) {
+    // What is under way still reads the stage; what lies in the inputs' places is not known.
+    try {
+      runtime_.synchronize();
+    } catch (const std::exception&) {
+      // The first error is the one to tell.
+    }
+    for (auto& tensors : in_place_) tensors.clear();
+    throw;
+  }
+}
+
+void GpuProgram::compute(RunRequest& request, const std::atomic<bool>& stop) {
   if (options_.poison) {
-    runtime_->fill(arena_.data(), kPoison, arena_.bytes());
-    if (scratch_.data()) runtime_->fill(scratch_.data(), kPoison, scratch_.bytes());
+    runtime_.fill(arena_.data(), kPoison, ops_bytes_);
+    if (scratch_.data()) runtime_.fill(scratch_.data(), kPoison, scratch_.bytes());
   }
   copy_in(request.inputs);
   run_ops(request.ops, stop);
@@ -176,8 +181,8 @@ void GpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
 void GpuProgram::launch(size_t op) {
   std::vector<Range> tensors;
   for (const Placed& t : touched_[op]) tensors.push_back({at(t), t.bytes()});
-  runtime_->expose({arena_.data(), arena_.bytes()}, tensors);
-  steps_[op].launch(runtime_->stream(), scratch_.data());
+  runtime_.expose({arena_.data(), arena_.bytes()}, tensors);
+  steps_[op].launch(runtime_.stream(), scratch_.data());
 }
 
 // The first time an op runs it is waited for, so that an error names it. From then on a whole run is a graph.
@@ -185,99 +190,113 @@ void GpuProgram::run_ops(size_t ops, const std::atomic<bool>& stop) {
   const bool whole = ops == steps_.size();
   if (whole && checked_ && ops > 0) {
     if (!graph_) {
-      runtime_->begin_capture();
-      for (size_t i = 0; i < ops; i++) at_op(plan_, i, [&] { launch(i); });
-      graph_ = runtime_->end_capture();
+      graph_ = runtime_.capture([&] {
+        for (size_t i = 0; i < ops; i++) at_op(plan_, i, [&] { launch(i); });
+      });
     }
     if (stop.load(std::memory_order_relaxed))
       throw std::runtime_error("run of plan \"" + plan_.name + "\" was interrupted");
-    runtime_->replay(*graph_);
+    runtime_.replay(*graph_);
   } else {
     for (size_t i = 0; i < ops; i++) {
       if (stop.load(std::memory_order_relaxed))
         throw std::runtime_error("run of plan \"" + plan_.name + "\" was interrupted");
       at_op(plan_, i, [&] {
         launch(i);
-        runtime_->synchronize();
+        runtime_.synchronize();
       });
     }
     checked_ = checked_ || whole;
   }
-  runtime_->expose({arena_.data(), arena_.bytes()}, {{arena_.data(), arena_.bytes()}});
+  runtime_.expose({arena_.data(), arena_.bytes()}, {{arena_.data(), arena_.bytes()}});
 }
 
+// Makes the stage and its twin on the host as large as a run needs.
+void GpuProgram::reserve(size_t bytes) {
+  if (bytes <= stage_.bytes()) return;
+  runtime_.synchronize();
+  stage_.reset(), host_.reset();
+  stage_ = Memory(heap_, bytes, "inputs and outputs of plan \"" + plan_.name + "\"", &account_->arenas);
+  host_ = HostMemory(heap_, bytes);
+}
+
+// Values go through the stage, all in one copy; tensors come from where they are, unless they are in place already.
 void GpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
-  const auto disposed = [&](size_t i) {
-    return std::runtime_error("input \"" + plan_.inputs[i].name + "\" of plan \"" + plan_.name +
-                              "\" has been disposed");
-  };
-  std::memset(host_ + complaints_at_, 0, 4 * plan_.ops.size());
+  size_t bytes = 0;
   for (const ProgramInput& input : inputs)
-    if (!input.tensor) std::memcpy(host_ + inputs_at_[input.index], input.data.data(), input.data.size());
-  runtime_->copy(border_.data(), host_, outputs_at_);
-  runtime_->copy(border_.data() + complaints_at_, host_ + complaints_at_, 4 * plan_.ops.size());
+    if (!input.tensor) bytes += aligned(input.data.size());
+  reserve(bytes);
+  size_t at_stage = 0;
+  for (const ProgramInput& input : inputs)
+    if (!input.tensor) {
+      std::memcpy(host_.data() + at_stage, input.data.data(), input.data.size());
+      at_stage += aligned(input.data.size());
+    }
+  if (bytes > 0) runtime_.copy(stage_.data(), host_.data(), bytes);
+  if (complaints_.bytes() > 0) runtime_.fill(complaints_.data(), 0, complaints_.bytes());
+  at_stage = 0;
   for (const ProgramInput& input : inputs) {
     const Placed& to = inputs_[input.index];
     const auto* tensor = static_cast<const GpuTensor*>(input.tensor.get());
-    if (tensor && !tensor->data()) throw disposed(input.index);
-    const Scalar as_it_came = to.element == Scalar::i32 ? Scalar::i32 : Scalar::f32;
-    const char* from = tensor ? tensor->data() : border_.data() + inputs_at_[input.index];
-    const Scalar from_type = tensor ? tensor->element : as_it_came;
-    if (from_type == to.element)
-      runtime_->copy(at(to), from, to.bytes());
+    if (tensor && !tensor->data())
+      throw std::runtime_error("input \"" + plan_.inputs[input.index].name + "\" of plan \"" + plan_.name +
+                               "\" has been disposed");
+    auto& there = in_place_[input.index];
+    if (tensor && there.size() == 1 && there[0].lock() == input.tensor) continue;
+    there.clear();
+    const char* from = tensor ? tensor->data() : stage_.data() + at_stage;
+    const Scalar type = tensor ? tensor->element : to.element == Scalar::i32 ? Scalar::i32 : Scalar::f32;
+    if (type == to.element)
+      runtime_.copy(at(to), from, to.bytes());
     else
-      convert(runtime_->stream(), from, from_type, at(to), to.element, to.count);
+      convert(runtime_.stream(), from, type, at(to), to.element, to.count);
+    if (tensor)
+      there.push_back(input.tensor);
+    else
+      at_stage += aligned(input.data.size());
   }
 }
 
-// Outputs come home as float32 through the border; those of an op asked for by itself through memory of their own.
+// Outputs come home as float32 through the stage, and with them what kernels complain about.
 void GpuProgram::copy_out(std::vector<ProgramOutput>& outputs, size_t ops) {
-  size_t bytes = 0;
+  const size_t complaints = aligned(complaints_.bytes());
+  size_t bytes = complaints;
   std::vector<size_t> offsets;
   for (const ProgramOutput& output : outputs) {
     offsets.push_back(bytes);
     if (!output.keep) bytes += aligned(4 * count_of(output.ref));
   }
-  const bool fits = outputs_at_ + bytes <= complaints_at_;
-  Memory own_device;
-  std::unique_ptr<char, std::function<void(char*)>> own_host(nullptr,
-                                                             [this](char* p) { runtime_->release_host(p); });
-  if (!fits) {
-    own_device = Memory(runtime_, bytes, "an op's output", &account_->arenas);
-    own_host.reset(static_cast<char*>(runtime_->allocate_host(bytes)));
-  }
-  char* const device = fits ? border_.data() + outputs_at_ : own_device.data();
-  char* const host = fits ? host_ + outputs_at_ : own_host.get();
-
+  reserve(bytes);
   for (size_t i = 0; i < outputs.size(); i++) {
     ProgramOutput& output = outputs[i];
     const Placed from = resident(output.ref, ops);
     if (output.keep) {
       auto tensor =
-          std::make_shared<GpuTensor>(runtime_, output.ref.dtype, from.element, output.ref.shape, account_);
-      runtime_->copy(tensor->data(), at(from), from.bytes());
+          std::make_shared<GpuTensor>(heap_, output.ref.dtype, from.element, output.ref.shape, account_);
+      runtime_.copy(tensor->data(), at(from), from.bytes());
       output.tensor = std::move(tensor);
     } else {
-      convert(runtime_->stream(), at(from), from.element, device + offsets[i], Scalar::f32, from.count);
+      convert(runtime_.stream(), at(from), from.element, stage_.data() + offsets[i], Scalar::f32, from.count);
     }
   }
-  if (bytes > 0) runtime_->copy(host, device, bytes);
-  runtime_->copy(host_ + complaints_at_, border_.data() + complaints_at_, 4 * plan_.ops.size());
+  runtime_.copy(host_.data(), complaints_.data(), complaints_.bytes());
+  if (bytes > complaints)
+    runtime_.copy(host_.data() + complaints, stage_.data() + complaints, bytes - complaints);
   try {
-    runtime_->synchronize();
+    runtime_.synchronize();
   } catch (const CodedError&) {
     throw;
   } catch (const std::exception& e) {
     throw std::runtime_error("plan \"" + plan_.name + "\": " + e.what());
   }
   for (size_t i = 0; i < ops; i++) {
-    const int32_t complaint = reinterpret_cast<const int32_t*>(host_ + complaints_at_)[i];
+    const int32_t complaint = reinterpret_cast<const int32_t*>(host_.data())[i];
     if (complaint != 0 && steps_[i].explain)
       throw std::runtime_error(where(plan_, i) + ": " + steps_[i].explain(complaint));
   }
   for (size_t i = 0; i < outputs.size(); i++) {
     if (outputs[i].keep) continue;
-    const float* values = reinterpret_cast<const float*>(host + offsets[i]);
+    const float* values = reinterpret_cast<const float*>(host_.data() + offsets[i]);
     outputs[i].data.assign(values, values + count_of(outputs[i].ref));
   }
 }

@@ -1,7 +1,7 @@
 // A plan bound to weights on a GPU.
 //
 // The plan's offsets are those of float32 tensors. Here a tensor has the storage's type, at the same fraction of the
-// arena; integers, and what its readers want as float32, lie behind them.
+// arena. Inputs lie behind, in places of their own: a tensor of the device that is given again is still there.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace latent_edge::gpu {
 class GpuProgram final : public Program {
  public:
   // Throws std::runtime_error naming the op and its scope.
-  GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Runtime> runtime, ThreadPool& pool,
+  GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Heap> heap,
              std::shared_ptr<Account> account, CompileOptions options);
   ~GpuProgram() override { release(); }
 
@@ -33,28 +33,30 @@ class GpuProgram final : public Program {
   void place();
   Placed placed_of(const TensorRef& t) const;  // of the storage's type
   Placed resident(const TensorRef& t, size_t ops) const;
-  void bind(WeightStore& weights, ThreadPool& pool);
+  void bind(WeightStore& weights);
   void launch(size_t op);
   void run_ops(size_t ops, const std::atomic<bool>& stop);
+  void compute(RunRequest& request, const std::atomic<bool>& stop);
+  void reserve(size_t bytes);
   void copy_in(const std::vector<ProgramInput>& inputs);
   void copy_out(std::vector<ProgramOutput>& outputs, size_t ops);
   char* at(const Placed& t) const { return arena_.data() + t.offset; }
 
-  std::shared_ptr<Runtime> runtime_;
-  std::shared_ptr<Account> account_;
+  const std::shared_ptr<Heap> heap_;
+  Runtime& runtime_;
+  const std::shared_ptr<Account> account_;
   const CompileOptions options_;
   const Storage storage_;
 
-  size_t arena_bytes_ = 0;
+  size_t ops_bytes_ = 0, arena_bytes_ = 0;  // of the arena: what ops write, and the inputs too
   std::vector<Placed> inputs_;
-  std::vector<OpDesc> ops_;                   // with the device's offsets
-  std::vector<std::vector<Placed>> touched_;  // by each op
+  std::vector<std::vector<std::weak_ptr<Tensor>>> in_place_;  // the tensors that an input's place holds
+  std::vector<OpDesc> ops_;                                   // with the device's offsets
+  std::vector<std::vector<Placed>> touched_;                  // by each op
   std::vector<Step> steps_;
-  Memory arena_, scratch_;
-  Memory border_;         // inputs as they came, outputs and complaints as they go home
-  char* host_ = nullptr;  // the same in the host's memory
-  size_t outputs_at_ = 0, complaints_at_ = 0, border_bytes_ = 0;
-  std::vector<size_t> inputs_at_;
+  Memory arena_, scratch_, complaints_;
+  Memory stage_;     // inputs as they came, outputs as they go home; as large as a run has needed
+  HostMemory host_;  // the same
   std::unique_ptr<Runtime::Graph> graph_;
   bool checked_ = false;  // every op has run once
   bool released_ = false;

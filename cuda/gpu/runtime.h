@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,14 +41,21 @@ class Runtime {
   virtual void fill(void* to, int byte, size_t bytes) = 0;
   virtual void synchronize() = 0;
 
-  // What is enqueued between these two is kept instead of done, and can be replayed.
+  // Two marks in the order of the work: await(i) returns when what was enqueued before the last mark(i) has been done.
+  static constexpr int kMarks = 2;
+  virtual void mark(int i) = 0;
+  virtual void await(int i) = 0;
+
+  // What work() enqueues is kept instead of done, and can be replayed.
   class Graph {
    public:
     virtual ~Graph() = default;
   };
-  virtual void begin_capture() = 0;
-  virtual std::unique_ptr<Graph> end_capture() = 0;
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& work) = 0;
   virtual void replay(Graph& graph) = 0;
+
+  // Milliseconds that what work() enqueues takes on the device, once it is warm.
+  virtual double time(const std::function<void()>& work) = 0;
 
   // A check that the emulator makes: of `arena`, kernels enqueued from here on touch `tensors` alone.
   virtual void expose(Range arena, const std::vector<Range>& tensors) { (void)arena, (void)tensors; }

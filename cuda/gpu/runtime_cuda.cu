@@ -41,8 +41,15 @@ class CudaRuntime final : public Runtime {
                                "." + std::to_string(properties.minor));
     chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+    for (cudaEvent_t& mark : marks_)
+      check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");
+    for (cudaEvent_t& event : clock_) check(cudaEventCreate(&event), "making an event");
   }
-  ~CudaRuntime() override { cudaStreamDestroy(stream_); }
+  ~CudaRuntime() override {
+    for (cudaEvent_t event : {marks_[0], marks_[1], clock_[0], clock_[1]})
+      if (event) cudaEventDestroy(event);
+    if (stream_) cudaStreamDestroy(stream_);
+  }
 
   Chip chip() const override { return chip_; }
   size_t free_bytes() override { return memory().first; }
@@ -76,16 +83,37 @@ class CudaRuntime final : public Runtime {
   }
   void synchronize() override { check(cudaStreamSynchronize(stream_), "running kernels"); }
 
-  void begin_capture() override {
+  void mark(int i) override { check(cudaEventRecord(marks_[i], stream_), "recording an event"); }
+  void await(int i) override { check(cudaEventSynchronize(marks_[i]), "running kernels"); }
+
+  std::unique_ptr<Graph> capture(const std::function<void()>& work) override {
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "beginning a CUDA graph");
-  }
-  std::unique_ptr<Graph> end_capture() override {
     cudaGraph_t graph = nullptr;
+    try {
+      work();
+    } catch (...) {
+      // The stream would stay as it is.
+      if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess) cudaGraphDestroy(graph);
+      cudaGetLastError();
+      throw;
+    }
     check(cudaStreamEndCapture(stream_, &graph), "ending a CUDA graph");
     return std::make_unique<CudaGraph>(graph);
   }
   void replay(Graph& graph) override {
     check(cudaGraphLaunch(static_cast<CudaGraph&>(graph).executable, stream_), "launching a CUDA graph");
+  }
+
+  double time(const std::function<void()>& work) override {
+    constexpr int kWarm = 2, kRuns = 5;
+    for (int i = 0; i < kWarm; i++) work();
+    check(cudaEventRecord(clock_[0], stream_), "recording an event");
+    for (int i = 0; i < kRuns; i++) work();
+    check(cudaEventRecord(clock_[1], stream_), "recording an event");
+    check(cudaEventSynchronize(clock_[1]), "running kernels");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, clock_[0], clock_[1]), "reading the device's clock");
+    return milliseconds / kRuns;
   }
 
  private:
@@ -97,6 +125,7 @@ class CudaRuntime final : public Runtime {
 
   Chip chip_;
   cudaStream_t stream_ = nullptr;
+  cudaEvent_t marks_[kMarks] = {}, clock_[2] = {};
 };
 
 }  // namespace

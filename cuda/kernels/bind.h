@@ -20,6 +20,26 @@ auto with_storage(Storage s, F f) {
 }
 
 template <class T>
+constexpr Storage storage_of = std::is_same_v<T, float> ? Storage::f32
+                               : std::is_same_v<T, f16> ? Storage::f16
+                                                        : Storage::bf16;
+
+// f.operator()<T>() with a floating-point type.
+template <class F>
+auto with_scalar(Scalar e, F f) {
+  switch (e) {
+    case Scalar::f16:
+      return f.template operator()<f16>();
+    case Scalar::bf16:
+      return f.template operator()<bf16>();
+    case Scalar::f32:
+      return f.template operator()<float>();
+    default:
+      throw std::runtime_error("expected values of a floating-point type, received int32");
+  }
+}
+
+template <class T>
 std::string form_of(const std::string& layout) {
   return layout + (std::is_same_v<T, float> ? ".f32" : std::is_same_v<T, f16> ? ".f16" : ".bf16");
 }
@@ -29,13 +49,10 @@ template <class T>
 std::shared_ptr<const T> raw_weight(BindContext& context, const WeightRef* ref) {
   if (!ref) return nullptr;
   const size_t n = static_cast<size_t>(elements(ref->shape));
-  auto packed = context.weights.get(*ref, form_of<T>("raw"), n * sizeof(T), [&](const float* from, void* to) {
-    constexpr size_t kChunk = 1 << 16;
-    context.pool.parallel_for(ceil_div(n, kChunk), [=](int64_t chunk, int) {
-      const size_t begin = static_cast<size_t>(chunk) * kChunk, end = begin + kChunk < n ? begin + kChunk : n;
-      for (size_t i = begin; i < end; i++) static_cast<T*>(to)[i] = from_float<T>(from[i]);
-    });
-  });
+  auto packed = context.weights.get(*ref, form_of<T>("raw"), n * sizeof(T),
+                                    [n](Stream stream, const void* raw, Scalar type, void* to) {
+                                      convert(stream, raw, type, to, scalar_of(storage_of<T>), n);
+                                    });
   const T* data = static_cast<const T*>(packed.get());
   return {std::move(packed), data};
 }

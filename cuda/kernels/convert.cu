@@ -8,20 +8,6 @@ struct Same {
   __device__ float operator()(float x) const { return x; }
 };
 
-template <class F>
-void with_scalar(Scalar e, F f) {
-  switch (e) {
-    case Scalar::f16:
-      return f.template operator()<f16>();
-    case Scalar::bf16:
-      return f.template operator()<bf16>();
-    case Scalar::f32:
-      return f.template operator()<float>();
-    case Scalar::i32:
-      throw std::runtime_error("expected values of a floating-point type, received int32");
-  }
-}
-
 }  // namespace
 
 void convert(Stream stream, const void* from, Scalar from_type, void* to, Scalar to_type, size_t n) {

@@ -1,13 +1,13 @@
-// y[i] = f(x[i]) over n elements, 16 bytes at a time; the last few one by one. Bound by bandwidth.
+// y[i] = f(x[i]) over n elements, 16 bytes at a time; the last few, and what is not aligned, one by one. Bound by
+// bandwidth.
 #pragma once
 
 #include "bind.h"
 
 namespace latent_edge::gpu {
 
-template <class From, class To, class F>
+template <class From, class To, int kCount, class F>
 __global__ void elementwise(const From* x, To* y, int64_t n, F f) {
-  constexpr int kCount = 16 / (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kCount;
   if (i + kCount <= n) {
     const auto from = load<Vec<From, kCount>>(x + i);
@@ -23,8 +23,11 @@ __global__ void elementwise(const From* x, To* y, int64_t n, F f) {
 template <class From, class To, class F>
 void launch_elementwise(Stream stream, const From* x, To* y, int64_t n, F f) {
   constexpr int kThreads = 256, kCount = 16 / (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
-  const auto blocks = static_cast<unsigned>(ceil_div(n, kThreads * kCount));
-  launch(stream, elementwise<From, To, F>, {blocks, 1, 1}, kThreads, 0, x, y, n, f);
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % sizeof(Vec<From, kCount>) == 0 &&
+                       reinterpret_cast<uintptr_t>(y) % sizeof(Vec<To, kCount>) == 0;
+  const auto blocks = static_cast<unsigned>(ceil_div(n, kThreads * (aligned ? kCount : 1)));
+  launch(stream, aligned ? elementwise<From, To, kCount, F> : elementwise<From, To, 1, F>, {blocks, 1, 1},
+         kThreads, 0, x, y, n, f);
 }
 
 }  // namespace latent_edge::gpu

@@ -321,19 +321,6 @@ void launch_finish(Stream stream, const Product<T>& p, const float* partial, int
 
 }  // namespace
 
-std::shared_ptr<const float> pack_bias(BindContext& context, const WeightRef* ref, const Columns& columns) {
-  if (!ref) return nullptr;
-  auto packed = context.weights.get(*ref, columns.half ? "bias.geglu" : "raw.f32",
-                                    columns.count * sizeof(float), [&](const float* from, void* to) {
-                                      for (int r = 0; r < columns.count; r++) {
-                                        const int source = columns.source(r);
-                                        static_cast<float*>(to)[r] = source < 0 ? 0 : from[source];
-                                      }
-                                    });
-  const float* data = static_cast<const float*>(packed.get());
-  return {std::move(packed), data};
-}
-
 template <class T>
 Step product_step(const Product<T>& p, const Chip& chip, std::vector<std::shared_ptr<const void>> held) {
   const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;

@@ -75,45 +75,19 @@ struct Columns {
     half = activation == Activation::geglu ? static_cast<int>(rows / 2) : 0;
     count = half ? (half + 7) / 8 * 16 : static_cast<int>(rows);
   }
-  int source(int r) const {
+  __host__ __device__ int source(int r) const {
     if (!half) return r;
     const int unit = r / 16 * 8 + r % 8;
     return unit >= half ? -1 : r % 16 < 8 ? unit : half + unit;
   }
 };
 
-// Weight [rows][C][kh][kw] of the checkpoint as a product wants it.
+// Weight [rows][C][kh][kw] of the checkpoint as a product wants it. pack.cu
 template <class T>
 std::shared_ptr<const T> pack_weight(BindContext& context, const WeightRef& ref, const Patches<T>& left,
-                                     const Columns& columns) {
-  const int taps = left.kh * left.kw, c1 = left.c1, channels = left.c1 + left.c2,
-            per_tap = left.slabs_of_tap() * kSlab;
-  const int pad1 = left.slabs1() * kSlab;
-  const size_t row = static_cast<size_t>(taps) * per_tap;
-  // Where x ends and x2 begins matters only where there is padding between them.
-  const std::string split = pad1 != c1 && left.c2 ? "." + std::to_string(c1) : "";
-  auto packed = context.weights.get(ref, form_of<T>((columns.half ? "slabs.geglu" : "slabs") + split),
-                                    columns.count * row * sizeof(T), [&](const float* from, void* to) {
-                                      context.pool.parallel_for(columns.count, [&](int64_t r, int) {
-                                        T* out = static_cast<T*>(to) + r * row;
-                                        const int source = columns.source(static_cast<int>(r));
-                                        for (size_t i = 0; i < row; i++) out[i] = from_float<T>(0);
-                                        if (source < 0) return;
-                                        const float* in =
-                                            from + static_cast<size_t>(source) * channels * taps;
-                                        for (int c = 0; c < channels; c++) {
-                                          const int place = c < c1 ? c : pad1 + c - c1;
-                                          for (int t = 0; t < taps; t++)
-                                            out[static_cast<size_t>(t) * per_tap + place] =
-                                                from_float<T>(in[static_cast<size_t>(c) * taps + t]);
-                                        }
-                                      });
-                                    });
-  const T* data = static_cast<const T*>(packed.get());
-  return {std::move(packed), data};
-}
+                                     const Columns& columns);
 
-// Bias [rows] in the order of the packed columns.
+// Bias [rows] in the order of the packed columns. pack.cu
 std::shared_ptr<const float> pack_bias(BindContext& context, const WeightRef* ref, const Columns& columns);
 
 // How a product is cut over the chip.

@@ -133,3 +133,79 @@ test('a program may be of another type than the device, and takes the tensors of
   expect(relativeL2(exact.y as Float32Array, x.map(silu).map(silu))).toBeLessThan(1e-6);
   for (const program of [half, single]) await program.dispose();
 });
+
+test('tensors that are given again are not copied again, and others in their place are', async () => {
+  const weights = await device.loadWeights([]);
+  const program = await device.compile(twice(), weights);
+  const kept = async (scale: number) => {
+    const { once } = await program.run({ x: x.map((v) => scale * v) }, { keep: ['once'] });
+    return once as NativeTensor;
+  };
+  const [a, b] = [await kept(1), await kept(2)];
+  const y = async (input: NativeTensor | Float32Array) =>
+    (await program.run({ x: input })).y as Float32Array;
+  const [first, second] = [await y(a), await y(b)];
+  expect(first).not.toEqual(second);
+  for (const [input, expected] of [
+    [b, second],
+    [b, second],
+    [a, first],
+    [a, first],
+  ] as const)
+    expect(await y(input)).toEqual(expected);
+  const fromHost = await y(x);
+  expect(await y(a)).toEqual(first);
+  expect(await y(x)).toEqual(fromHost);
+  // One that is gone does not stand for another.
+  a.dispose();
+  const c = await kept(3);
+  expect(await y(c)).not.toEqual(first);
+  await program.dispose();
+});
+
+test('two devices at once: each has its own memory, and tensors of one are not inputs of the other', async () => {
+  const other = await native().open({ device: 'emulator:1', poison: true });
+  const before = device.memory();
+  const programs = await Promise.all(
+    [device, other].map(async (one) => one.compile(twice(), await one.loadWeights([]))),
+  );
+  expect(other.memory().arenas).toBe(device.memory().arenas - before.arenas);
+  const runs = await Promise.all(
+    Array.from({ length: 6 }, (_, i) => programs[i % 2]!.run({ x: x.map((v) => (1 + (i >> 1)) * v) })),
+  );
+  for (let i = 0; i < 6; i += 2) expect(runs[i]!.y).toEqual(runs[i + 1]!.y);
+  const { once } = await programs[1]!.run({ x }, { keep: ['once'] });
+  await expect(programs[0]!.run({ x: once as NativeTensor })).rejects.toThrow('belongs to another device');
+  await other.dispose();
+  expect((await programs[0]!.run({ x })).y).toEqual(runs[0]!.y);
+  await programs[0]!.dispose();
+});
+
+test('a device takes no more memory than it may; what was let go can be had again', async () => {
+  const memoryBytes = 1 << 20;
+  const small = await native().open({ device: 'emulator', memoryBytes });
+  expect(small.info.memoryBytes).toBe(memoryBytes);
+  const weights = await small.loadWeights([]);
+  const of = (side: number) => {
+    const g = new Graph('sized');
+    g.output('y', g.op('activation', 'silu', { x: g.input('x', [side, side]) }, {}, { fn: 'silu' }));
+    return plan(g);
+  };
+  const first = await small.compile(of(256), weights);
+  await expect(small.compile(of(256), weights)).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY' });
+  // The one there is goes on, also where a run finds no room for what it is to keep.
+  const ones = new Float32Array(256 * 256).fill(1);
+  const kept: NativeTensor[] = [];
+  await expect(
+    (async () => {
+      for (;;) kept.push((await first.run({ x: ones }, { keep: ['y'] })).y as NativeTensor);
+    })(),
+  ).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY', message: expect.stringContaining('kept on the device') });
+  expect(kept.length).toBeGreaterThan(0);
+  for (const tensor of kept) tensor.dispose();
+  expect((await first.run({ x: ones })).y).toHaveLength(256 * 256);
+  await first.dispose();
+  await (await small.compile(of(256), weights)).dispose();
+  expect(small.memory()).toEqual({ weights: 0, arenas: 0, tensors: 0, scratch: 0 });
+  await small.dispose();
+});
