@@ -4,6 +4,7 @@
 //   node cuda/build.mjs --asan   the same with AddressSanitizer and UBSan, cuda/build/asan/latent_edge.node
 //   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
 //   node cuda/build.mjs --fat    CUDA kernels for every architecture, not only this machine's
+// VENDOR_INCLUDES: folders with the headers of cuBLASLt and cuDNN, where the toolkit has none.
 // CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out), CUDA_ARCHS what it compiles for ("80 90a").
 import { spawnSync } from 'node:child_process';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,6 +43,7 @@ export async function buildAddon({ asan = false, emulator = false, fat = false, 
       ...(asan ? ['SANITIZE=1', 'WERROR=1'] : []),
       ...(emulator ? ['EMULATOR=1'] : []),
       ...cudaArchs(fat),
+      ...(process.env.VENDOR_INCLUDES ? [`VENDOR_INCLUDES=${process.env.VENDOR_INCLUDES}`] : []),
     ];
     if (spawnSync('make', ['-q', ...args], { cwd: cuda }).status === 0) return false;
     starting();

@@ -21,12 +21,19 @@ export interface DeviceInfo {
 /** Of activations. Borders of plans are float32 all the same. */
 export type Precision = 'f32' | 'f16' | 'bf16';
 
+/** Who computes products on a GPU: our own kernels, a vendor's libraries wherever they can, or whoever is faster. */
+export type Providers = 'hand' | 'vendor' | 'auto';
+
 export interface OpenOptions {
   device: string;
   /** CPU threads, 1…256; default: one for each physical core this process may use. */
   threads?: number;
   /** At most so much of a GPU's memory (default: all): what would take more is an ERR_OUT_OF_MEMORY. */
   memoryBytes?: number;
+  /** On a GPU; default: hand. What libraries there are is looked for now. */
+  providers?: Providers;
+  /** Where `auto` keeps who was faster, by device, driver, libraries and shape; default: nowhere. Its folder exists. */
+  choicesFile?: string;
   /** Fill each arena with NaN before every run, so that a read of memory no op has written shows. */
   poison?: boolean;
   /**
@@ -126,6 +133,8 @@ export interface NativeWeights {
 export interface NativeDevice {
   readonly info: DeviceInfo;
   memory(): MemoryAccount;
+  /** Who computes each product that there was a choice for: `hand`, or a library's name and version, by shape. */
+  choices(): Promise<Record<string, string>>;
   /**
    * Maps the files; each tensor is converted, with its deltas merged, and packed when a plan first needs it, then
    * shared. A delta that fits no weight is an error here.

@@ -36,10 +36,10 @@ std::vector<DeviceInfo> list_devices() {
   return devices;
 }
 
-std::unique_ptr<Backend> open_backend(const DeviceInfo& info, std::shared_ptr<Account> account,
-                                      ThreadPool& pool) {
+std::unique_ptr<Backend> open_backend(const DeviceInfo& info, const OpenOptions& options,
+                                      std::shared_ptr<Account> account, ThreadPool& pool) {
   if (info.threads > 0) return std::make_unique<CpuBackend>(std::move(account), pool);
-  return std::make_unique<gpu::GpuBackend>(info.id, static_cast<size_t>(info.memory_bytes),
+  return std::make_unique<gpu::GpuBackend>(info.id, static_cast<size_t>(info.memory_bytes), options,
                                            std::move(account), pool);
 }
 

@@ -1,7 +1,9 @@
 // What a device computes with: the CPU's kernels, or a GPU's.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "account.h"
@@ -25,10 +27,12 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::shared_ptr<Program> compile(PlanDesc plan, Checkpoint& weights, CompileOptions options) = 0;
+  // Who computes each product that there was a choice for, by its shape.
+  virtual std::map<std::string, std::string> choices() const { return {}; }
 };
 
 // On the device's thread. Throws std::runtime_error saying why the device cannot be used.
-std::unique_ptr<Backend> open_backend(const DeviceInfo& info, std::shared_ptr<Account> account,
-                                      ThreadPool& pool);
+std::unique_ptr<Backend> open_backend(const DeviceInfo& info, const OpenOptions& options,
+                                      std::shared_ptr<Account> account, ThreadPool& pool);
 
 }  // namespace latent_edge

@@ -4,9 +4,9 @@
 
 namespace latent_edge {
 
-Device::Device(DeviceInfo info, CompileOptions options, Deliver deliver)
+Device::Device(DeviceInfo info, OpenOptions options, Deliver deliver)
     : info(std::move(info)),
-      options_(options),
+      options_(std::move(options)),
       deliver_(std::move(deliver)),
       pool_(this->info.threads > 0 ? this->info.threads : usable_cores()) {
   thread_ = std::thread([this] { loop(); });
@@ -46,7 +46,7 @@ void Device::loop() {
 }
 
 void Device::open() {
-  backend_ = open_backend(info, account, pool_);
+  backend_ = open_backend(info, options_, account, pool_);
 }
 
 std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const Weights* base,
@@ -67,7 +67,7 @@ std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights,
     Checkpoint& checkpoint;
     ~DropStaging() { checkpoint.drop_staging(); }
   } drop{*weights.checkpoint()};
-  CompileOptions options = options_;
+  CompileOptions options = options_.compile;
   options.dtype = dtype.value_or(info.dtype);
   auto program = backend_->compile(std::move(plan), drop.checkpoint, options);
   track(program);

@@ -29,7 +29,7 @@ class Device {
   using Deliver = std::function<void(std::unique_ptr<Job>)>;
 
   // `deliver` takes each job that has run, on the device's thread.
-  Device(DeviceInfo info, CompileOptions options, Deliver deliver);
+  Device(DeviceInfo info, OpenOptions options, Deliver deliver);
   ~Device() { stop(); }
 
   // Jobs run in the order of the calls.
@@ -51,6 +51,8 @@ class Device {
   // `dtype`: to compute in; none: the device's.
   std::shared_ptr<Program> compile(PlanDesc plan, const Weights& weights, std::optional<Element> dtype);
   void run(Program& program, RunRequest& request);
+  // Who computes each product that there was a choice for, by its shape.
+  std::map<std::string, std::string> choices() const { return backend_->choices(); }
   // Releases whatever is still alive.
   void release_all();
 
@@ -61,7 +63,7 @@ class Device {
   void loop();
   void track(std::weak_ptr<Resource> resource);
 
-  const CompileOptions options_;
+  const OpenOptions options_;
   const Deliver deliver_;
   SpinningThreadPool pool_;
   std::unique_ptr<Backend> backend_;

@@ -26,6 +26,7 @@ class JsDevice : public Napi::ObjectWrap<JsDevice> {
  private:
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
+  Napi::Value choices(const Napi::CallbackInfo& info);
   Napi::Value load_weights(const Napi::CallbackInfo& info);
   Napi::Value compile(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

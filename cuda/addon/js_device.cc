@@ -25,6 +25,15 @@ std::optional<Element> dtype_from_js(const Field& field) {
   field.wrong("f32, f16 or bf16");
 }
 
+Providers providers_from_js(const Field& field) {
+  if (field.absent()) return Providers::hand;
+  const std::string text = field.text();
+  if (text == "hand") return Providers::hand;
+  if (text == "vendor") return Providers::vendor;
+  if (text == "auto") return Providers::automatic;
+  field.wrong("hand, vendor or auto");
+}
+
 Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("id", device.id);
@@ -53,8 +62,8 @@ Napi::Function JsDevice::define(Napi::Env env) {
   return DefineClass(
       env, "NativeDevice",
       {InstanceAccessor<&JsDevice::info>("info"), InstanceMethod<&JsDevice::memory>("memory"),
-       InstanceMethod<&JsDevice::load_weights>("loadWeights"), InstanceMethod<&JsDevice::compile>("compile"),
-       InstanceMethod<&JsDevice::dispose>("dispose")});
+       InstanceMethod<&JsDevice::choices>("choices"), InstanceMethod<&JsDevice::load_weights>("loadWeights"),
+       InstanceMethod<&JsDevice::compile>("compile"), InstanceMethod<&JsDevice::dispose>("dispose")});
 }
 
 Napi::Value JsDevice::devices(const Napi::CallbackInfo& info) {
@@ -77,9 +86,11 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
     const Field options(info[0], "options");
     const std::string id = options["device"].text();
     const Field threads = options["threads"], poison = options["poison"];
-    CompileOptions compile;
-    compile.reference = id == "cpu-reference";
-    compile.poison = !poison.absent() && poison.boolean();
+    OpenOptions open;
+    open.compile.reference = id == "cpu-reference";
+    open.compile.poison = !poison.absent() && poison.boolean();
+    if (const Field file = options["choicesFile"]; !file.absent()) open.choices_file = file.text();
+    open.providers = providers_from_js(options["providers"]);
     const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
     DeviceInfo device = find_device(env, id);
     if (asked > 0 && device.threads > 0) device.threads = asked;
@@ -87,7 +98,7 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
       device.memory_bytes = std::min(device.memory_bytes, memory.integer(1, int64_t{1} << 50));
     device.dtype = dtype_from_js(options["dtype"]).value_or(device.dtype);
 
-    const auto session = Session::open(env, std::move(device), compile);
+    const auto session = Session::open(env, std::move(device), std::move(open));
     Session* const self = session.get();
     return session->submit(
         env, [=] { self->device().open(); },
@@ -112,6 +123,22 @@ Napi::Value JsDevice::memory(const Napi::CallbackInfo& info) {
   object.Set("tensors", static_cast<double>(account.tensors));
   object.Set("scratch", static_cast<double>(account.scratch));
   return object;
+}
+
+Napi::Value JsDevice::choices(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return promised(env, [&] {
+    session_->check_open(env);
+    auto made = std::make_shared<std::map<std::string, std::string>>();
+    Session* session = session_.get();
+    return session_->submit(
+        env, [=] { *made = session->device().choices(); },
+        [=](Napi::Env env) {
+          Napi::Object object = Napi::Object::New(env);
+          for (const auto& [shape, name] : *made) object.Set(shape, name);
+          return object;
+        });
+  });
 }
 
 Napi::Value JsDevice::load_weights(const Napi::CallbackInfo& info) {

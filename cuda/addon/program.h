@@ -40,6 +40,15 @@ struct CompileOptions {
   Element dtype = Element::f32;  // what each op's output is rounded to, or kept in
 };
 
+// Who computes products on a GPU: our own kernels, a vendor's libraries where they can, or whoever is faster.
+enum class Providers { hand, vendor, automatic };
+
+struct OpenOptions {
+  CompileOptions compile;
+  Providers providers = Providers::hand;
+  std::string choices_file;  // where `automatic` keeps what it found; empty: nowhere
+};
+
 // Constructed, run and released on the device's thread.
 class Program : public Resource {
  public:

@@ -56,13 +56,13 @@ struct Session::Call final : Job {
   bool failed = false;
 };
 
-std::shared_ptr<Session> Session::open(Napi::Env env, DeviceInfo info, CompileOptions options) {
+std::shared_ptr<Session> Session::open(Napi::Env env, DeviceInfo info, OpenOptions options) {
   std::shared_ptr<Session> session(new Session);
   session->env_ = env;
   session->channel_ = Channel::New(env, "latent-edge device", 0, 1, session.get());
   session->channel_.Unref(env);
   session->device_ = std::make_unique<Device>(
-      std::move(info), options, [channel = session->channel_](std::unique_ptr<Job> job) {
+      std::move(info), std::move(options), [channel = session->channel_](std::unique_ptr<Job> job) {
         auto* call = static_cast<Call*>(job.release());
         channel.BlockingCall(call);  // open for as long as this thread runs
       });

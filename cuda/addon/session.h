@@ -16,7 +16,7 @@ namespace latent_edge {
 // Used from the JavaScript thread.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  static std::shared_ptr<Session> open(Napi::Env env, DeviceInfo info, CompileOptions options);
+  static std::shared_ptr<Session> open(Napi::Env env, DeviceInfo info, OpenOptions options);
   ~Session();
 
   // work() on the device's thread, then result() here for the promise's value. While a job is under way the

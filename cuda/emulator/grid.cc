@@ -12,6 +12,7 @@
 namespace latent_edge::emulator {
 
 Thread current;
+thread_local uint64_t elapsed = 0;
 
 namespace {
 
@@ -152,6 +153,7 @@ void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const std::funct
          std::to_string(shared_bytes));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     fail("expected a grid of at least one block and at most 65535 in y and z");
+  elapsed += uint64_t{grid.x} * grid.y * grid.z * threads;
   const Memory shared(shared_bytes);
   Block block(threads, kernel);
   for (unsigned z = 0; z < grid.z; z++)

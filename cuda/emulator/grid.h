@@ -38,6 +38,8 @@ struct Thread {
   std::vector<std::vector<PendingCopy>>* copies = nullptr;  // its groups of copies; the last one is open
 };
 extern Thread current;
+// Threads that have run for this thread of the host, and what providers.cc adds.
+extern thread_local uint64_t elapsed;
 
 // The lanes of a warp meet: combine(operands) is called once with each lane's operand. Every lane must come to
 // the same operation.

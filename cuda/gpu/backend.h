@@ -26,15 +26,20 @@ class GpuTensor final : public Tensor {
   Memory memory_;
 };
 
+class Choice;
+
 class GpuBackend final : public Backend {
  public:
   // On the device's thread. `memory_bytes`: at most so much of the device's. Throws std::runtime_error.
-  GpuBackend(const std::string& id, size_t memory_bytes, std::shared_ptr<Account> account, ThreadPool& pool);
+  GpuBackend(const std::string& id, size_t memory_bytes, const OpenOptions& options,
+             std::shared_ptr<Account> account, ThreadPool& pool);
   std::shared_ptr<Program> compile(PlanDesc plan, Checkpoint& weights, CompileOptions options) override;
+  std::map<std::string, std::string> choices() const override;
 
  private:
   std::shared_ptr<Heap> heap_;
   std::shared_ptr<Account> account_;
+  std::shared_ptr<Choice> choice_;
   ThreadPool& pool_;
 };
 

@@ -44,10 +44,13 @@ struct Chip {
   size_t shared_bytes = 0;  // most that a block may have
 };
 
+class Choice;  // providers.h
+
 struct BindContext {
   Storage storage;
   Chip chip;
   WeightStore& weights;
+  Choice& choice;      // of who computes a product
   char* arena;         // tensors lie at their offsets from here
   int32_t* complaint;  // of this op: what a kernel found wrong in its inputs; 0 before each run
 

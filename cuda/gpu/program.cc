@@ -38,10 +38,12 @@ bool wants_float(const Kernel& kernel, const std::string& input) {
 }  // namespace
 
 GpuProgram::GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Heap> heap,
-                       std::shared_ptr<Account> account, CompileOptions options)
+                       std::shared_ptr<Choice> choice, std::shared_ptr<Account> account,
+                       CompileOptions options)
     : Program(std::move(plan)),
       heap_(std::move(heap)),
       runtime_(heap_->runtime()),
+      choice_(std::move(choice)),
       account_(std::move(account)),
       options_(options),
       storage_(options.dtype) {
@@ -128,7 +130,7 @@ void GpuProgram::place() {
 }
 
 void GpuProgram::bind(WeightStore& weights) {
-  BindContext context{storage_, runtime_.chip(), weights, arena_.data(), nullptr};
+  BindContext context{storage_, runtime_.chip(), weights, *choice_, arena_.data(), nullptr};
   size_t scratch_bytes = 0;
   for (size_t i = 0; i < ops_.size(); i++) {
     context.complaint = reinterpret_cast<int32_t*>(complaints_.data()) + i;

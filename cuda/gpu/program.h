@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "providers.h"
 
 namespace latent_edge::gpu {
 
@@ -16,7 +17,7 @@ namespace latent_edge::gpu {
 class GpuProgram final : public Program {
  public:
   // Throws std::runtime_error naming the op and its scope.
-  GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Heap> heap,
+  GpuProgram(PlanDesc plan, WeightStore& weights, std::shared_ptr<Heap> heap, std::shared_ptr<Choice> choice,
              std::shared_ptr<Account> account, CompileOptions options);
   ~GpuProgram() override { release(); }
 
@@ -44,6 +45,7 @@ class GpuProgram final : public Program {
 
   const std::shared_ptr<Heap> heap_;
   Runtime& runtime_;
+  const std::shared_ptr<Choice> choice_;  // owns the libraries that steps call
   const std::shared_ptr<Account> account_;
   const CompileOptions options_;
   const Storage storage_;

@@ -24,6 +24,8 @@ class Runtime {
   virtual ~Runtime() = default;
 
   virtual Chip chip() const = 0;
+  // Of the device and its driver: what times depend on.
+  virtual std::string identity() const = 0;
   // Bytes that could still be allocated, and all there are.
   virtual size_t free_bytes() = 0;
   virtual size_t total_bytes() = 0;

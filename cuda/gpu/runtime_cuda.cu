@@ -4,6 +4,7 @@
 
 #include "../addon/error.h"
 #include "runtime.h"
+#include "vendors.h"
 
 namespace latent_edge::gpu {
 
@@ -39,6 +40,9 @@ class CudaRuntime final : public Runtime {
       throw std::runtime_error("expected a GPU of compute capability 8.0 or later (Ampere), received " +
                                std::string(properties.name) + " of " + std::to_string(properties.major) +
                                "." + std::to_string(properties.minor));
+    int driver = 0;
+    check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    identity_ = std::string(properties.name) + ", driver " + std::to_string(driver);
     chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& mark : marks_)
@@ -52,6 +56,7 @@ class CudaRuntime final : public Runtime {
   }
 
   Chip chip() const override { return chip_; }
+  std::string identity() const override { return identity_; }
   size_t free_bytes() override { return memory().first; }
   size_t total_bytes() override { return memory().second; }
 
@@ -124,6 +129,7 @@ class CudaRuntime final : public Runtime {
   }
 
   Chip chip_;
+  std::string identity_;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t marks_[kMarks] = {}, clock_[2] = {};
 };
@@ -159,6 +165,13 @@ std::string gpu_trouble() {
     return "the NVIDIA driver finds no GPU";
   }
   return error == cudaSuccess ? "" : cudaGetErrorString(error);
+}
+
+std::vector<std::unique_ptr<Provider>> vendors(Runtime& runtime) {
+  std::vector<std::unique_ptr<Provider>> all;
+  for (const auto open : {open_cublaslt, open_cudnn})
+    if (auto vendor = open(runtime)) all.push_back(std::move(vendor));
+  return all;
 }
 
 std::shared_ptr<Runtime> open_gpu(const std::string& id) {

@@ -1,7 +1,7 @@
 // In a build with neither CUDA nor the emulator there are no GPUs.
 #include <stdexcept>
 
-#include "runtime.h"
+#include "providers.h"
 
 namespace latent_edge::gpu {
 
@@ -20,6 +20,10 @@ std::shared_ptr<Runtime> open_gpu(const std::string& id) {
 const std::map<std::string, Kernel>& kernels() {
   static const std::map<std::string, Kernel> none;
   return none;
+}
+
+std::vector<std::unique_ptr<Provider>> vendors(Runtime&) {
+  return {};
 }
 
 void convert(Stream, const void*, Scalar, void*, Scalar, size_t) {}

@@ -44,7 +44,7 @@ Step bind(const OpDesc& op, BindContext& context) {
     product.finish.y = context.at<T>(p.out);
     product.finish.columns = columns.count;
     product.finish.pixels = i(p.pixels());
-    return product_step(product, context.chip, {weight, bias});
+    return product_step(product, context, {weight, bias});
   });
 }
 

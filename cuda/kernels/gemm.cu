@@ -5,6 +5,7 @@
 // 320, 640 and 1280 channels exactly, 128×128 the autoencoder's; 64×64 is for what is small or has odd channel counts.
 // Where tiles are fewer than multiprocessors the depth is split: partial sums go to scratch in float32 and are added
 // up in order by a second kernel.
+#include "../gpu/providers.h"
 #include "gemm.h"
 
 namespace latent_edge::gpu {
@@ -319,13 +320,35 @@ void launch_finish(Stream stream, const Product<T>& p, const float* partial, int
   launch(stream, finish_product<T>, {blocks, 1, 1}, 256, 0, p, partial, splits);
 }
 
-}  // namespace
-
+// The product as a library has it, where it is one: no more than bias and residual, and a weight whose slabs lie as the
+// library's rows do.
 template <class T>
-Step product_step(const Product<T>& p, const Chip& chip, std::vector<std::shared_ptr<const void>> held) {
+std::optional<Work> work_of(const Product<T>& p) {
+  const Patches<T>& l = p.left;
+  const Finish<T>& f = p.finish;
+  if (f.temb || f.scale || f.activation != Activation::none || l.c2 || l.shift || l.c1 % kSlab)
+    return std::nullopt;
+  Work work;
+  work.storage = storage_of<T>;
+  work.x = l.x, work.weight = p.weight, work.residual = f.residual, work.bias = f.bias, work.y = f.y;
+  work.rows = l.rows, work.columns = f.columns, work.channels = l.c1;
+  work.convolution = l.kh * l.kw != 1 || l.stride != 1 || l.top || l.left || l.out_height != l.height ||
+                     l.out_width != l.width;
+  if (work.convolution) {
+    work.images = static_cast<int>(l.rows / (int64_t{l.out_height} * l.out_width));
+    work.height = l.height, work.width = l.width;
+    work.kh = l.kh, work.kw = l.kw, work.stride = l.stride, work.top = l.top, work.left = l.left;
+    work.out_height = l.out_height, work.out_width = l.out_width;
+  }
+  return work;
+}
+
+// By the kernels above.
+template <class T>
+Step hand_step(const Product<T>& p, const Chip& chip) {
   const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;
   if constexpr (std::is_same_v<T, float>) {
-    const auto run = [=, held = std::move(held)](Stream stream, char* scratch) {
+    const auto run = [=](Stream stream, char* scratch) {
       float* partial = reinterpret_cast<float*>(scratch);
       const auto tiles = static_cast<unsigned>(ceil_div(p.left.rows, 64) * ceil_div(p.packed, 64));
       launch(stream, product_plain, {tiles, 1, 1}, 256, sizeof(PlainMemory), p, partial);
@@ -334,7 +357,7 @@ Step product_step(const Product<T>& p, const Chip& chip, std::vector<std::shared
     return {run, static_cast<size_t>(p.left.rows) * p.packed * sizeof(float)};
   } else {
     const Cut cut = choose(p.left.rows, p.packed, p.left.slabs(), aligned, chip.multiprocessors);
-    const auto run = [=, held = std::move(held)](Stream stream, char* scratch) {
+    const auto run = [=](Stream stream, char* scratch) {
       float* partial = cut.splits > 1 ? reinterpret_cast<float*>(scratch) : nullptr;
       if (!aligned)
         launch_product<T, 64, 64, 2, 2, false>(stream, p, cut, partial);
@@ -352,8 +375,21 @@ Step product_step(const Product<T>& p, const Chip& chip, std::vector<std::shared
   }
 }
 
-template Step product_step(const Product<f16>&, const Chip&, std::vector<std::shared_ptr<const void>>);
-template Step product_step(const Product<bf16>&, const Chip&, std::vector<std::shared_ptr<const void>>);
-template Step product_step(const Product<float>&, const Chip&, std::vector<std::shared_ptr<const void>>);
+}  // namespace
+
+template <class T>
+Step product_step(const Product<T>& p, BindContext& context, std::vector<std::shared_ptr<const void>> held) {
+  Step step = hand_step(p, context.chip);
+  if constexpr (!std::is_same_v<T, float>)
+    if (const auto work = work_of(p)) step = context.choice.pick(*work, std::move(step));
+  step.launch = [launch = std::move(step.launch), held = std::move(held)](Stream stream, char* scratch) {
+    launch(stream, scratch);
+  };
+  return step;
+}
+
+template Step product_step(const Product<f16>&, BindContext&, std::vector<std::shared_ptr<const void>>);
+template Step product_step(const Product<bf16>&, BindContext&, std::vector<std::shared_ptr<const void>>);
+template Step product_step(const Product<float>&, BindContext&, std::vector<std::shared_ptr<const void>>);
 
 }  // namespace latent_edge::gpu

@@ -96,8 +96,9 @@ struct Cut {
   int splits;         // of the depth; more than 1: partial sums in scratch, finished by a second kernel
 };
 
-// The step of a product. `held`: the weights it reads.
+// The step of a product, whoever computes it. `held`: the weights it reads.
 template <class T>
-Step product_step(const Product<T>& product, const Chip& chip, std::vector<std::shared_ptr<const void>> held);
+Step product_step(const Product<T>& product, BindContext& context,
+                  std::vector<std::shared_ptr<const void>> held);
 
 }  // namespace latent_edge::gpu

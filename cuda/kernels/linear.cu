@@ -26,7 +26,7 @@ Step bind(const OpDesc& op, BindContext& context) {
     product.finish.y = context.at<T>(p.out);
     product.finish.columns = static_cast<int>(p.out_columns);
     product.finish.activation = p.activation;
-    return product_step(product, context.chip, {weight, bias});
+    return product_step(product, context, {weight, bias});
   });
 }
 

@@ -27,7 +27,7 @@ Step bind(const OpDesc& op, BindContext& context) {
     product.finish.y = context.at<T>(p.out);
     product.finish.columns = static_cast<int>(p.out_channels);
     product.finish.pixels = static_cast<int>(p.pixels);
-    return product_step(product, context.chip, {weight, bias});
+    return product_step(product, context, {weight, bias});
   });
 }
 

@@ -161,6 +161,8 @@ function checkArguments() {
     'device',
     'threads',
     'dtype',
+    'providers',
+    'device_memory',
     'concurrency',
     'queue_limit',
     'memory_budget',
@@ -168,7 +170,7 @@ function checkArguments() {
   ];
   const kept = options.find((name) => process.env[`npm_config_${name}`] !== undefined);
   if (kept && process.env.npm_lifecycle_event === 'start') {
-    const option = `--${kept.replace('_', '-')}`;
+    const option = `--${kept.replaceAll('_', '-')}`;
     throw new Error(
       `Expected -- before ${option}, as npm keeps it for itself without: npm start -- ${option} …`,
     );

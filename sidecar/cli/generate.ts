@@ -18,6 +18,7 @@ import {
   type LoraFlag,
   loras,
   number,
+  openOptions,
   seeds,
   size,
   wholeNumber,
@@ -163,9 +164,9 @@ async function run(flags: GenerateFlags): Promise<void> {
   const folders = await modelFolders(
     flags.model === undefined ? [] : [flags.model, flags.refiner ?? []].flat(),
   );
-  const { device, threads, dtype } = flags;
   const engine = await Engine.open({
-    ...{ folders, device, threads, dtype },
+    ...openOptions(flags),
+    folders,
     adapterFiles: await adapterFiles(flags),
     controlFiles: await controlFiles(flags.control ?? []),
     decoderFiles: await decoderFiles(flags),

@@ -3,7 +3,7 @@ import { readTensors } from '../checkpoints/safetensors.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { openDevice } from '../engine/device.ts';
 import { type ModuleOptions, modules } from '../engine/modules/index.ts';
-import { type DeviceOptions, deviceOptions, number } from './options.ts';
+import { type DeviceOptions, deviceOptions, number, openOptions } from './options.ts';
 
 const names = Object.keys(modules);
 
@@ -36,7 +36,7 @@ export function moduleCommand(): Command {
           `Expected one of ${names.join(', ')} for component but received ${JSON.stringify(component)}`,
         );
       const inputs = await readTensors(input);
-      const device = await openDevice(options);
+      const device = await openDevice(openOptions(options));
       try {
         const outputs = await run(device, dir, inputs, options);
         await writeSafetensors(output, outputs);

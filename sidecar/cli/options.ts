@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Precision } from '../native.ts';
+import type { OpenOptions, Precision, Providers } from '../native.ts';
 
 /** A whole number from `min` to `max`, written in digits. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
@@ -87,6 +87,13 @@ export interface DeviceOptions {
   device: string;
   threads?: number;
   dtype?: Precision;
+  providers?: Providers;
+  deviceMemory?: number;
+}
+
+/** What to open the device with. */
+export function openOptions({ device, threads, dtype, providers, deviceMemory }: DeviceOptions): OpenOptions {
+  return { device, threads, dtype, providers, memoryBytes: deviceMemory };
 }
 
 /** The options that every command has which computes. */
@@ -109,6 +116,20 @@ export function deviceOptions(command: Command): Command {
       new Option('--dtype <name>', "what to compute in (default: the device's own; a CPU's is f32)")
         .choices(['f32', 'f16', 'bf16'])
         .env('LATENT_EDGE_DTYPE'),
+    )
+    .addOption(
+      new Option(
+        '--providers <name>',
+        'who computes on a GPU: hand, our own kernels; vendor, cuBLASLt and cuDNN wherever they can; auto, whoever is faster',
+      )
+        .choices(['hand', 'vendor', 'auto'])
+        .default('hand')
+        .env('LATENT_EDGE_PROVIDERS'),
+    )
+    .addOption(
+      new Option('--device-memory <bytes>', "at most so much of a GPU's memory, as 8GiB (default: all)")
+        .env('LATENT_EDGE_DEVICE_MEMORY')
+        .argParser(bytes),
     );
 }
 

@@ -4,7 +4,7 @@ import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { serve } from '../main.ts';
 import type { CallLog } from '../service.ts';
-import { bytes, collect, type DeviceOptions, deviceOptions, wholeNumber } from './options.ts';
+import { bytes, collect, type DeviceOptions, deviceOptions, openOptions, wholeNumber } from './options.ts';
 
 interface ServeFlags extends DeviceOptions {
   host: string;
@@ -96,16 +96,14 @@ async function run({
   grace,
   memoryBudget,
   preload,
-  device,
-  threads,
-  dtype,
+  ...device
 }: ServeFlags): Promise<void> {
   const folders = await modelFolders(model);
   // What is wrong with the default model is said here, and not to the first who asks for a picture.
   await inspect((await folders.find('')).dir);
   const engine = await Engine.open({
-    ...{ folders, device, threads, dtype },
-    ...{ memoryBudget, concurrency, queueLimit },
+    ...openOptions(device),
+    ...{ folders, memoryBudget, concurrency, queueLimit },
   });
   if (preload) await engine.preload();
   const token = process.env.GRPC_WEB_TOKEN || undefined;

@@ -1,4 +1,4 @@
-import type { DeviceInfo, NativeDevice, Precision } from '../native.ts';
+import type { DeviceInfo, NativeDevice, OpenOptions } from '../native.ts';
 import { findLearnedWords } from '../text/learned-words.ts';
 import { adapterNames, findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
@@ -28,7 +28,7 @@ import { ModelStore } from './store.ts';
 
 export type { GeneratedImage } from './images.ts';
 
-export interface EngineOptions {
+export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'choicesFile'>> {
   folders: ModelFolders;
   /** Adapters by name, beside those of the folders. */
   adapterFiles?: ReadonlyMap<string, string>;
@@ -36,11 +36,8 @@ export interface EngineOptions {
   controlFiles?: ReadonlyMap<string, string>;
   /** AutoencoderTinys by name, beside those of the folders. */
   decoderFiles?: ReadonlyMap<string, string>;
-  /** `cpu`, `cuda:0`, …; default `cpu`. */
+  /** `cpu`, `cuda:0`, `auto`, …; default `cpu`. */
   device?: string;
-  threads?: number;
-  /** What to compute in; default: the device's own. */
-  dtype?: Precision;
   /** Bytes that the weights of loaded models may take together. Default: half of the device's memory. */
   memoryBudget?: number;
   /** Bytes that weights and one program may take together: what needs more is refused. Default: the device's memory. */
@@ -125,8 +122,8 @@ export class Engine {
 
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { device = 'cpu', threads, dtype } = options;
-    return new Engine(await openDevice({ device, threads, dtype }), options);
+    const { device = 'cpu', threads, dtype, providers, memoryBytes } = options;
+    return new Engine(await openDevice({ device, threads, dtype, providers, memoryBytes }), options);
   }
 
   /**

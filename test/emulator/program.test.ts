@@ -142,8 +142,7 @@ test('tensors that are given again are not copied again, and others in their pla
     return once as NativeTensor;
   };
   const [a, b] = [await kept(1), await kept(2)];
-  const y = async (input: NativeTensor | Float32Array) =>
-    (await program.run({ x: input })).y as Float32Array;
+  const y = async (input: NativeTensor | Float32Array) => (await program.run({ x: input })).y as Float32Array;
   const [first, second] = [await y(a), await y(b)];
   expect(first).not.toEqual(second);
   for (const [input, expected] of [
@@ -200,7 +199,10 @@ test('a device takes no more memory than it may; what was let go can be had agai
     (async () => {
       for (;;) kept.push((await first.run({ x: ones }, { keep: ['y'] })).y as NativeTensor);
     })(),
-  ).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY', message: expect.stringContaining('kept on the device') });
+  ).rejects.toMatchObject({
+    code: 'ERR_OUT_OF_MEMORY',
+    message: expect.stringContaining('kept on the device'),
+  });
   expect(kept.length).toBeGreaterThan(0);
   for (const tensor of kept) tensor.dispose();
   expect((await first.run({ x: ones })).y).toHaveLength(256 * 256);

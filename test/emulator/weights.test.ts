@@ -41,7 +41,11 @@ function product() {
 }
 
 /** A tensor in a file of its own, at an offset that is no multiple of its elements' size. */
-function inFile(part: (typeof parts)[number], dtype: 'F16' | 'BF16' | 'F32', data: Float32Array): WeightSource {
+function inFile(
+  part: (typeof parts)[number],
+  dtype: 'F16' | 'BF16' | 'F32',
+  data: Float32Array,
+): WeightSource {
   const file = join(dir, `${part.name}-${dtype}-${data.length}`);
   const size = dtype === 'F32' ? 4 : 2;
   const bytes = Buffer.alloc(3 + size * data.length);
@@ -76,7 +80,7 @@ test.each([
 });
 
 test('a weight larger than a piece of the staging memory', async () => {
-  const wide = 3 << 20; // 12 MB as float32
+  const wide = (9 << 18) + 3; // 9 MB as float32
   const g = new Graph('wide');
   const weight = g.param('wide', [1, wide]);
   g.output(
@@ -99,7 +103,10 @@ test('a weight larger than a piece of the staging memory', async () => {
 test('a part that lies transposed, and one that a delta is added to', async () => {
   const sources = parts.map((part) => inFile(part, 'F16', part.f16));
   const [n, k] = parts[1]!.shape as [number, number];
-  const turned = Float32Array.from({ length: n * k }, (_, i) => parts[1]!.f16[(i % n) * k + Math.floor(i / n)]!);
+  const turned = Float32Array.from(
+    { length: n * k },
+    (_, i) => parts[1]!.f16[(i % n) * k + Math.floor(i / n)]!,
+  );
   const transposed = { ...parts[1]!, name: 'turned' };
   const source = { ...inFile(transposed, 'F16', turned), name: 'k', transposed: true };
   const plain = await run(reference, sources);
@@ -118,20 +125,23 @@ test('a part that lies transposed, and one that a delta is added to', async () =
   expect(relativeL2(outputs[1]!, plain)).toBeGreaterThan(0.01);
 });
 
-test.each(['F16', 'BF16', 'F32'] as const)('an infinite %s element is named, and nothing is left', async (dtype) => {
-  const bad = parts[1]!.f16.slice(0);
-  bad[37] = Number.POSITIVE_INFINITY;
-  const own = await native().open({ device: 'emulator' });
-  const weights = await own.loadWeights([
-    inFile(parts[0]!, dtype, parts[0]!.bf16),
-    { ...inFile({ ...parts[1]!, name: 'bad' }, dtype, bad), name: 'k' },
-    inFile(parts[2]!, dtype, parts[2]!.bf16),
-  ]);
-  await expect(own.compile(product(), weights)).rejects.toMatchObject({
-    code: 'ERR_BAD_WEIGHTS',
-    message: expect.stringContaining('weight "k" is NaN or infinite at element 37'),
-  });
-  await weights.dispose();
-  expect(own.memory()).toEqual({ weights: 0, arenas: 0, tensors: 0, scratch: 0 });
-  await own.dispose();
-});
+test.each(['F16', 'BF16', 'F32'] as const)(
+  'an infinite %s element is named, and nothing is left',
+  async (dtype) => {
+    const bad = parts[1]!.f16.slice(0);
+    bad[37] = Number.POSITIVE_INFINITY;
+    const own = await native().open({ device: 'emulator' });
+    const weights = await own.loadWeights([
+      inFile(parts[0]!, dtype, parts[0]!.bf16),
+      { ...inFile({ ...parts[1]!, name: 'bad' }, dtype, bad), name: 'k' },
+      inFile(parts[2]!, dtype, parts[2]!.bf16),
+    ]);
+    await expect(own.compile(product(), weights)).rejects.toMatchObject({
+      code: 'ERR_BAD_WEIGHTS',
+      message: expect.stringContaining('weight "k" is NaN or infinite at element 37'),
+    });
+    await weights.dispose();
+    expect(own.memory()).toEqual({ weights: 0, arenas: 0, tensors: 0, scratch: 0 });
+    await own.dispose();
+  },
+);
