@@ -25,6 +25,7 @@ import { type ImageRequest, type ImageRequestInput, parseRequest } from './reque
 import { openPictures, type Pictures, type Planned, planRequest } from './request-plan.ts';
 import { retouch } from './retouch.ts';
 import { ModelStore } from './store.ts';
+import type { Bench, Part } from './tensors/part.ts';
 
 export type { GeneratedImage } from './images.ts';
 
@@ -184,6 +185,24 @@ export class Engine {
     if (!inpaints) await this.generate({ prompt: '', steps: 1, seeds: [0] });
   }
 
+  /**
+   * Runs a part of a request by itself, when its turn comes.
+   * @throws as generate.
+   */
+  async part<T>(part: Part<T>, { signal, onQueued }: GenerateOptions = {}): Promise<T> {
+    const folder = await this.#folders.find(part.model);
+    part.check(await this.#store.open(folder));
+    const bench: Bench = {
+      ...{ evaluator: this.#evaluator, memoryLimit: this.#memoryLimit, signal },
+      learnedWords: () => findLearnedWords(this.#folders.embeddings(folder)),
+    };
+    const work = (model: Model) => {
+      signal?.throwIfAborted();
+      return part.run(model, bench);
+    };
+    return this.#queue.run(() => this.#store.use(folder, [], work), { signal, onQueued });
+  }
+
   /** An error's message for those who are not on this machine. */
   publicMessage(message: string): Promise<string> {
     return this.#folders.withoutPaths(message);
@@ -218,6 +237,11 @@ export class Engine {
       ...{ devices: [device], running, queued, queueLimit },
       ...{ stepsRun: this.#stepsRun, controlnetEvaluations: controlNetEvaluations },
     };
+  }
+
+  /** Bytes of the device's memory, by what they are used for. */
+  memory() {
+    return { device: this.#device.info.id, ...this.#device.memory() };
   }
 
   /** Takes no more requests. */

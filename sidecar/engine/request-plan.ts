@@ -315,7 +315,7 @@ function textsOf(request: ImageRequest, model: OpenModel) {
   return { prompt: '', negativePrompt: '', clipSkip: 0, guidanceScale: 1, ignored };
 }
 
-function clipSkipOf({ clipSkip = 0 }: ImageRequest, model: OpenModel): number {
+export function clipSkipOf({ clipSkip = 0 }: Pick<ImageRequest, 'clipSkip'>, model: OpenModel): number {
   const layers = Math.min(...model.texts.map(({ component }) => component.config.num_hidden_layers));
   const most = layers - 1;
   if (clipSkip > most)
@@ -328,8 +328,8 @@ function clipSkipOf({ clipSkip = 0 }: ImageRequest, model: OpenModel): number {
 }
 
 /** What was left out is the size of the image itself, uncropped. */
-function sizesOf(
-  { sizeConditioning: asked = {} }: ImageRequest,
+export function sizesOf(
+  { sizeConditioning: asked = {} }: Pick<ImageRequest, 'sizeConditioning'>,
   width: number,
   height: number,
 ): SizeConditioning {

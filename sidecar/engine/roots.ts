@@ -11,9 +11,13 @@ import { ModelFolders } from './model-folders.ts';
  * Where models are looked for: what was named, then LATENT_EDGE_MODELS (folders, separated as in PATH; without it,
  * the folder of pulled models), then the embedded ones.
  * @param named models (folders or files), folders of models, or names; the first is the default.
+ * @param where they were named, for messages.
  * @throws ServiceError, or CheckpointError for a file that is no checkpoint.
  */
-export async function modelFolders(named: readonly string[] = []): Promise<ModelFolders> {
+export async function modelFolders(
+  named: readonly string[] = [],
+  where = named.length > 0 ? '--model' : 'LATENT_EDGE_MODEL',
+): Promise<ModelFolders> {
   const all = named.length > 0 ? named : [process.env.LATENT_EDGE_MODEL ?? ''].filter(Boolean);
   const folders = all.filter((path) => existsSync(path));
   for (const path of folders) {
@@ -28,8 +32,7 @@ export async function modelFolders(named: readonly string[] = []): Promise<Model
     if (!existsSync(path)) throw notThere(path, 'LATENT_EDGE_MODELS');
   const found = new ModelFolders([...folders, ...stores(), ...embedded()], all[0]);
   for (const name of all.filter((path) => !existsSync(path))) {
-    if (/[\\/]|^\.|\.safetensors$/.test(name))
-      throw notThere(name, named.length > 0 ? '--model' : 'LATENT_EDGE_MODEL');
+    if (/[\\/]|^\.|\.safetensors$/.test(name)) throw notThere(name, where);
     await found.find(name);
   }
   return found;

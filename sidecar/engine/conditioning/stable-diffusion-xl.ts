@@ -17,7 +17,7 @@ export interface SizeConditioning {
 }
 
 /** What the refiner is told of the picture's beauty, 1…10, for the prompt and for the negative one. */
-const AESTHETIC_SCORE = { positive: 6, negative: 2.5 };
+export const AESTHETIC_SCORE = { positive: 6, negative: 2.5 };
 
 /**
  * Stable Diffusion XL (arXiv:2307.01952, sections 2.1 and 2.2): cross-attention looks at the penultimate hidden states
@@ -32,23 +32,8 @@ export async function encodeStableDiffusionXL(
 ): Promise<Encoded> {
   const { prompt, negativePrompt, guidanceScale, clipSkip, sizes } = prompts;
   const encode = async (reading: Reading, skip: number, score: number): Promise<TextEncoding> => {
-    let summary: Float32Array | undefined;
-    const states: Float32Array[] = [];
-    for (const [i, encoder] of model.textEncoders.entries()) {
-      const encoded: Float32Array[] = [];
-      for (const chunk of reading.chunks[i]!) {
-        const { states, pooled } = await encoder.penultimate(chunk, skip, exclusive);
-        encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
-        // Of a long text, that of its beginning.
-        if (pooled) summary ??= finite(pooled, 'the text encoding', model);
-      }
-      states.push(join(encoded));
-    }
-    const tokens = reading.chunks[0]!.reduce((sum, { ids }) => sum + ids.length, 0);
-    return {
-      states: sideBySide(states, tokens),
-      added: { pooled: summary!, timeIds: timeIds(checkpoint, sizes, score) },
-    };
+    const { states, pooled } = await penultimateStates(model, reading, skip, exclusive);
+    return { states, added: { pooled, timeIds: timeIds(checkpoint, sizes, score) } };
   };
 
   const isGuided = guidanceScale > 1;
@@ -66,8 +51,35 @@ export async function encodeStableDiffusionXL(
   };
 }
 
+/** A text's penultimate hidden states in both encoders, side by side, [T,D], and the second one's summary, [P]. */
+export async function penultimateStates(
+  model: Model,
+  reading: Reading,
+  clipSkip: number,
+  exclusive: Exclusive,
+): Promise<{ states: Float32Array; pooled: Float32Array }> {
+  let summary: Float32Array | undefined;
+  const states: Float32Array[] = [];
+  for (const [i, encoder] of model.textEncoders.entries()) {
+    const encoded: Float32Array[] = [];
+    for (const chunk of reading.chunks[i]!) {
+      const { states, pooled } = await encoder.penultimate(chunk, clipSkip, exclusive);
+      encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
+      // Of a long text, that of its beginning.
+      if (pooled) summary ??= finite(pooled, 'the text encoding', model);
+    }
+    states.push(join(encoded));
+  }
+  const tokens = reading.chunks[0]!.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { states: sideBySide(states, tokens), pooled: summary! };
+}
+
 /** Height before width, top before left. */
-function timeIds({ timeIds }: XLCheckpoint, sizes: SizeConditioning, aestheticScore: number): number[] {
+export function timeIds(
+  { timeIds }: XLCheckpoint,
+  sizes: SizeConditioning,
+  aestheticScore: number,
+): number[] {
   const { originalHeight, originalWidth, cropTop, cropLeft, targetHeight, targetWidth } = sizes;
   const given = [originalHeight, originalWidth, cropTop, cropLeft];
   return timeIds === 5 ? [...given, aestheticScore] : [...given, targetHeight, targetWidth];

@@ -15,15 +15,7 @@ export async function encodeStableDiffusion(
   exclusive: Exclusive,
 ): Promise<Encoded> {
   const { prompt, negativePrompt, guidanceScale, clipSkip } = prompts;
-  const clip = model.textEncoders[0]!;
-  const encode = async ({ chunks: [chunks] }: Reading, skip: number): Promise<TextEncoding> => {
-    const encoded: Float32Array[] = [];
-    for (const chunk of chunks!) {
-      const states = await clip.lastHiddenState(chunk, skip, exclusive);
-      encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
-    }
-    return { states: join(encoded) };
-  };
+  const encode = (reading: Reading, skip: number) => lastStates(model, reading, skip, exclusive);
   const texts = guidanceScale > 1 ? [prompt, negativePrompt] : [prompt];
   const [positive, negative] = await readTexts(model, texts, prompts);
   const encodings = [await encode(positive!, clipSkip)];
@@ -33,4 +25,20 @@ export async function encodeStableDiffusion(
     textTokens: positive!.used + (negative?.used ?? 0),
     cutTokens: { prompt: positive!.cut, negative_prompt: negative?.cut ?? 0 },
   };
+}
+
+/** A text's last hidden states, [T,D]. */
+export async function lastStates(
+  model: Model,
+  { chunks: [chunks] }: Reading,
+  clipSkip: number,
+  exclusive: Exclusive,
+): Promise<TextEncoding> {
+  const clip = model.textEncoders[0]!;
+  const encoded: Float32Array[] = [];
+  for (const chunk of chunks!) {
+    const states = await clip.lastHiddenState(chunk, clipSkip, exclusive);
+    encoded.push(emphasize(finite(states, 'the text encoding', model), chunk.weights));
+  }
+  return { states: join(encoded) };
 }
