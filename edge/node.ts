@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
+import { withConfigFile } from './config-file.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
 import { JobStore } from './jobs/store.ts';
 import { postWebhook } from './net/public-request.ts';
 import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
+import { readSidecarOptions } from './sidecar/grpc-options.ts';
 import { sidecarPool } from './sidecar/pool.ts';
 
 // The edge on Node. docs/deployment.md lists its environment.
@@ -25,17 +27,18 @@ function settingsOf(env: NodeJS.ProcessEnv) {
     arrivalMs: 1000 * wholeNumber(env, 'ARRIVAL_TIMEOUT_SECONDS', 120, 3600),
     trustProxy: flag(env, 'TRUST_PROXY'),
     addresses: addresses.length > 0 ? addresses : ['127.0.0.1:50051'],
+    sidecar: readSidecarOptions(env),
   };
 }
 
 let settings: ReturnType<typeof settingsOf>;
 try {
-  settings = settingsOf(process.env);
+  settings = withConfigFile(process.env, settingsOf);
 } catch (error) {
   fail((error as Error).message, 2);
 }
 const { timeoutMs, limits, hostname, port, arrivalMs } = settings;
-const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(address)));
+const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(address, settings.sidecar)));
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits },

@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import {
   type ClientHttp2Session,
@@ -7,7 +6,10 @@ import {
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { createServer as createSecureServer } from 'node:https';
+import { type AddressInfo, connect as connectSocket } from 'node:net';
+import type { Tls } from './tls.ts';
+import type { TokenCheck } from './token.ts';
 
 // gRPC-Web (github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md) over HTTP/1.1 in front of a gRPC server, for callers
 // that have `fetch` and no HTTP/2, as Workers. Messages are framed alike: bytes go through as they are, and the
@@ -17,10 +19,14 @@ export interface BridgeOptions {
   host: string;
   /** 0: any that is free. */
   port: number;
-  /** The gRPC server, `http://127.0.0.1:50051`. */
+  /** The gRPC server: `http://127.0.0.1:50051`, or the path of its socket. */
   target: string;
-  /** What callers have to send as `authorization: Bearer`; none: nothing is asked for. */
-  token?: string | undefined;
+  /** What is sent on to it as `authorization`, in place of the caller's. */
+  authorization?: string | undefined;
+  /** Whether an `authorization` is a caller's; none: nothing is asked for. */
+  isCaller?: TokenCheck | undefined;
+  /** Serves HTTPS. */
+  tls?: Tls | undefined;
 }
 
 export interface RunningBridge {
@@ -42,25 +48,29 @@ const hopByHop = new Set(
 );
 
 /** @throws Error when the address cannot be bound. */
-export async function startBridge({ host, port, target, token }: BridgeOptions): Promise<RunningBridge> {
+export async function startBridge(options: BridgeOptions): Promise<RunningBridge> {
+  const { host, port, target, authorization, isCaller, tls } = options;
   let session: ClientHttp2Session | undefined;
   const upstream = () => {
     if (!session || session.closed || session.destroyed) {
-      session = connect(target);
+      session = target.startsWith('/')
+        ? connect('http://localhost', { createConnection: () => connectSocket(target) })
+        : connect(target);
       // Each call on it fails too, and says so.
       session.on('error', () => {});
       session.on('goaway', () => session?.close());
     }
     return session;
   };
-  const server = createServer((request, response) => {
-    const refusal = refuse(request, token);
+  const answer = (request: IncomingMessage, response: ServerResponse) => {
+    const refusal = refuse(request, isCaller);
     if (refusal) {
       request.resume();
       return void response.writeHead(refusal).end();
     }
-    forward(upstream(), request, response);
-  });
+    forward(upstream(), request, response, authorization);
+  };
+  const server = tls ? createSecureServer(serverOptions(tls), answer) : createServer(answer);
   // Longer than clients keep connections for: none is closed under a request on its way.
   server.keepAliveTimeout = 120_000;
   await new Promise<void>((resolve, reject) => {
@@ -82,26 +92,33 @@ export async function startBridge({ host, port, target, token }: BridgeOptions):
 }
 
 /** The status to refuse a request with, if it is none of a caller's. */
-function refuse({ method, headers }: IncomingMessage, token: string | undefined): number | undefined {
+function refuse({ method, headers }: IncomingMessage, isCaller: TokenCheck | undefined): number | undefined {
   // A browser: whatever page it shows has no business here.
   if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined) return 403;
   if (method !== 'POST') return 405;
-  if (token !== undefined && !sameText(headers.authorization ?? '', `Bearer ${token}`)) return 401;
+  if (isCaller && !isCaller(headers.authorization)) return 401;
   return GRPC_WEB.test(headers['content-type'] ?? '') ? undefined : 415;
 }
 
-function sameText(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
+/** A client certificate is asked for, and has to be of the authority, where there is one. */
+function serverOptions({ cert, key, clientCa }: Tls) {
+  const mutual = clientCa && { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+  return { cert, key, minVersion: 'TLSv1.2' as const, ...mutual };
 }
 
-function forward(session: ClientHttp2Session, request: IncomingMessage, response: ServerResponse): void {
+function forward(
+  session: ClientHttp2Session,
+  request: IncomingMessage,
+  response: ServerResponse,
+  authorization: string | undefined,
+): void {
   const call = session.request({
     ...passed(request.headers),
     [constants.HTTP2_HEADER_METHOD]: 'POST',
     [constants.HTTP2_HEADER_PATH]: request.url,
     'content-type': 'application/grpc+proto',
     te: 'trailers',
+    ...(authorization && { authorization }),
   });
   let trailers: IncomingHttpHeaders | undefined;
   call.on('response', (headers) => {

@@ -8,6 +8,11 @@ export const errorCodes = {
     http: 400,
     when: 'A field is missing, of the wrong type or out of range.',
   },
+  unauthenticated: {
+    grpc: 'UNAUTHENTICATED',
+    http: 401,
+    when: "The caller's token is missing, or none of the sidecar's.",
+  },
   model_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No model of that name is here.' },
   adapter_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No adapter of that name is here.' },
   controlnet_not_found: { grpc: 'NOT_FOUND', http: 404, when: 'No ControlNet of that name is here.' },

@@ -1,20 +1,44 @@
-import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { logVerbosity, Server, type ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { diffusion } from '../proto/index.ts';
 import { startBridge } from './bridge.ts';
+import type { CallLog } from './calls.ts';
 import type { Engine } from './engine/engine.ts';
 import { errors } from './errors.ts';
-import { type CallLog, diffusionService } from './service.ts';
+import { Health } from './health.ts';
+import { Metrics } from './metrics.ts';
+import { startOperations } from './operations.ts';
+import { addReflection } from './reflection.ts';
+import { diffusionService } from './service.ts';
+import { serverCredentials, type Tls } from './tls.ts';
+import { askForToken, tokenCheck } from './token.ts';
 
 /** Images and masks come in requests. */
-const MAX_REQUEST_BYTES = 64 * 2 ** 20;
+export const MAX_REQUEST_BYTES = 64 * 2 ** 20;
+
+/** Answers that have been given still have to leave: milliseconds for that. */
+const LEAVING_MS = 1000;
 
 export interface ServeOptions {
   host: string;
   /** 0: any that is free. */
   port: number;
-  /** Where gRPC-Web is served beside it, and what its callers have to send as `authorization: Bearer`. */
-  web?: { host: string; port: number; token?: string | undefined } | undefined;
-  log?: (entry: CallLog) => void;
+  /** Of which callers have to send one, as `authorization: Bearer`; none: nothing is asked for. */
+  tokens?: readonly string[] | undefined;
+  tls?: Tls | undefined;
+  /** Bytes of a request, at most; default 64 MiB. */
+  maxRequestBytes?: number | undefined;
+  /** Where gRPC-Web is served beside it, and what its callers have to send; default: one of `tokens`. */
+  web?: { host: string; port: number; tokens?: readonly string[] | undefined } | undefined;
+  /** What has to be done before the sidecar is ready; calls are taken meanwhile. */
+  warmUp?: (() => Promise<void>) | undefined;
+  log?: ((entry: CallLog) => void) | undefined;
+  /** Whether prompts may stand in the log. */
+  logPrompts?: boolean | undefined;
+  /** Where metrics are served, and probes answered, over HTTP. */
+  operations?: { host: string; port: number } | undefined;
 }
 
 export interface RunningServer {
@@ -22,60 +46,133 @@ export interface RunningServer {
   address: string;
   /** `127.0.0.1:50052`, where gRPC-Web is served. */
   webAddress: string | undefined;
-  /** Takes no more requests, waits for those in flight, ends what is left after `graceMs`; frees the engine. */
-  stop(graceMs: number): Promise<void>;
+  /** `127.0.0.1:9464`, where metrics are served. */
+  operationsAddress: string | undefined;
+  /** Until it is warm; rejects when it cannot be. */
+  ready: Promise<void>;
+  isReady(): boolean;
+  /**
+   * Says so to who asks for its health, and goes on for `delayMs`; then takes no more requests, waits for those in flight,
+   * answers what is left after `graceMs`, and frees the engine.
+   */
+  stop(graceMs: number, delayMs?: number): Promise<void>;
 }
 
 /**
  * Serves an engine over gRPC.
  * @throws Error when the address cannot be bound.
  */
-export async function serve(engine: Engine, { host, port, web, log }: ServeOptions): Promise<RunningServer> {
+export async function serve(engine: Engine, options: ServeOptions): Promise<RunningServer> {
+  const { host, port, web, tls, log, tokens = [], warmUp = async () => {} } = options;
   const server = new Server({
-    'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
-    'grpc.max_send_message_length': -1,
+    ...channelOptions(options.maxRequestBytes),
+    interceptors: tokens.length > 0 ? [askForToken(tokenCheck(tokens))] : [],
   });
   const stopping = new AbortController();
-  server.addService(diffusion.service, diffusionService(engine, { log, stopping: stopping.signal }));
-  const bound = await bind(server, host, port);
-  const target = `http://${hostPart(reachable(host))}:${bound}`;
-  const bridge =
-    web &&
-    (await startBridge({ ...web, target }).catch((error) => {
-      server.forceShutdown();
-      throw cannotListen(web.host, web.port, error, '--web-port or GRPC_WEB_PORT');
-    }));
+  const health = new Health(() => engine.models());
+  const isReady = () => health.isReady;
+  const metrics = options.operations && new Metrics(engine);
+  const { handlers, calls } = diffusionService(engine, {
+    ...{ log, stopping: stopping.signal, isReady, metrics, logPrompts: options.logPrompts },
+  });
+  server.addService(diffusion.service, handlers);
+  health.addTo(server);
+  addReflection(server);
+  const bound = await bind(server, host, port, serverCredentials(tls)).catch((error) => {
+    throw cannotListen(host, port, error, '--port or GRPC_PORT');
+  });
+  const bridge = web && (await openBridge(server, options, web));
+  const operations =
+    options.operations &&
+    (await startOperations({ ...options.operations, registry: metrics!.registry, isReady }).catch(
+      async (error) => {
+        server.forceShutdown();
+        await bridge?.destroy();
+        throw error;
+      },
+    ));
+  const ready = warmUp().then(() => health.begin());
+  // Whoever waits for it is told.
+  ready.catch(() => {});
 
   return {
     address: `${hostPart(host)}:${bound}`,
-    webAddress: bridge && `${hostPart(web.host)}:${bridge.port}`,
-    async stop(graceMs) {
+    webAddress: bridge && `${hostPart(web!.host)}:${bridge.port}`,
+    operationsAddress: operations && `${hostPart(options.operations!.host)}:${operations.port}`,
+    ready,
+    isReady,
+    async stop(graceMs, delayMs = 0) {
+      health.end();
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
       engine.close();
       bridge?.close();
-      const drained = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-      const timer = setTimeout(() => {
-        stopping.abort(errors.shuttingDown());
-        // Their answers still have to leave.
-        setTimeout(() => server.forceShutdown(), 1000).unref();
-      }, graceMs);
-      await drained;
+      const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      const timer = setTimeout(() => stopping.abort(errors.shuttingDown()), graceMs);
+      await calls.idle();
       clearTimeout(timer);
       // Runs that nobody waits for any longer.
       stopping.abort(errors.shuttingDown());
-      bridge?.destroy();
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, LEAVING_MS))]);
+      // Those who watch its health stay until then.
+      server.forceShutdown();
+      await bridge?.destroy();
+      operations?.close();
       await engine.dispose();
     },
   };
 }
 
-function bind(server: Server, host: string, port: number): Promise<number> {
+function channelOptions(maxRequestBytes = MAX_REQUEST_BYTES) {
+  return {
+    'grpc.max_receive_message_length': maxRequestBytes,
+    'grpc.max_send_message_length': -1,
+    // Callers that are gone without a word are found out, and their work ends.
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 20_000,
+  };
+}
+
+/** gRPC-Web, in front of a socket that nobody else reaches. */
+async function openBridge(
+  server: Server,
+  { tls, tokens = [] }: ServeOptions,
+  web: NonNullable<ServeOptions['web']>,
+) {
+  const folder = await mkdtemp(join(tmpdir(), 'latent-edge-'));
+  const target = join(folder, 'grpc');
+  const remove = () => rm(folder, { recursive: true, force: true });
+  try {
+    await bind(server, `unix:${target}`, undefined, serverCredentials(undefined));
+    const asked = web.tokens ?? tokens;
+    const bridge = await startBridge({
+      ...{ host: web.host, port: web.port, target, tls },
+      isCaller: asked.length > 0 ? tokenCheck(asked) : undefined,
+      authorization: tokens[0] && `Bearer ${tokens[0]}`,
+    });
+    const destroy = async () => {
+      bridge.destroy();
+      await remove();
+    };
+    return { ...bridge, destroy };
+  } catch (error) {
+    server.forceShutdown();
+    await remove();
+    throw cannotListen(web.host, web.port, error as Error, '--web-port or GRPC_WEB_PORT');
+  }
+}
+
+/** Listens on a host's port, or on what has none. */
+function bind(
+  server: Server,
+  host: string,
+  port: number | undefined,
+  credentials: ServerCredentials,
+): Promise<number> {
   // What it would log of a taken port is in the error.
   if (!process.env.GRPC_VERBOSITY) setLogVerbosity(logVerbosity.NONE);
+  const address = port === undefined ? host : `${hostPart(host)}:${port}`;
   return new Promise((resolve, reject) => {
-    server.bindAsync(`${hostPart(host)}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error) reject(cannotListen(host, port, error, '--port or GRPC_PORT'));
-      else resolve(bound);
-    });
+    server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
 }
 
@@ -84,11 +181,6 @@ function cannotListen(host: string, port: number, error: Error, option: string):
     ? `the port is taken; choose another with ${option}`
     : error.message;
   return new Error(`Cannot listen on ${hostPart(host)}:${port}: ${reason}`, { cause: error });
-}
-
-/** Where this machine itself reaches what listens on `host`. */
-function reachable(host: string): string {
-  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }
 
 function hostPart(host: string): string {

@@ -1,145 +1,163 @@
-import { setMaxListeners } from 'node:events';
-import {
-  type handleServerStreamingCall,
-  type handleUnaryCall,
-  Metadata,
-  type ServerWritableStream,
-  type StatusObject,
-  status,
-} from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
+import type { DenoiseEvent } from '../proto/gen/latentedge/v1/DenoiseEvent.ts';
+import type { DenoiseRequest__Output } from '../proto/gen/latentedge/v1/DenoiseRequest.ts';
 import type { GenerateEvent } from '../proto/gen/latentedge/v1/GenerateEvent.ts';
 import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/GenerateRequest.ts';
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
+import { type Attended, type CallLog, Calls } from './calls.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
-import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
+import { decodePart, encodePart } from './engine/tensors/autoencoder.ts';
+import { denoisePart } from './engine/tensors/denoise.ts';
+import type { Part } from './engine/tensors/part.ts';
+import type { Floats } from './engine/tensors/tensor.ts';
+import { encodeTextPart } from './engine/tensors/text.ts';
+import type { Metrics } from './metrics.ts';
 import { names } from './names.ts';
 import { preprocess } from './preprocess.ts';
 import { SharedRuns } from './sharing/runs.ts';
 
-export interface CallLog {
-  requestId: string;
-  method: string;
-  /** `ok`, or an error's code. */
-  code: string;
-  ms: number;
-  /** Of a request that was run: model, size, steps. Never a prompt. */
-  what?: string;
-  error?: ServiceError;
+export interface ServiceOptions {
+  /** Receives each call that made work, and each that failed. */
+  log?: ((entry: CallLog) => void) | undefined;
+  /** Ends the requests in flight, when they have had their time. */
+  stopping?: AbortSignal | undefined;
+  /** Whether the sidecar is warm, and not being stopped. */
+  isReady?: () => boolean;
+  metrics?: Metrics | undefined;
+  /** Whether prompts may stand in the log. */
+  logPrompts?: boolean | undefined;
+}
+
+export interface Service {
+  handlers: DiffusionHandlers;
+  calls: Calls;
 }
 
 type GenerateCall = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
+type DenoiseCall = ServerWritableStream<DenoiseRequest__Output, DenoiseEvent>;
 
-/**
- * The RPC handlers. `stopping` ends the requests in flight, when they have had their time.
- */
+/** Methods that make no work. */
+const looks = new Set(['ListModels', 'DeviceInfo', 'ListNames']);
+
+/** The RPC handlers. */
 export function diffusionService(
   engine: Engine,
-  { log = () => {}, stopping }: { log?: (entry: CallLog) => void; stopping?: AbortSignal } = {},
-): DiffusionHandlers {
-  // One listener for each call in flight.
-  if (stopping) setMaxListeners(0, stopping);
+  { log = () => {}, stopping, isReady = () => true, metrics, logPrompts }: ServiceOptions = {},
+): Service {
   const runs = new SharedRuns(engine, { stopping });
-  return {
-    Generate: ((call: GenerateCall) =>
-      void generate(engine, runs, call, log, stopping)) as handleServerStreamingCall<
-      GenerateRequest__Output,
-      GenerateEvent
-    >,
-    ListModels: unary(async () => ({ models: await engine.models() })),
-    DeviceInfo: unary(async () => engine.info()),
-    ListNames: unary(() => names(engine)),
-    Preprocess: unary(preprocess),
-  };
+  const calls = new Calls({
+    log(entry) {
+      metrics?.call(entry);
+      // What only looks is asked for again and again: of that, failures alone are of interest.
+      if (entry.code !== 'ok' || !looks.has(entry.method)) log(entry);
+    },
+    stopping,
+    publicMessage: (text) => engine.publicMessage(text),
+  });
 
   /** A handler that answers with what `work` gives, or with its error. */
-  function unary<Request, Reply>(
-    work: (request: Request) => Promise<Reply>,
-  ): handleUnaryCall<Request, Reply> {
-    return ({ request }, reply) => {
-      work(request).then(
-        (answer) => reply(null, answer),
-        async (thrown) => {
-          const error = toServiceError(thrown);
-          reply(statusOf(error, await engine.publicMessage(error.message)));
-        },
-      );
+  const unary =
+    <Request, Reply>(method: string, work: (request: Request, attended: Attended) => Promise<Reply>) =>
+    (call: ServerUnaryCall<Request, Reply>, reply: sendUnaryData<Reply>) => {
+      calls
+        .attend(method, call, (attended) => work(call.request, attended))
+        .then(
+          (answer) => reply(null, answer),
+          (status) => reply(status),
+        );
     };
-  }
+  const stream =
+    <Request, Event>(
+      method: string,
+      work: (call: ServerWritableStream<Request, Event>, attended: Attended) => Promise<void>,
+    ) =>
+    (call: ServerWritableStream<Request, Event>) => {
+      calls
+        .attend(method, call, (attended) => work(call, attended))
+        .then(
+          () => call.end(),
+          (status) => call.emit('error', status),
+        );
+    };
+  const part = <T>(part: Part<T>, { signal, note }: Attended) => {
+    note(part.model);
+    return engine.part(part, { signal });
+  };
+
+  const handlers: DiffusionHandlers = {
+    Generate: stream('Generate', (call: GenerateCall, attended) => {
+      const { prompt, negativePrompt } = call.request;
+      if (logPrompts) attended.say({ prompt, negativePrompt });
+      return generate(runs, call, attended, metrics);
+    }),
+    Denoise: stream('Denoise', (call: DenoiseCall, attended) => denoise(engine, call, attended)),
+    ListModels: unary('ListModels', async () => ({ models: await engine.models() })),
+    DeviceInfo: unary('DeviceInfo', async () => ({ ...engine.info(), ready: isReady() })),
+    ListNames: unary('ListNames', () => names(engine)),
+    Preprocess: unary('Preprocess', preprocess),
+    Encode: unary('Encode', async (request, attended) => {
+      const { mean, std } = await part(encodePart(request), attended);
+      return { mean: tensorMessage('mean', mean), std: tensorMessage('std', std) };
+    }),
+    Decode: unary('Decode', async (request, attended) => ({
+      images: tensorMessage('images', await part(decodePart(request), attended)),
+    })),
+    EncodeText: unary('EncodeText', async (request, attended) => {
+      const { hiddenStates, pooled, tokens, cutTokens } = await part(encodeTextPart(request), attended);
+      return {
+        hiddenStates: tensorMessage('hidden_states', hiddenStates),
+        pooled: pooled && tensorMessage('pooled', pooled),
+        ...{ tokens, cutTokens },
+      };
+    }),
+  };
+  return { handlers, calls };
 }
 
 async function generate(
-  engine: Engine,
   runs: SharedRuns,
   call: GenerateCall,
-  log: (entry: CallLog) => void,
-  stopping: AbortSignal | undefined,
+  { signal, note }: Attended,
+  metrics: Metrics | undefined,
 ): Promise<void> {
-  const began = performance.now();
-  const requestId = call.metadata.get(metadataKeys.requestId)[0]?.toString().slice(0, 128) ?? '-';
-  const done = (code: string, rest: Partial<CallLog> = {}) =>
-    log({ requestId, method: 'Generate', code, ms: performance.now() - began, ...rest });
-  const left = new AbortController();
-  let stop = () => {};
-  // Answered at once: the step under way may take longer than there is time for.
-  const stopped = new Promise<never>((_, reject) => {
-    stop = () => {
-      left.abort(stopping!.reason);
-      reject(stopping!.reason);
-    };
+  const steps: number[] = [];
+  const { images, effective, timings, textTokens } = await runs.generate(call.request, {
+    idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
+    bytes: () => diffusion.service.Generate.requestSerialize(call.request),
+    signal,
+    onQueued: (position) => call.write({ queued: { position } }),
+    onProgress: ({ step, total, stepMs, previews }) => {
+      if (signal.aborted) return;
+      steps.push(stepMs);
+      // A caller who reads slowly gets fewer previews, rather than a pile of them.
+      const shown = call.writableNeedDrain ? [] : previews;
+      call.write({ progress: { step, total, stepMs, previews: shown.map(imageMessage) } });
+    },
   });
-  stopping?.addEventListener('abort', stop);
-  call.on('cancelled', () =>
-    left.abort(deadlinePassed(call) ? errors.deadlineExceeded() : errors.cancelled()),
-  );
-  try {
-    const generating = runs.generate(call.request, {
-      idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
-      bytes: () => diffusion.service.Generate.requestSerialize(call.request),
-      signal: left.signal,
-      onQueued: (position) => call.write({ queued: { position } }),
-      onProgress: ({ step, total, stepMs, previews }) => {
-        if (left.signal.aborted) return;
-        // A caller who reads slowly gets fewer previews, rather than a pile of them.
-        const shown = call.writableNeedDrain ? [] : previews;
-        call.write({ progress: { step, total, stepMs, previews: shown.map(imageMessage) } });
-      },
-    });
-    const { images, effective, timings, textTokens } = await Promise.race([generating, stopped]);
-    call.write({ result: { images: images.map(imageMessage), effective, timings, textTokens } });
-    call.end();
-    done('ok', {
-      what: `${effective.model} ${effective.width}x${effective.height} ${images.length}×${effective.stepsRun}`,
-    });
-  } catch (thrown) {
-    const error = toServiceError(thrown);
-    done(error.code, { error });
-    call.emit('error', statusOf(error, await engine.publicMessage(error.message)));
-  } finally {
-    stopping?.removeEventListener('abort', stop);
-  }
+  signal.throwIfAborted();
+  const { model, width, height } = effective;
+  metrics?.ran(timings, { model, width, height, images: images.length }, steps);
+  call.write({ result: { images: images.map(imageMessage), effective, timings, textTokens } });
+  note(`${model} ${width}x${height} ${images.length}×${effective.stepsRun}`);
+}
+
+async function denoise(engine: Engine, call: DenoiseCall, { signal, note }: Attended): Promise<void> {
+  const part = denoisePart(call.request, (step) => {
+    if (!signal.aborted) call.write({ progress: step });
+  });
+  const onQueued = (position: number) => call.write({ queued: { position } });
+  const { latents, timings, ...rest } = await engine.part(part, { signal, onQueued });
+  signal.throwIfAborted();
+  call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });
+  note(`${part.model} ${latents.shape.join('x')} ${rest.evaluationsRun}`);
 }
 
 function imageMessage({ file, format, width, height, seed, index, latents }: GeneratedImage) {
-  const tensor = latents && {
-    name: 'latents',
-    dtype: 'F32',
-    shape: latents.shape,
-    data: Buffer.from(latents.data.buffer, latents.data.byteOffset, latents.data.byteLength),
-  };
+  const tensor = latents && tensorMessage('latents', latents);
   return { data: file, format, width, height, seed, index, latents: tensor };
 }
 
-/** An error as a call's status, with what an HTTP edge needs of it in the trailers. */
-function statusOf({ code, field, retryAfterMs }: ServiceError, message: string): StatusObject {
-  const { grpc, http } = errorCodes[code];
-  const metadata = new Metadata();
-  metadata.set(metadataKeys.errorCode, code);
-  metadata.set(metadataKeys.httpStatus, String(http));
-  if (field) metadata.set(metadataKeys.errorField, field);
-  if (retryAfterMs) metadata.set(metadataKeys.retryAfterMs, String(retryAfterMs));
-  return { code: status[grpc], details: message, metadata };
-}
-
-function deadlinePassed(call: GenerateCall): boolean {
-  return Number(call.getDeadline()) <= Date.now();
+function tensorMessage(name: string, { shape, data }: Floats) {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return { name, dtype: 'F32', shape, data: bytes };
 }

@@ -13,6 +13,11 @@ export interface Failure {
 
 /** What the sidecar put into its trailers; what the transport itself says where there are none. */
 export function sidecarError({ status, message, trailer, cause }: Failure): SidecarError {
+  // No fault of who asked the edge.
+  if (status === UNAUTHENTICATED)
+    return new SidecarError("The sidecar does not take the edge's token", {
+      ...{ code: 'sidecar_refused', httpStatus: 502, cause },
+    });
   const transport = transportErrors[status] ?? { code: 'internal', httpStatus: 500 };
   const retryAfterMs = trailer(metadataKeys.retryAfterMs);
   const code = trailer(metadataKeys.errorCode);
@@ -32,6 +37,7 @@ export function cancelled(cause: unknown): SidecarError {
 const CANCELLED = 1;
 const DEADLINE_EXCEEDED = 4;
 const RESOURCE_EXHAUSTED = 8;
+const UNAUTHENTICATED = 16;
 const UNAVAILABLE = 14;
 
 const transportErrors: Record<number, { code: string; httpStatus: number; message?: string }> = {

@@ -1,4 +1,10 @@
-import { credentials, type CallOptions as GrpcCallOptions, Metadata, type ServiceError } from '@grpc/grpc-js';
+import {
+  type ChannelCredentials,
+  credentials,
+  type CallOptions as GrpcCallOptions,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { diffusion, metadataKeys } from '../../proto/index.ts';
 import type {
   CallOptions,
@@ -13,17 +19,43 @@ import { cancelled, sidecarError } from './failure.ts';
 /** Ten images of 4096×4096 as PNG stay below it. */
 const MAX_MESSAGE_BYTES = 1024 * 1024 * 1024;
 
+/** How a sidecar is reached that asks who its callers are. */
+export interface GrpcOptions {
+  /** Sent with each call, as `authorization: Bearer`. */
+  token?: string | undefined;
+  tls?: GrpcTls | undefined;
+}
+
+/** PEM. */
+export interface GrpcTls {
+  /** Of the authorities that the sidecar's certificate may come from; none: those that Node knows. */
+  ca?: Buffer | undefined;
+  /** What this edge shows of itself (mTLS). */
+  cert?: Buffer | undefined;
+  key?: Buffer | undefined;
+  /** The name in the sidecar's certificate, where it is not that of the address. */
+  serverName?: string | undefined;
+}
+
 /**
  * A sidecar behind gRPC, for Node.
  * @param address `HOST:PORT`, or a name that resolves to several of them: calls go round.
  */
-export function grpcSidecar(address: string): SidecarClient {
-  const client = new diffusion(address, credentials.createInsecure(), {
+export function grpcSidecar(address: string, { token, tls }: GrpcOptions = {}): SidecarClient {
+  const metadata = (options: CallOptions) => metadataOf(options, token);
+  const client = new diffusion(address, channelCredentials(tls), {
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
     // A sidecar that was restarted is found again within seconds.
     'grpc.initial_reconnect_backoff_ms': 200,
     'grpc.max_reconnect_backoff_ms': 2000,
+    // One whose machine is gone without a word is found out while a call waits for it.
+    'grpc.keepalive_time_ms': 20_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    ...(tls?.serverName && {
+      'grpc.ssl_target_name_override': tls.serverName,
+      'grpc.default_authority': tls.serverName,
+    }),
   });
 
   return {
@@ -74,8 +106,14 @@ function unary<T>(call: (done: (error: ServiceError | null, value?: T) => void) 
   });
 }
 
-function metadata({ requestId, idempotencyKey }: CallOptions): Metadata {
+function channelCredentials(tls: GrpcTls | undefined): ChannelCredentials {
+  if (!tls) return credentials.createInsecure();
+  return credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null);
+}
+
+function metadataOf({ requestId, idempotencyKey }: CallOptions, token: string | undefined): Metadata {
   const metadata = new Metadata();
+  if (token) metadata.set('authorization', `Bearer ${token}`);
   if (idempotencyKey) metadata.set(metadataKeys.idempotencyKey, idempotencyKey);
   if (requestId) metadata.set(metadataKeys.requestId, requestId);
   return metadata;

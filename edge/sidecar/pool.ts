@@ -60,11 +60,12 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
   };
 }
 
-/** Lists one after the other, counts added. */
+/** Lists one after the other, counts added; ready when one is. */
 function together(a: DeviceInfo, b: DeviceInfo): DeviceInfo {
   const both = Object.entries(a).map(([key, value]) => {
     const other = b[key as keyof DeviceInfo];
     if (Array.isArray(value)) return [key, value.concat(other)];
+    if (typeof value === 'boolean') return [key, value || other];
     return [key, Number(value) + Number(other)];
   });
   return Object.fromEntries(both);

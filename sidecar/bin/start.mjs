@@ -2,6 +2,7 @@
 // npm start: installs and builds what is missing, then runs sidecar and edge together until it is told to stop.
 // Arguments go to `latent-edge serve`: npm start -- --model DIR. Plain JavaScript without dependencies.
 import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -9,10 +10,11 @@ import { setup } from './setup.mjs';
 
 const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const args = process.argv.slice(2);
-const host = process.env.HOST || '127.0.0.1';
-const grpcHost = process.env.GRPC_HOST || '127.0.0.1';
+const config = readConfig();
+const host = process.env.HOST || config.edge?.host || '127.0.0.1';
+const grpcHost = process.env.GRPC_HOST || config.sidecar?.host || '127.0.0.1';
 /** A sidecar that runs elsewhere: then only the edge is started. */
-const remote = process.env.SIDECAR_ADDRESS;
+const remote = process.env.SIDECAR_ADDRESS || config.edge?.sidecar_address?.join(',');
 /** How long both may take to be ready: a model on a slow disk takes its time. */
 const readySeconds = Number(process.env.LATENT_EDGE_START_TIMEOUT) || 120;
 const sidecarScript = 'sidecar/bin/latent-edge.mjs';
@@ -64,8 +66,31 @@ async function stop(reason, status) {
 /** Seconds for requests in flight, as the sidecar is told. */
 function grace() {
   const at = args.findLastIndex((arg) => arg === '--grace' || arg.startsWith('--grace='));
-  const given = at < 0 ? process.env.LATENT_EDGE_GRACE : (args[at].split('=')[1] ?? args[at + 1]);
+  const given =
+    at < 0
+      ? process.env.LATENT_EDGE_GRACE || config.sidecar?.grace
+      : (args[at].split('=')[1] ?? args[at + 1]);
   return given && Number(given) >= 0 ? Number(given) : 10;
+}
+
+/** The file of settings, which both halves read and check themselves; what is needed of it here. */
+function readConfig() {
+  const at = args.findLastIndex((arg) => arg === '--config' || arg.startsWith('--config='));
+  if (at >= 0) process.env.LATENT_EDGE_CONFIG = args[at].split('=')[1] ?? args[at + 1];
+  try {
+    return JSON.parse(readFileSync(process.env.LATENT_EDGE_CONFIG || '', 'utf8')) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** What the sidecar asks of its callers, for the edge. */
+function sidecarToken() {
+  const { GRPC_TOKEN, GRPC_TOKEN_FILE, SIDECAR_TOKEN, SIDECAR_TOKEN_FILE } = process.env;
+  if (SIDECAR_TOKEN || SIDECAR_TOKEN_FILE) return {};
+  const token = GRPC_TOKEN || config.sidecar?.token;
+  const file = GRPC_TOKEN_FILE || config.sidecar?.token_file;
+  return { ...(token && { SIDECAR_TOKEN: token }), ...(file && { SIDECAR_TOKEN_FILE: file }) };
 }
 
 let signalled = 0;
@@ -193,6 +218,7 @@ function help() {
   GRPC_HOST, GRPC_PORT  where the sidecar is (127.0.0.1, 50051)
   GRPC_WEB_PORT         serves gRPC-Web as well, for an edge on Workers (none)
   SIDECAR_ADDRESS       HOST:PORT of a sidecar that runs already: only the edge is started
+  LATENT_EDGE_CONFIG    file of settings of both (docs/settings.md)
   LATENT_EDGE_START_TIMEOUT  seconds until both have to answer (120)
 Options are those of the sidecar, but for --host and --port:
 `);
@@ -240,8 +266,8 @@ try {
   checkArguments();
   await setup((line) => console.error(`${line} …`));
   if (args.includes('--help') || args.includes('-h')) process.exit(help());
-  const port = await portOf('PORT', 8787, host);
-  const grpcPort = await portOf('GRPC_PORT', 50051, grpcHost);
+  const port = await portOf('PORT', config.edge?.port ?? 8787, host);
+  const grpcPort = await portOf('GRPC_PORT', config.sidecar?.port ?? 50051, grpcHost);
   const url = urlOf(port);
   const edge = { variable: 'PORT', port, host };
   await requireFree(remote ? [edge] : [edge, { variable: 'GRPC_PORT', port: grpcPort, host: grpcHost }]);
@@ -258,6 +284,7 @@ try {
     PORT: String(port),
     SIDECAR_ADDRESS: sidecarAddress,
     LATENT_EDGE_GRACE: String(grace()),
+    ...(!remote && sidecarToken()),
   });
   await untilHealthy(url, sidecarAddress);
   if (!stopping)

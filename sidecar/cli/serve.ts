@@ -1,124 +1,78 @@
+import { delimiter } from 'node:path';
 import { Command, Option } from 'commander';
 import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
+import { callLogger } from '../log.ts';
 import { serve } from '../main.ts';
-import type { CallLog } from '../service.ts';
-import { bytes, collect, type DeviceOptions, deviceOptions, openOptions, wholeNumber } from './options.ts';
-
-interface ServeFlags extends DeviceOptions {
-  host: string;
-  port: number;
-  webHost: string;
-  webPort?: number;
-  model?: string[];
-  concurrency: number;
-  queueLimit: number;
-  grace: number;
-  memoryBudget?: number;
-  preload?: boolean;
-}
+import { readAccess } from '../settings/access.ts';
+import { readSettings } from '../settings/read.ts';
+import { type Setting, table } from '../settings/table.ts';
+import { collect } from './options.ts';
 
 export function serveCommand(): Command {
   const command = new Command('serve')
-    .description('serve images over gRPC')
-    .addOption(new Option('--host <address>', 'address to listen on').default('127.0.0.1').env('GRPC_HOST'))
-    .addOption(
-      new Option('--port <n>', 'port to listen on')
-        .default(50051)
-        .env('GRPC_PORT')
-        .argParser(wholeNumber(0, 65_535)),
-    )
-    .addOption(
-      new Option(
-        '--web-port <n>',
-        'port to serve gRPC-Web on as well, for an edge on Workers (default: none)',
-      )
-        .env('GRPC_WEB_PORT')
-        .argParser(wholeNumber(0, 65_535)),
-    )
-    .addOption(
-      new Option('--web-host <address>', 'address to serve gRPC-Web on')
-        .default('127.0.0.1')
-        .env('GRPC_WEB_HOST'),
-    )
-    .option('--model <dir|name>', 'default model; may be repeated, the first is the default', collect)
-    .addOption(
-      limit(
-        '--concurrency <n>',
-        'requests that run at once, taking turns',
-        2,
-        1,
-        64,
-        'LATENT_EDGE_CONCURRENCY',
-      ),
-    )
-    .addOption(limit('--queue-limit <n>', 'requests that may wait', 32, 0, 10_000, 'LATENT_EDGE_QUEUE_LIMIT'))
-    .addOption(
-      new Option(
-        '--memory-budget <bytes>',
-        "for the weights of loaded models together, as 8GiB (default: half of the device's memory)",
-      )
-        .env('LATENT_EDGE_MEMORY_BUDGET')
-        .argParser(bytes),
-    )
-    .addOption(
-      new Option(
-        '--preload',
-        'load the default model and make a picture before listening: the first request is as fast as others',
-      ).env('LATENT_EDGE_PRELOAD'),
-    )
-    .addOption(
-      limit(
-        '--grace <s>',
-        'seconds for requests in flight when it is stopped',
-        10,
-        0,
-        3600,
-        'LATENT_EDGE_GRACE',
-      ),
-    );
-  return deviceOptions(command).action(run);
+    .description('serve images over gRPC; docs/settings.md has what is set by variables and a file alone')
+    .option('--config <file>', 'file of settings, JSON (env: LATENT_EDGE_CONFIG)');
+  for (const setting of Object.values(table) as Setting<unknown>[]) {
+    const { flag, repeats, env } = setting;
+    if (!flag) continue;
+    const option = new Option(flag, `${setting.what} (${[...defaultOf(setting), `env: ${env}`].join(', ')})`);
+    command.addOption(repeats ? option.argParser(collect) : option);
+  }
+  return command.action(run);
 }
 
-function limit(flags: string, text: string, value: number, min: number, max: number, env: string): Option {
-  return new Option(flags, text).default(value).env(env).argParser(wholeNumber(min, max));
+function defaultOf({ fallback, otherwise }: Setting<unknown>): string[] {
+  const value = otherwise ?? (fallback === false ? undefined : fallback);
+  return value === undefined ? [] : [`default: ${value}`];
 }
 
-async function run({
-  host,
-  port,
-  webHost,
-  webPort,
-  model,
-  concurrency,
-  queueLimit,
-  grace,
-  memoryBudget,
-  preload,
-  ...device
-}: ServeFlags): Promise<void> {
-  const folders = await modelFolders(model);
+async function run({ config, ...flags }: Record<string, unknown> & { config?: string }): Promise<void> {
+  const settings = readSettings({ flags, env: process.env, file: config });
+  const access = readAccess(settings);
+  const { host, port, concurrency, device, threads, dtype, grace, models } = settings;
+  // Where models are looked for by every command.
+  if (models) process.env.LATENT_EDGE_MODELS = models.join(delimiter);
+  const folders = await modelFolders(settings.model, flags.model ? '--model' : 'LATENT_EDGE_MODEL');
   // What is wrong with the default model is said here, and not to the first who asks for a picture.
   await inspect((await folders.find('')).dir);
   const engine = await Engine.open({
-    ...openOptions(device),
-    ...{ folders, memoryBudget, concurrency, queueLimit },
+    ...{ folders, device, threads, dtype, concurrency },
+    ...{ providers: settings.providers, memoryBytes: settings.device_memory },
+    ...{ memoryBudget: settings.memory_budget, queueLimit: settings.queue_limit },
   });
-  if (preload) await engine.preload();
-  const token = process.env.GRPC_WEB_TOKEN || undefined;
-  const web = webPort === undefined ? undefined : { host: webHost, port: webPort, token };
-  const server = await serve(engine, { host, port, web, log: logCall });
+  const server = await serve(engine, {
+    ...{ host, port, ...access },
+    maxRequestBytes: settings.max_request_bytes,
+    warmUp: settings.preload ? () => engine.preload() : undefined,
+    log: callLogger(settings.log),
+    logPrompts: settings.log_prompts,
+    operations:
+      settings.metrics_port === undefined
+        ? undefined
+        : { host: settings.metrics_host, port: settings.metrics_port },
+  });
+  const stopped = stopSignal();
+  try {
+    await Promise.race([server.ready, stopped]);
+  } catch (error) {
+    await server.stop(0);
+    throw error;
+  }
   const [opened] = engine.info().devices;
   console.error(
-    `sidecar: grpc://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
+    `sidecar: grpc${access.tls ? 's' : ''}://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
   );
-  if (server.webAddress) console.error(`sidecar: gRPC-Web at http://${server.webAddress}`);
-  const reason = await stopSignal();
+  if (server.webAddress)
+    console.error(`sidecar: gRPC-Web at http${access.tls ? 's' : ''}://${server.webAddress}`);
+  if (server.operationsAddress)
+    console.error(`sidecar: metrics at http://${server.operationsAddress}/metrics`);
+  const reason = await stopped;
   console.error(
     `sidecar: ${reason}, finishing what is in flight, for ${grace} s at most; again, and it ends at once`,
   );
-  await server.stop(grace * 1000);
+  await server.stop(grace * 1000, settings.drain_delay * 1000);
   if (process.connected) process.disconnect();
 }
 
@@ -135,17 +89,4 @@ function stopSignal(): Promise<string> {
       });
     }
   });
-}
-
-function logCall({ requestId, method, code, ms, what, error }: CallLog): void {
-  const parts = [
-    new Date().toISOString(),
-    method,
-    code,
-    `${ms.toFixed(0)} ms`,
-    requestId,
-    what ?? error?.message ?? '',
-  ];
-  console.error(parts.join(' '));
-  if (error?.code === 'internal') console.error(error.cause);
 }

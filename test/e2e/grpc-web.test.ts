@@ -12,7 +12,7 @@ describe('the sidecar over gRPC-Web', () => {
     server = await serve(engine, {
       host: '127.0.0.1',
       port: 0,
-      web: { host: '127.0.0.1', port: 0, token: 't' },
+      web: { host: '127.0.0.1', port: 0, tokens: ['t'] },
     });
   });
   afterAll(() => server.stop(1000));

@@ -52,6 +52,8 @@ it('finds a sidecar again that was restarted', async () => {
 it('says 504 when a request takes too long, and its work ends', async () => {
   const server = await startSidecar();
   cleanUp.push(() => server.stop(1000));
+  // Loads the model, which may take longer than the deadline.
+  await startEdge(server.address).generate({ steps: 1 });
   const { generate, sidecar } = startEdge(server.address, 300);
   const late = await generate({ steps: 1000 });
   expect(late.status).toBe(504);

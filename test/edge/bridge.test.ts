@@ -145,7 +145,7 @@ describe('the bridge', () => {
         .listModels()
         .catch((error) => error),
     ).toMatchObject({
-      httpStatus: 500,
+      httpStatus: 502,
     });
     guarded.stop();
   });

@@ -11,6 +11,7 @@ import type { GenerateEvent } from '../../proto/gen/latentedge/v1/GenerateEvent.
 import type { GenerateRequest__Output } from '../../proto/gen/latentedge/v1/GenerateRequest.ts';
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../../proto/index.ts';
 import { startBridge } from '../../sidecar/bridge.ts';
+import { tokenCheck } from '../../sidecar/token.ts';
 import type { FakeSidecar } from './fake-sidecar.ts';
 
 export interface FakeServer {
@@ -29,7 +30,8 @@ export async function serveFake(
   { token, maxBytes = 64 * 2 ** 20, port = 0 }: { token?: string; maxBytes?: number; port?: number } = {},
 ): Promise<FakeServer> {
   const server = new Server({ 'grpc.max_receive_message_length': maxBytes });
-  const handlers: DiffusionHandlers = {
+  // The edge calls none of the others.
+  const handlers: Partial<DiffusionHandlers> = {
     Generate: (call) => void generate(current(), call),
     ListModels: (_, reply) => {
       current()
@@ -64,7 +66,7 @@ export async function serveFake(
         );
     },
   };
-  server.addService(diffusion.service, handlers);
+  server.addService(diffusion.service, handlers as DiffusionHandlers);
   const bound = await new Promise<number>((resolve, reject) => {
     server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, port) =>
       error ? reject(error) : resolve(port),
@@ -74,7 +76,7 @@ export async function serveFake(
     host: '127.0.0.1',
     port: 0,
     target: `http://127.0.0.1:${bound}`,
-    token,
+    isCaller: token === undefined ? undefined : tokenCheck([token]),
   });
   return {
     address: `127.0.0.1:${bound}`,

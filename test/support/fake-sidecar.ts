@@ -113,6 +113,7 @@ export function fakeSidecar({
         queueLimit: 8,
         stepsRun: fake.steps,
         controlnetEvaluations: 0,
+        ready: true,
       };
     },
     async listNames() {

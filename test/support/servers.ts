@@ -3,10 +3,10 @@ import { serve as serveHttp } from '@hono/node-server';
 import { createApp } from '../../edge/app.ts';
 import type { SidecarClient } from '../../edge/sidecar/client.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
+import type { CallLog } from '../../sidecar/calls.ts';
 import { Engine, type EngineOptions } from '../../sidecar/engine/engine.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
 import { serve } from '../../sidecar/main.ts';
-import type { CallLog } from '../../sidecar/service.ts';
 
 export interface Servers {
   engine: Engine;

@@ -1,0 +1,200 @@
+import { delimiter } from 'node:path';
+import { bytes, choice, flag, type Kind, list, port, text, wholeNumber } from './kinds.ts';
+
+/** One thing that an operator sets. */
+export interface Setting<T> {
+  kind: Kind<T>;
+  /** Environment variable. */
+  env: string;
+  /** As commander writes it: `--port <n>`. */
+  flag?: string;
+  /** Whether the flag may be repeated: then it adds to a list. */
+  repeats?: boolean;
+  what: string;
+  /** Where nothing is said. */
+  fallback?: T;
+  /** The same in words, where it is no constant. */
+  otherwise?: string;
+  /** Never shown. */
+  isSecret?: boolean;
+}
+
+const row = <T, const S extends Omit<Setting<T>, 'kind'>>(kind: Kind<T>, rest: S) => ({ kind, ...rest });
+
+/** Everything that is set of `latent-edge serve`, by its key in the file; docs/settings.md is made of it. */
+export const table = {
+  host: row(text, {
+    env: 'GRPC_HOST',
+    flag: '--host <address>',
+    what: 'address to listen on',
+    fallback: '127.0.0.1',
+  }),
+  port: row(port, { env: 'GRPC_PORT', flag: '--port <n>', what: 'port to listen on', fallback: 50_051 }),
+  token: row(text, {
+    env: 'GRPC_TOKEN',
+    what: 'what callers have to send as `authorization: Bearer`, 16 characters at least',
+    isSecret: true,
+  }),
+  token_file: row(text, {
+    env: 'GRPC_TOKEN_FILE',
+    flag: '--token-file <file>',
+    what: 'file with such tokens, one a line, of which callers send any; read at the start',
+  }),
+  allow_anonymous: row(flag, {
+    env: 'GRPC_ALLOW_ANONYMOUS',
+    flag: '--allow-anonymous',
+    what: 'take calls from other machines without a token and without client certificates',
+    fallback: false,
+  }),
+  tls_cert: row(text, {
+    env: 'GRPC_TLS_CERT',
+    flag: '--tls-cert <file>',
+    what: 'PEM file of the certificate, and those between it and the authority: TLS on both ports',
+  }),
+  tls_key: row(text, { env: 'GRPC_TLS_KEY', flag: '--tls-key <file>', what: 'PEM file of its key' }),
+  tls_client_ca: row(text, {
+    env: 'GRPC_TLS_CLIENT_CA',
+    flag: '--tls-client-ca <file>',
+    what: 'PEM file of the authorities whose clients are let in, and no others (mTLS)',
+  }),
+  max_request_bytes: row(bytes, {
+    env: 'GRPC_MAX_REQUEST_BYTES',
+    flag: '--max-request-bytes <bytes>',
+    what: 'of one request, at most',
+    fallback: 64 * 2 ** 20,
+  }),
+  web_port: row(port, {
+    env: 'GRPC_WEB_PORT',
+    flag: '--web-port <n>',
+    what: 'port to serve gRPC-Web on as well, for an edge on Workers',
+  }),
+  web_host: row(text, {
+    env: 'GRPC_WEB_HOST',
+    flag: '--web-host <address>',
+    what: 'address to serve gRPC-Web on',
+    fallback: '127.0.0.1',
+  }),
+  web_token: row(text, {
+    env: 'GRPC_WEB_TOKEN',
+    what: 'what callers of gRPC-Web have to send, 16 characters at least',
+    otherwise: 'the tokens of gRPC',
+    isSecret: true,
+  }),
+  metrics_port: row(port, {
+    env: 'METRICS_PORT',
+    flag: '--metrics-port <n>',
+    what: 'port to serve Prometheus metrics, /livez and /readyz on',
+  }),
+  metrics_host: row(text, {
+    env: 'METRICS_HOST',
+    flag: '--metrics-host <address>',
+    what: 'address to serve them on; nobody is asked for a token there',
+    fallback: '127.0.0.1',
+  }),
+  model: row(list(), {
+    env: 'LATENT_EDGE_MODEL',
+    flag: '--model <dir|name>',
+    repeats: true,
+    what: 'models, folders of models or names; the first is the default',
+    otherwise: 'models-and-formats.md says which',
+  }),
+  models: row(list(delimiter), {
+    env: 'LATENT_EDGE_MODELS',
+    what: 'folders of models',
+    otherwise: 'the folder of pulled models',
+  }),
+  device: row(text, {
+    env: 'LATENT_EDGE_DEVICE',
+    flag: '--device <id>',
+    what: 'where to compute: cpu, cuda:N, or auto, the first GPU if there is one; `latent-edge devices` lists them',
+    fallback: 'cpu',
+  }),
+  threads: row(wholeNumber(1, 256), {
+    env: 'LATENT_EDGE_THREADS',
+    flag: '--threads <n>',
+    what: 'CPU threads',
+    otherwise: 'one for each core',
+  }),
+  dtype: row(choice('f32', 'f16', 'bf16'), {
+    env: 'LATENT_EDGE_DTYPE',
+    flag: '--dtype <name>',
+    what: 'what to compute in',
+    otherwise: "the device's own; a CPU's is f32",
+  }),
+  providers: row(choice('hand', 'vendor', 'auto'), {
+    env: 'LATENT_EDGE_PROVIDERS',
+    flag: '--providers <name>',
+    what: 'who computes on a GPU: hand, our own kernels; vendor, cuBLASLt and cuDNN wherever they can; auto, whoever is faster',
+    fallback: 'hand',
+  }),
+  device_memory: row(bytes, {
+    env: 'LATENT_EDGE_DEVICE_MEMORY',
+    flag: '--device-memory <bytes>',
+    what: "of a GPU's memory, at most",
+    otherwise: 'all',
+  }),
+  concurrency: row(wholeNumber(1, 64), {
+    env: 'LATENT_EDGE_CONCURRENCY',
+    flag: '--concurrency <n>',
+    what: 'requests that run at once, taking turns',
+    fallback: 2,
+  }),
+  queue_limit: row(wholeNumber(0, 10_000), {
+    env: 'LATENT_EDGE_QUEUE_LIMIT',
+    flag: '--queue-limit <n>',
+    what: 'requests that may wait',
+    fallback: 32,
+  }),
+  memory_budget: row(bytes, {
+    env: 'LATENT_EDGE_MEMORY_BUDGET',
+    flag: '--memory-budget <bytes>',
+    what: 'for the weights of loaded models together',
+    otherwise: "half of the device's memory",
+  }),
+  preload: row(flag, {
+    env: 'LATENT_EDGE_PRELOAD',
+    flag: '--preload',
+    what: 'load the default model and make a picture before saying that it is ready: the first request is as fast as others',
+    fallback: false,
+  }),
+  grace: row(wholeNumber(0, 3600), {
+    env: 'LATENT_EDGE_GRACE',
+    flag: '--grace <s>',
+    what: 'seconds for requests in flight when it is stopped',
+    fallback: 10,
+  }),
+  drain_delay: row(wholeNumber(0, 600), {
+    env: 'LATENT_EDGE_DRAIN_DELAY',
+    flag: '--drain-delay <s>',
+    what: 'seconds in which requests are still taken when it is stopped, while health says NOT_SERVING',
+    fallback: 0,
+  }),
+  log: row(choice('text', 'json'), {
+    env: 'LATENT_EDGE_LOG',
+    flag: '--log <format>',
+    what: 'how lines of the log are written: for people, or an object each',
+    fallback: 'text',
+  }),
+  log_prompts: row(flag, {
+    env: 'LATENT_EDGE_LOG_PROMPTS',
+    flag: '--log-prompts',
+    what: 'write prompts into the log',
+    fallback: false,
+  }),
+};
+
+type Table = typeof table;
+type Value<S> = S extends { kind: Kind<infer T> } ? T : never;
+
+/** Read and checked. */
+export type Settings = {
+  [K in keyof Table]: Table[K] extends { fallback: unknown } ? Value<Table[K]> : Value<Table[K]> | undefined;
+};
+
+/** `--web-port <n>` → `--web-port`, and `webPort`, as commander has it. */
+export function flagNames(setting: { flag?: string }): { option: string; property: string } | undefined {
+  const option = setting.flag?.split(' ')[0];
+  if (option === undefined) return undefined;
+  const property = option.slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+  return { option, property };
+}

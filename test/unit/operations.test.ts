@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { callLogger } from '../../sidecar/log.ts';
+import { Metrics } from '../../sidecar/metrics.ts';
+import { type RunningOperations, startOperations } from '../../sidecar/operations.ts';
+
+const info = { devices: [], running: 1, queued: 3, queueLimit: 8, stepsRun: 40, controlnetEvaluations: 2 };
+const memory = { device: 'cpu', weights: 1000, arenas: 200, tensors: 30, scratch: 4 };
+
+describe('metrics', () => {
+  const metrics = new Metrics({ info: () => info, memory: () => memory });
+  let isReady = false;
+  let server: RunningOperations;
+  beforeAll(async () => {
+    const { registry } = metrics;
+    server = await startOperations({ host: '127.0.0.1', port: 0, registry, isReady: () => isReady });
+  });
+  afterAll(() => server.close());
+  const get = (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${server.port}${path}`, init);
+
+  it('are written as Prometheus reads them', async () => {
+    metrics.call({ requestId: 'a', method: 'Generate', code: 'ok', ms: 700 });
+    metrics.call({ requestId: 'b', method: 'Generate', code: 'cancelled', ms: 9 });
+    metrics.ran({ queueMs: 30 }, { model: 'a "b"\\', width: 64, height: 72, images: 2 }, [40, 60]);
+    const response = await get('/metrics');
+    expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
+    const text = await response.text();
+    expect(wrongLines(text)).toEqual([]);
+    for (const line of [
+      'latent_edge_requests_total{method="Generate",code="ok"} 1',
+      'latent_edge_requests_total{method="Generate",code="cancelled"} 1',
+      'latent_edge_request_seconds_count{method="Generate"} 1',
+      'latent_edge_queue_wait_seconds_bucket{le="0.05"} 1',
+      'latent_edge_step_seconds_sum{model="a \\"b\\"\\\\",size="64x72",images="2"} 0.1',
+      'latent_edge_requests_waiting 3',
+      'latent_edge_steps_total 40',
+      'latent_edge_memory_bytes{device="cpu",kind="weights"} 1000',
+    ])
+      expect(text.split('\n')).toContain(line);
+    // Counts that are kept elsewhere are the same when they are asked for again.
+    expect(await (await get('/metrics')).text()).toContain('\nlatent_edge_steps_total 40\n');
+  });
+
+  it('have no more series than a hundred plans take', async () => {
+    for (let n = 1; n < 300; n++)
+      metrics.ran({ queueMs: 0 }, { model: 'm', width: 8 * n, height: 8, images: 1 }, [1]);
+    const text = await metrics.registry.metrics();
+    expect(text.match(/^latent_edge_step_seconds_count/gm)!.length).toBe(101);
+    expect(text).toMatch(/latent_edge_step_seconds_count\{model="other",size="other",images="other"\} \d+/);
+  });
+
+  it('stand beside probes', async () => {
+    expect((await get('/livez')).status).toBe(200);
+    expect((await get('/readyz')).status).toBe(503);
+    isReady = true;
+    expect((await get('/readyz')).status).toBe(200);
+    expect((await get('/nope')).status).toBe(404);
+    expect((await get('/metrics', { method: 'POST', body: 'x' })).status).toBe(405);
+  });
+});
+
+/** Lines that are none of the text format's, series without a type, names that say no unit as is usual. */
+function wrongLines(text: string): string[] {
+  const types = new Map<string, string>();
+  const label = '[a-zA-Z_]\\w*="(?:[^"\\\\\\n]|\\\\["\\\\n])*"';
+  const sample = new RegExp(
+    `^([a-zA-Z_:][\\w:]*)(\\{${label}(,${label})*\\})? (-?\\d[\\d.e+-]*|NaN|[+-]Inf)$`,
+  );
+  return text.split('\n').filter((line) => {
+    const type = /^# TYPE (\S+) (counter|gauge|histogram|summary)$/.exec(line);
+    if (type) types.set(type[1]!, type[2]!);
+    if (line === '' || type || /^# HELP \S+ \S/.test(line)) return false;
+    const name = sample.exec(line)?.[1];
+    if (name === undefined) return true;
+    const base = types.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '');
+    const isOurs = base.startsWith('latent_edge_');
+    return !types.has(base) || (isOurs && (types.get(base) === 'counter') !== base.endsWith('_total'));
+  });
+}
+
+describe('the log', () => {
+  const entry = { requestId: 'r1', method: 'Generate', code: 'ok', ms: 12.34, what: 'm 64x64 1×4' };
+
+  it('is lines for people', () => {
+    const lines: string[] = [];
+    callLogger('text', (line) => lines.push(line))(entry);
+    expect(lines).toEqual([expect.stringMatching(/^\S+Z Generate ok 12 ms r1 m 64x64 1×4$/)]);
+  });
+
+  it('is objects for machines, with prompts only where they were wanted', () => {
+    const lines: string[] = [];
+    const log = callLogger('json', (line) => lines.push(line));
+    log(entry);
+    log({ ...entry, prompts: { prompt: 'a\nb', negativePrompt: '' } });
+    const [plain, told] = lines.map((line) => JSON.parse(line));
+    expect(plain).toEqual({
+      ...{ time: expect.any(String), level: 'info', method: 'Generate', code: 'ok', ms: 12 },
+      ...{ what: 'm 64x64 1×4', request_id: 'r1' },
+    });
+    expect(told).toMatchObject({ prompt: 'a\nb', negative_prompt: '' });
+    expect(lines.every((line) => !line.includes('\n'))).toBe(true);
+  });
+});
