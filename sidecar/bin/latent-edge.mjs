@@ -10,10 +10,13 @@ try {
   const isBuilt = [at('dist/sidecar/cli/index.js'), addon, at('node_modules')].every((path) =>
     existsSync(path),
   );
-  const { setup } = await import('./setup.mjs');
   try {
-    // Standard output is for results.
-    await setup((line) => console.error(`${line} …`));
+    // Where it is deployed, what has been built is what runs.
+    if (process.env.LATENT_EDGE_SETUP !== 'off') {
+      const { setup } = await import('./setup.mjs');
+      // Standard output is for results.
+      await setup((line) => console.error(`${line} …`));
+    }
   } catch (error) {
     if (!isBuilt) throw error;
     // What was built before still runs, also where there are no compilers.
