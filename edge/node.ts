@@ -28,6 +28,7 @@ function settingsOf(env: NodeJS.ProcessEnv) {
     trustProxy: flag(env, 'TRUST_PROXY'),
     addresses: addresses.length > 0 ? addresses : ['127.0.0.1:50051'],
     sidecar: readSidecarOptions(env),
+    hedgeMs: wholeNumber(env, 'SIDECAR_HEDGE_MS', 0, 600_000),
   };
 }
 
@@ -38,7 +39,11 @@ try {
   fail((error as Error).message, 2);
 }
 const { timeoutMs, limits, hostname, port, arrivalMs } = settings;
-const sidecar = sidecarPool(settings.addresses.map((address) => grpcSidecar(address, settings.sidecar)));
+const sidecar = sidecarPool(
+  settings.addresses.map((address) => grpcSidecar(address, settings.sidecar)),
+  // A name may stand for several: what one of them cannot do, the next is asked for.
+  { hedgeMs: settings.hedgeMs || undefined, attempts: 1 + settings.addresses.length },
+);
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits },

@@ -1,17 +1,29 @@
+import { firstToBegin } from './attempts.ts';
 import { type DeviceInfo, type SidecarClient, SidecarError } from './client.ts';
 
+export interface PoolOptions {
+  /** Milliseconds without a step after which a request is begun on another sidecar too; undefined: never. */
+  hedgeMs?: number | undefined;
+  /** How often a request is tried, where that is more often than there are sidecars: a name may stand for several. */
+  attempts?: number | undefined;
+}
+
 /**
- * Several sidecars as one: calls go round; one that cannot be reached is passed over, as long as nothing has come of
- * the call. All of them have to serve the same models.
+ * Several sidecars as one: calls go round; one that cannot be reached, or is gone before it has done a step, is passed
+ * over. All of them have to serve the same models.
  */
-export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
-  if (sidecars.length === 1) return sidecars[0]!;
+export function sidecarPool(
+  sidecars: readonly SidecarClient[],
+  { hedgeMs, attempts = 1 }: PoolOptions = {},
+): SidecarClient {
+  if (sidecars.length === 1 && attempts === 1) return sidecars[0]!;
   if (sidecars.length === 0) throw new Error('Expected one sidecar at least but received none');
   let turn = 0;
   const inTurn = (key?: string) => {
     // What is sent again goes where it went before.
     const first = (key ? Number.parseInt(key.slice(0, 8), 16) || 0 : turn++) % sidecars.length;
-    return [...sidecars.slice(first), ...sidecars.slice(0, first)];
+    const tries = Math.max(attempts, sidecars.length);
+    return Array.from({ length: tries }, (_, i) => sidecars[(first + i) % sidecars.length]!);
   };
 
   async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
@@ -28,22 +40,12 @@ export function sidecarPool(sidecars: readonly SidecarClient[]): SidecarClient {
   }
 
   return {
-    async *generate(request, options) {
-      let last: unknown;
-      for (const sidecar of inTurn(options?.idempotencyKey)) {
-        let begun = false;
-        try {
-          for await (const event of sidecar.generate(request, options)) {
-            begun = true;
-            yield event;
-          }
-          return;
-        } catch (error) {
-          if (begun || !isUnreachable(error)) throw error;
-          last = error;
-        }
-      }
-      throw last;
+    generate(request, options = {}) {
+      const attempts = inTurn(options.idempotencyKey).map(
+        (sidecar) => (signal: AbortSignal) => sidecar.generate(request, { ...options, signal }),
+      );
+      // Without a seed, two sidecars would make two different pictures: either will do.
+      return firstToBegin(attempts, { signal: options.signal, hedgeMs, isWorthAnother: isUnreachable });
     },
     listNames: (options) => firstOf((sidecar) => sidecar.listNames(options)),
     preprocess: (request, options) => firstOf((sidecar) => sidecar.preprocess(request, options)),
