@@ -5,6 +5,7 @@ import { flag, list, readSettings, wholeNumber } from './config.ts';
 import { withConfigFile } from './config-file.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
 import { JobStore } from './jobs/store.ts';
+import { accessLogger, logFormat } from './log-lines.ts';
 import { postWebhook } from './net/public-request.ts';
 import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
@@ -28,6 +29,7 @@ function settingsOf(env: NodeJS.ProcessEnv) {
     trustProxy: flag(env, 'TRUST_PROXY'),
     addresses: addresses.length > 0 ? addresses : ['127.0.0.1:50051'],
     sidecar: readSidecarOptions(env),
+    log: logFormat(env),
     hedgeMs: wholeNumber(env, 'SIDECAR_HEDGE_MS', 0, 600_000),
   };
 }
@@ -55,11 +57,7 @@ const app = createApp({
     limiter: memoryLimiter(settings.perMinute),
     addressOf: addressOf(settings.trustProxy),
   },
-  log: ({ requestId, method, path, status, ms, error }) => {
-    if (path === '/healthz') return;
-    console.error(`${new Date().toISOString()} ${method} ${path} ${status} ${ms.toFixed(0)} ms ${requestId}`);
-    if (error) console.error(error);
-  },
+  log: accessLogger(settings.log, (line) => console.error(line)),
 });
 
 const { server, url } = await listen(app, { hostname, port, arrivalMs }).catch((error) => {

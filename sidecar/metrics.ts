@@ -28,6 +28,9 @@ export class Metrics {
   constructor(engine: Pick<Engine, 'info' | 'memory'>) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
+    // Gauges with names of counters, which promtool does not take; the same is there by type.
+    for (const what of ['handles', 'requests', 'resources'])
+      this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
     this.#calls = new Counter({
       ...{ registers, name: 'latent_edge_requests_total', labelNames: ['method', 'code'] as const },
       help: 'Calls answered, by method and by "ok" or the code of their error: "cancelled", "queue_full", …',

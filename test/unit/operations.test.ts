@@ -72,8 +72,7 @@ function wrongLines(text: string): string[] {
     const name = sample.exec(line)?.[1];
     if (name === undefined) return true;
     const base = types.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '');
-    const isOurs = base.startsWith('latent_edge_');
-    return !types.has(base) || (isOurs && (types.get(base) === 'counter') !== base.endsWith('_total'));
+    return !types.has(base) || (types.get(base) === 'counter') !== base.endsWith('_total');
   });
 }
 
