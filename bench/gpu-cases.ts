@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseConfig } from '../sidecar/checkpoints/config.ts';
 import type { Graph } from '../sidecar/graph/builder.ts';
@@ -16,14 +16,15 @@ import { ROOT } from './root.ts';
 
 /** A module at the size it is timed at: plans whose outputs are inputs of the last, the one that is timed. */
 export interface GpuModule {
-  /** For torch: the module's config and kind. */
-  kind: 'unet' | 'controlnet' | 'vae';
+  /** For torch, which has the modules that are timed by themselves: kind, and file of the config. */
+  kind: 'unet' | 'controlnet' | 'vae' | 'controlled';
   config: string;
   before: Graph[];
   timed: Graph;
 }
 
-const unet = (config: string, batch: number, side: number): GpuModule => {
+/** A U-Net's evaluation; `config` is a file. */
+export const unet = (config: string, batch: number, side: number): GpuModule => {
   const c = parseConfig(unetConfig, json(config), config);
   const timeIds = c.addition_embed_type ? 6 : undefined;
   return {
@@ -33,7 +34,8 @@ const unet = (config: string, batch: number, side: number): GpuModule => {
     timed: traceUNet(c, { batch, height: side, width: side, tokens: 77 }),
   };
 };
-const vae = (config: string, side: number): GpuModule => ({
+/** An autoencoder's decoding of one picture. */
+export const vae = (config: string, side: number): GpuModule => ({
   kind: 'vae',
   config,
   before: [],
@@ -43,7 +45,8 @@ const vae = (config: string, side: number): GpuModule => ({
     width: side,
   }),
 });
-const controlnet = (config: string, batch: number, side: number): GpuModule => {
+/** A ControlNet's evaluation, its residuals as outputs. */
+export const controlnet = (config: string, batch: number, side: number): GpuModule => {
   const c = parseConfig(controlNetConfig, json(config), config);
   return {
     kind: 'controlnet',
@@ -56,15 +59,36 @@ const controlnet = (config: string, batch: number, side: number): GpuModule => {
   };
 };
 
+/** A U-Net and a ControlNet in one plan, as a request runs them: residuals stay on the device. */
+export const controlled = (config: string, control: string, batch: number, side: number): GpuModule => {
+  const c = parseConfig(unetConfig, json(config), config);
+  const n = parseConfig(controlNetConfig, json(control), control);
+  return {
+    kind: 'controlled',
+    config,
+    before: [
+      traceContext(c, { batch, tokens: 77 }),
+      traceHint(n, { batch, height: 8 * side, width: 8 * side }),
+      traceControlContext(n, { batch, tokens: 77 }),
+    ],
+    timed: traceUNet(c, { batch, height: side, width: side, tokens: 77 }, [n]),
+  };
+};
+
 /** One evaluation of each module that is timed by itself. */
 export const gpuModules: Record<string, () => GpuModule> = {
-  'sd15-unet-b2': () => unet('unet-sd15', 2, 64),
-  'sdturbo-unet-b1': () => unet('unet-sd21', 1, 64),
-  'sdxl-unet-b2': () => unet('unet-sdxl', 2, 128),
-  'sdxlturbo-unet-b1': () => unet('unet-sdxl-turbo', 1, 64),
-  'controlnet-sd15-b2': () => controlnet('controlnet-sd15', 2, 64),
-  'vae-decode-512': () => vae('vae-sd', 64),
-  'vae-decode-1024': () => vae('vae-sdxl', 128),
+  'sd15-unet-b2': () => unet(file('unet-sd15'), 2, 64),
+  'sdturbo-unet-b1': () => unet(file('unet-sd21'), 1, 64),
+  'sdxl-unet-b2': () => unet(file('unet-sdxl'), 2, 128),
+  'sdxlturbo-unet-b1': () => unet(file('unet-sdxl-turbo'), 1, 64),
+  'controlnet-sd15-b2': () => controlnet(file('controlnet-sd15'), 2, 64),
+  'vae-decode-512': () => vae(file('vae-sd'), 64),
+  'vae-decode-1024': () => vae(file('vae-sdxl'), 128),
+};
+
+/** What pipelines have beside them. */
+export const gpuParts: Record<string, () => GpuModule> = {
+  'sd15-unet-control-b2': () => controlled(file('unet-sd15'), file('controlnet-sd15'), 2, 64),
 };
 
 /** Whole pictures: so many evaluations of each module, one after another. Text encoding and PNG are not in them. */
@@ -86,43 +110,47 @@ export const gpuPipelines: Record<string, [module: string, times: number][]> = {
     ['vae-decode-512', 1],
   ],
   'controlnet-sd15-20step': [
-    ['controlnet-sd15-b2', 20],
-    ['sd15-unet-b2', 20],
+    ['sd15-unet-control-b2', 20],
     ['vae-decode-512', 1],
   ],
 };
 
 export const planOf = (graph: Graph): Plan => plan(graph);
 
-function json(name: string): unknown {
-  return JSON.parse(readFileSync(join(ROOT, `test/fixtures/configs/${name}.json`), 'utf8'));
+function file(name: string): string {
+  return join(ROOT, `test/fixtures/configs/${name}.json`);
 }
 
-const FILE = join(ROOT, 'bench/build/random-halves');
-const MATRIX = 1 << 26; // elements; no weight of these models has more
-const VECTOR = 1 << 15;
+function json(path: string): unknown {
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+const VECTOR = 1 << 15; // elements; no bias or norm of these models has more
 
 /**
  * Random weights for the parameters of graphs: all from one small file, the same numbers for every matrix, as speed
  * does not depend on them. Vectors (biases, norms) are near 1 where they scale and near 0 where they shift.
  */
 export function randomWeights(graphs: Graph[]): WeightSource[] {
-  if (!existsSync(FILE)) writeFile();
   const params = new Map(graphs.flatMap((graph) => [...graph.params]));
+  const matrix = 2 ** Math.ceil(Math.log2(Math.max(...[...params.values()].map(elements))));
+  const file = join(ROOT, `bench/build/random-halves-${matrix}`);
+  if (!existsSync(file)) writeHalves(file, matrix);
   return [...params].map(([name, shape]) => {
     const vector = shape.length === 1;
     const norm = vector && name.endsWith('.weight');
-    const offset = vector ? 2 * (MATRIX + (norm ? 0 : VECTOR)) : 0;
-    if (elements(shape) > (vector ? VECTOR : MATRIX))
-      throw new Error(`Expected at most ${MATRIX} elements for ${name} but received [${shape.join(', ')}]`);
-    return { name, dtype: 'F16', shape: [...shape], file: FILE, offset };
+    const offset = vector ? 2 * (matrix + (norm ? 0 : VECTOR)) : 0;
+    if (vector && elements(shape) > VECTOR)
+      throw new Error(`Expected at most ${VECTOR} elements for ${name} but received [${shape.join(', ')}]`);
+    return { name, dtype: 'F16', shape: [...shape], file, offset };
   });
 }
 
 /** Matrices: uniform, deviation 0.02; scales around 1; shifts around 0. */
-function writeFile(): void {
-  mkdirSync(dirname(FILE), { recursive: true });
-  const file = openSync(FILE, 'w');
+function writeHalves(path: string, matrix: number): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const part = `${path}.${process.pid}`;
+  const file = openSync(part, 'w');
   const random = { state: 1 };
   const fill = (count: number, at: (u: number) => number) => {
     const chunk = new Uint16Array(Math.min(count, 1 << 20));
@@ -135,8 +163,9 @@ function writeFile(): void {
       writeSync(file, new Uint8Array(chunk.buffer));
     }
   };
-  fill(MATRIX, (u) => 0.02 * Math.sqrt(3) * u);
+  fill(matrix, (u) => 0.02 * Math.sqrt(3) * u);
   fill(VECTOR, (u) => 1 + 0.2 * u);
   fill(VECTOR, (u) => 0.1 * u);
   closeSync(file);
+  renameSync(part, path);
 }

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { controlCommand } from './control.ts';
 import { frechetCommand } from './frechet-command.ts';
-import { gpuCommand } from './gpu.ts';
+import { gpuCommand, gpuPageCommand } from './gpu.ts';
 import { modulesCommand } from './modules.ts';
 import { qualityCommand } from './quality.ts';
 import { turboCommand } from './turbo.ts';
@@ -11,6 +11,7 @@ await new Command('bench')
   .description('Measures the engine.')
   .addCommand(modulesCommand(), { isDefault: true })
   .addCommand(gpuCommand())
+  .addCommand(gpuPageCommand())
   .addCommand(turboCommand())
   .addCommand(qualityCommand())
   .addCommand(controlCommand())

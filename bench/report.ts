@@ -60,6 +60,7 @@ function git(...args: string[]): string {
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();
   } catch {
-    return '';
+    // A copy without its repository says where it came from.
+    return args[0] === 'rev-parse' ? (process.env.LATENT_EDGE_COMMIT ?? '') : '';
   }
 }

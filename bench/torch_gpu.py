@@ -1,65 +1,55 @@
 #!/usr/bin/env python3
-"""Time torch on a GPU over one module with random weights: the yardstick of `npm run bench:gpu`.
+"""Time torch over one module with random weights: the yardstick of `npm run bench:gpu`.
 
-usage: torch_gpu.py unet|controlnet|vae CONFIG.json SAMPLE_SHAPE f16|bf16 RUNS cuda:0
+usage: torch_gpu.py unet|controlnet|vae CONFIG.json SAMPLE_SHAPE f16|bf16|f32 RUNS cuda:0 eager|compile
 
-Needs torch and diffusers. channels_last, torch's own scaled_dot_product_attention; eager, and torch.compile with
-max-autotune. Prints {"torch_eager_ms", "torch_compile_ms"}: medians after warm-up, by device events.
+Needs torch alone: the modules are torch_modules.py's. channels_last, torch's own scaled_dot_product_attention; as it is,
+or through torch.compile with max-autotune. Inputs lie on the device; times are the device's. Prints {"ms": median}.
 """
 import json
 import statistics
 import sys
+import time
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from torch_modules import MODULES
 
-kind, config, shape, dtype, runs, device = sys.argv[1:]
+kind, config, shape, dtype, runs, device, mode = sys.argv[1:]
 shape, runs = [int(n) for n in shape.split(",")], int(runs)
-dtype = {"f16": torch.float16, "bf16": torch.bfloat16}[dtype]
+dtype = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}[dtype]
 torch.manual_seed(0)
-cls = {"unet": UNet2DConditionModel, "controlnet": ControlNetModel, "vae": AutoencoderKL}[kind]
 config = json.load(open(config))
-net = cls.from_config(config).eval().to(device, dtype).to(memory_format=torch.channels_last)
-batch, side = shape[0], shape[2]
-sample = torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-time = torch.full((batch,), 501, device=device)
-
-
-def call(net):
-    if kind == "vae":
-        return net.decode(sample).sample
-    text = torch.randn(batch, 77, net.config.cross_attention_dim, device=device, dtype=dtype)
-    extra = {}
-    if net.config.addition_embed_type == "text_time":
-        pooled = net.config.projection_class_embeddings_input_dim - 6 * net.config.addition_time_embed_dim
-        extra["added_cond_kwargs"] = {
-            "text_embeds": torch.randn(batch, pooled, device=device, dtype=dtype),
-            "time_ids": torch.full((batch, 6), 1024.0, device=device, dtype=dtype),
-        }
+with torch.device(device):
+    net = MODULES[kind](config).eval().to(dtype).to(memory_format=torch.channels_last)
+    batch, side = shape[0], shape[2]
+    inputs = [torch.randn(shape).to(dtype).to(memory_format=torch.channels_last)]
+    if kind != "vae":
+        inputs.append(torch.full((batch,), 501))
+        inputs.append(torch.randn(batch, 77, config["cross_attention_dim"]).to(dtype))
     if kind == "controlnet":
-        hint = torch.randn(batch, 3, 8 * side, 8 * side, device=device, dtype=dtype)
-        return net(sample, time, text, hint, return_dict=False, **extra)
-    return net(sample, time, text, return_dict=False, **extra)
+        hint = torch.randn(batch, 3, 8 * side, 8 * side).to(dtype)
+        inputs.append(hint.to(memory_format=torch.channels_last))
+    if config.get("addition_embed_type") == "text_time":
+        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        inputs.append(
+            {"text_embeds": torch.randn(batch, pooled).to(dtype), "time_ids": torch.full((batch, 6), 1024.0).to(dtype)}
+        )
 
 
 def milliseconds(f):
-    times = []
-    for i in range(runs + 5):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+    if device == "cpu":
+        begin = time.perf_counter()
         f()
-        end.record()
-        torch.cuda.synchronize()
-        if i >= 5:
-            times.append(begin.elapsed_time(end))
-    return statistics.median(times)
+        return (time.perf_counter() - begin) * 1000
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    f()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end)
 
 
 with torch.inference_mode():
-    eager = milliseconds(lambda: call(net))
-    if kind == "vae":
-        net.decoder = torch.compile(net.decoder, mode="max-autotune")
-        compiled = net
-    else:
-        compiled = torch.compile(net, mode="max-autotune")
-    print(json.dumps({"torch_eager_ms": eager, "torch_compile_ms": milliseconds(lambda: call(compiled))}))
+    run = net if mode == "eager" else torch.compile(net, mode="max-autotune")
+    times = [milliseconds(lambda: run(*inputs)) for _ in range(runs + 5)]
+print(json.dumps({"ms": statistics.median(times[5:])}))

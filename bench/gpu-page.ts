@@ -1,0 +1,99 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { GpuReport } from './gpu.ts';
+import type { GpuCase } from './gpu-measure.ts';
+import { markdownTable } from './page.ts';
+import { ROOT } from './root.ts';
+
+const PAGE = join(ROOT, 'docs/gpu.md');
+const PLOT = join(ROOT, 'docs/images/gpu.svg');
+
+const BARS: [
+  key: 'ours_ms' | 'vendor_ms' | 'torch_eager_ms' | 'torch_compile_ms',
+  name: string,
+  color: string,
+][] = [
+  ['ours_ms', 'latent-edge', '#1f77b4'],
+  ['vendor_ms', 'with cuBLASLt and cuDNN', '#9ecae1'],
+  ['torch_eager_ms', 'torch eager', '#bdbdbd'],
+  ['torch_compile_ms', 'torch.compile', '#737373'],
+];
+
+/** The page, and its plot where there are figures. */
+export function writeGpuPage(result: string): void {
+  const report = existsSync(result) ? (JSON.parse(readFileSync(result, 'utf8')) as GpuReport) : undefined;
+  writeFileSync(PAGE, gpuPage(report));
+  if (report) writeFileSync(PLOT, gpuPlot(report.cases));
+  else rmSync(PLOT, { force: true });
+}
+
+/** docs/gpu.md. */
+export function gpuPage(report: GpuReport | undefined): string {
+  const head = [
+    '# Speed on a GPU',
+    '',
+    '<!-- Written by npm run bench -- gpu-page out of bench/results/gpu.json. -->',
+    '',
+  ];
+  const how = [
+    '## How it is measured',
+    '```sh',
+    'npm run bench:gpu -- --python ./venv/bin/python   # a Python with torch; writes bench/results/gpu.json',
+    'npm run bench -- gpu-page                         # this page',
+    '```',
+    'Modules of full size with random weights, float16. Ours: the median of 20 runs after three, from the call to its result in JavaScript, with the copies to and from the device; the text encoding and PNG are not in pipelines. Torch: the same module in `bench/torch_modules.py`, channels_last, its own attention, the median by the device’s clock; its pipelines are their modules added up. T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.',
+  ];
+  if (!report)
+    return [...head, 'There are no figures yet: it has not run on a GPU.', '', ...how, ''].join('\n');
+  const { device, driver, commit, date, command, dtype, cases } = report;
+  const cell = (ms: number | null) => (ms === null ? '' : ms.toFixed(2));
+  const rows = Object.entries(cases).map(([name, c]) => [
+    name,
+    ...BARS.map(([key]) => cell(c[key])),
+    cell(c.t0_ms),
+    (c.t0_ms / c.ours_ms).toFixed(2),
+    c.relative_error?.toExponential(1) ?? '',
+  ]);
+  return [
+    ...head,
+    `${device}, driver ${driver}, ${dtype}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\``,
+    '',
+    '![Milliseconds of each case beside torch](images/gpu.svg)',
+    '',
+    markdownTable(['ms', ...BARS.map(([, name]) => name), 'T0', 'T0 / ours', 'error'], rows),
+    '',
+    ...how,
+    '',
+  ].join('\n');
+}
+
+/** Bars of each case as multiples of T0, which is 1. */
+export function gpuPlot(cases: Record<string, GpuCase>): string {
+  const [left, width, bar, gap] = [190, 620, 11, 14];
+  const ratios = Object.values(cases).flatMap((c) => BARS.map(([key]) => (c[key] ?? 0) / c.t0_ms));
+  const most = Math.max(1, ...ratios);
+  const x = (ratio: number) => left + (width * ratio) / most;
+  const parts: string[] = [];
+  let y = 40;
+  for (const [name, c] of Object.entries(cases)) {
+    const bars = BARS.filter(([key]) => c[key] !== null);
+    parts.push(
+      `<text x="${left - 8}" y="${y + (bars.length * bar) / 2 + 4}" text-anchor="end">${name}</text>`,
+    );
+    for (const [key, , color] of bars) {
+      const ratio = c[key]! / c.t0_ms;
+      parts.push(
+        `<rect x="${left}" y="${y}" width="${(x(ratio) - left).toFixed(1)}" height="${bar - 1}" fill="${color}"/>`,
+        `<text x="${(x(ratio) + 4).toFixed(1)}" y="${y + bar - 2}" font-size="9">${c[key]!.toFixed(2)} ms</text>`,
+      );
+      y += bar;
+    }
+    y += gap;
+  }
+  const legend = BARS.map(
+    ([, name, color], i) =>
+      `<rect x="${left + i * 165}" y="12" width="10" height="10" fill="${color}"/><text x="${left + 14 + i * 165}" y="21">${name}</text>`,
+  );
+  const floor = `<line x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="32" y2="${y}" stroke="#d62728" stroke-dasharray="4 3"/><text x="${x(1).toFixed(1)}" y="${y + 12}" text-anchor="middle" fill="#d62728">T0</text>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 90}" height="${y + 20}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>${[...legend, ...parts, floor].join('')}</svg>\n`;
+}

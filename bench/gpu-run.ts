@@ -1,0 +1,113 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import type { GpuModule } from './gpu-cases.ts';
+import { type GpuCase, type MeasureOptions, measureModule, measurePipeline } from './gpu-measure.ts';
+import { ROOT } from './root.ts';
+
+export interface GpuTable {
+  /** Timed by themselves. */
+  modules: Record<string, () => GpuModule>;
+  /** What pipelines have beside them. */
+  parts: Record<string, () => GpuModule>;
+  pipelines: Record<string, [module: string, times: number][]>;
+}
+
+export interface RunOptions extends MeasureOptions {
+  /** Modules; pipelines of these alone are timed. */
+  names: string[];
+  /** With torch: compare with it. */
+  python?: string;
+  /** Default: both. */
+  torch?: readonly Mode[];
+  /** Seconds that one of torch's measurements may take. */
+  torchSeconds: number;
+}
+
+type Cases = Record<string, GpuCase>;
+type Mode = 'eager' | 'compile';
+
+/**
+ * Measures what `cases` does not have yet, what is worth most first: our modules, pipelines, torch as it is, and compiled,
+ * which takes minutes. `save` is called whenever there is more.
+ */
+export async function runTable(
+  { modules, parts, pipelines }: GpuTable,
+  options: RunOptions,
+  cases: Cases,
+  save: () => void,
+): Promise<void> {
+  const all = { ...modules, ...parts };
+  // A part that is not timed by itself goes with the others of its pipeline.
+  const wanted = Object.entries(pipelines).filter(([, list]) =>
+    list.every(([module]) => options.names.includes(module) || module in parts),
+  );
+  const keep = () => {
+    for (const [name, list] of wanted) if (cases[name]) addUp(cases, name, list);
+    save();
+  };
+  const done = (name: string, ms: number | null, what: string) => {
+    console.error(`${name}: ${what} ${ms === null ? 'not measured' : `${ms.toFixed(2)} ms`}`);
+    keep();
+  };
+  for (const name of options.names)
+    if (!cases[name]) {
+      cases[name] = await measureModule(modules[name]!(), options);
+      done(name, cases[name].ours_ms, 'ours');
+    }
+  for (const [name, list] of wanted)
+    if (!cases[name]) {
+      const measured = await measurePipeline(
+        list.map(([module, times]) => [all[module]!(), times]),
+        options,
+      );
+      cases[name] = {
+        ...measured,
+        ...{ vendor_ms: null, torch_eager_ms: null, torch_compile_ms: null, relative_error: null },
+      };
+      done(name, measured.ours_ms, 'ours');
+    }
+  for (const mode of options.torch ?? (['eager', 'compile'] as const)) {
+    const key = `torch_${mode}_ms` as const;
+    for (const name of options.names)
+      if (options.python && cases[name]![key] === null) {
+        cases[name]![key] = torch(modules[name]!(), mode, options);
+        done(name, cases[name]![key], `torch ${mode}`);
+      }
+  }
+}
+
+/** Torch's and the vendors' pipelines are their modules added up, where all were measured. */
+function addUp(cases: Cases, name: string, list: [string, number][]): void {
+  // A U-Net with its ControlNet is both, for who runs them one after the other.
+  const modules = list.flatMap(([module, times]): [string, number][] =>
+    module === 'sd15-unet-control-b2'
+      ? [
+          ['sd15-unet-b2', times],
+          ['controlnet-sd15-b2', times],
+        ]
+      : [[module, times]],
+  );
+  for (const key of ['vendor_ms', 'torch_eager_ms', 'torch_compile_ms'] as const) {
+    const each = modules.map(([module, times]) => {
+      const ms = cases[module]?.[key];
+      return typeof ms === 'number' ? ms * times : Number.NaN;
+    });
+    const sum = each.reduce((a, b) => a + b, 0);
+    if (!Number.isNaN(sum)) cases[name]![key] = sum;
+  }
+}
+
+function torch({ kind, config, timed }: GpuModule, mode: Mode, options: RunOptions): number | null {
+  const { python, runs, dtype, device, torchSeconds } = options;
+  const shape = timed.inputs.get(kind === 'vae' ? 'latents' : 'sample')!.shape;
+  const script = join(ROOT, 'bench/torch_gpu.py');
+  const on = device.startsWith('cuda') ? device : 'cpu';
+  const { status, stdout } = spawnSync(
+    python!,
+    [script, kind, config, shape.join(','), dtype, String(runs), on, mode],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], timeout: torchSeconds * 1000 },
+  );
+  if (status === 0) return (JSON.parse(stdout.trim().split('\n').at(-1)!) as { ms: number }).ms;
+  console.error(`${python} ${script} failed, or took more than ${torchSeconds} s`);
+  return null;
+}

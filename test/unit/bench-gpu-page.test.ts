@@ -1,0 +1,42 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { GPU_RESULT, readReport } from '../../bench/gpu.ts';
+import type { GpuCase } from '../../bench/gpu-measure.ts';
+import { gpuPage, gpuPlot } from '../../bench/gpu-page.ts';
+
+test('docs/gpu.md is what the result gives, or says that there is none', () => {
+  const report = existsSync(GPU_RESULT) ? readReport(GPU_RESULT) : undefined;
+  expect(readFileSync(new URL('../../docs/gpu.md', import.meta.url), 'utf8')).toBe(gpuPage(report));
+});
+
+const one: GpuCase = {
+  ours_ms: 3,
+  vendor_ms: null,
+  torch_eager_ms: 12,
+  torch_compile_ms: 6,
+  t0_ms: 2,
+  relative_error: 0.001,
+};
+
+test('a result becomes a table and bars in proportion', () => {
+  const cases = { a: one, b: { ...one, ours_ms: 4, relative_error: null } };
+  const page = gpuPage({
+    device: 'Some GPU',
+    driver: '1.2',
+    commit: 'abc',
+    date: '2030-01-02T03:04:05Z',
+    command: 'npm run bench:gpu',
+    dtype: 'f16',
+    cases,
+  });
+  expect(page).toContain('Some GPU, driver 1.2, f16, commit abc, 2030-01-02');
+  expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
+  expect(page).toContain('| b | 4.00 |  | 12.00 | 6.00 | 2.00 | 0.50 |  |');
+  const widths = [
+    ...gpuPlot(cases).matchAll(/width="([\d.]+)" height="10" fill="#(?:1f77b4|bdbdbd|737373)"/g),
+  ].map(([, width]) => Number(width));
+  // After the legend's: ours, eager and compiled, of each case.
+  expect(widths.slice(-6).map((w) => w / widths.at(-2)!)).toEqual(
+    [3, 12, 6, 4, 12, 6].map((ms) => expect.closeTo(ms / 12, 2)),
+  );
+});
