@@ -141,6 +141,7 @@ __global__ void __launch_bounds__(kThreads)
       const int g = (c + j) / size;
       mean[j] = means[g], scale[j] = inverses[g] * weight[c + j], shift[j] = bias[c + j];
     }
+#pragma unroll 1
     for (int p = at.row; p < count; p += at.rows) {
       const auto from = load<Vec<T, kCount>>(source.at(first + p, c));
       Vec<T, kCount> to;
