@@ -10,7 +10,8 @@ import { sidecarPool } from '../../edge/sidecar/pool.ts';
 const SCRIPT = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
 
 async function start() {
-  const env = { ...process.env, GRPC_PORT: '0', LATENT_EDGE_THREADS: '1', LATENT_EDGE_QUEUE_LIMIT: '1000' };
+  const limits = { LATENT_EDGE_THREADS: '1', LATENT_EDGE_CONCURRENCY: '2', LATENT_EDGE_QUEUE_LIMIT: '1000' };
+  const env = { ...process.env, GRPC_PORT: '0', ...limits };
   const child = fork(SCRIPT, ['serve', '--preload'], { env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
   let output = '';
   const address = await new Promise<string>((resolve, reject) => {
