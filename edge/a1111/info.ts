@@ -1,4 +1,5 @@
 import type { EffectiveParameters, GenerateRequest, Image } from '../sidecar/client.ts';
+import { parametersOf } from './parameters-text.ts';
 
 export interface Made {
   /** What stands in the files. */
@@ -17,13 +18,15 @@ export function infoOf(
   const seeds = (effective?.seeds ?? request.seeds ?? []) as number[];
   const prompt = effective?.prompt ?? request.prompt ?? '';
   const negative = effective?.negativePrompt ?? request.negativePrompt ?? '';
+  const written = parametersOf(infotexts[0] ?? '');
+  const schedule = written['Schedule type'];
   const all = <T>(value: T): T[] => seeds.map(() => value);
   return {
     ...{ prompt, all_prompts: all(prompt), negative_prompt: negative, all_negative_prompts: all(negative) },
     ...{ seed: seeds[0], all_seeds: seeds, subseed: seeds[0], all_subseeds: seeds, subseed_strength: 0 },
     width: effective?.width ?? request.width,
     height: effective?.height ?? request.height,
-    sampler_name: body.sampler_name || effective?.sampler || '',
+    sampler_name: written.Sampler ?? body.sampler_name ?? '',
     cfg_scale: effective?.guidanceScale ?? request.guidanceScale ?? null,
     steps: effective?.steps ?? request.steps,
     batch_size: images.length,
@@ -34,7 +37,7 @@ export function infoOf(
     seed_resize_from_w: -1,
     seed_resize_from_h: -1,
     denoising_strength: effective?.strength ?? effective?.hiresStrength ?? null,
-    extra_generation_params: {},
+    extra_generation_params: schedule === undefined ? {} : { 'Schedule type': schedule },
     index_of_first_image: 0,
     infotexts,
     styles: [],

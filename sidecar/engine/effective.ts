@@ -1,8 +1,10 @@
+import type { SigmaSchedule } from '../samplers/sigmas.ts';
+import { samplers, schedules } from '../samplers/table.ts';
 import type { AdapterRequest } from './adapter-files.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import type { EffectiveControl } from './control/plan.ts';
-import type { Upscaler } from './hires.ts';
+import { type Upscaler, upscalerLabels } from './hires.ts';
 import type { ImageFormat } from './image-file.ts';
 import type { Outcome } from './latent-diffusion.ts';
 import type { ImageParameters } from './png.ts';
@@ -23,7 +25,7 @@ export interface Effective {
   guidanceScale: number;
   guidanceRescale: number;
   sampler: string;
-  schedule: string;
+  schedule: SigmaSchedule;
   eta: number;
   clipSkip: number;
   /** Stable Diffusion XL only. */
@@ -71,6 +73,13 @@ export function effectiveOf(
 
 /** For the file of the image with that seed. */
 export function parametersOf(effective: Effective, seed: number): ImageParameters {
-  const negativePrompt = effective.guidanceScale > 1 ? effective.negativePrompt : '';
-  return { ...effective, negativePrompt, seed };
+  const { schedule, hiresUpscaler } = effective;
+  return {
+    ...effective,
+    negativePrompt: effective.guidanceScale > 1 ? effective.negativePrompt : '',
+    sampler: samplers.find(({ name }) => name === effective.sampler)?.label ?? effective.sampler,
+    schedule: schedule === 'default' ? undefined : schedules[schedule].label,
+    hiresUpscaler: hiresUpscaler && upscalerLabels[hiresUpscaler],
+    seed,
+  };
 }

@@ -18,6 +18,15 @@ export const upscalers = {
 
 export type Upscaler = keyof typeof upscalers;
 
+/** As web UIs in the line of A1111's show and read them; a picture is enlarged by Lanczos' kernel. */
+export const upscalerLabels: Record<Upscaler, string> = {
+  pixel: 'Lanczos',
+  latent: 'Latent',
+  'latent-bicubic': 'Latent (bicubic)',
+  'latent-nearest': 'Latent (nearest)',
+  'latent-nearest-exact': 'Latent (nearest-exact)',
+};
+
 /** A second pass at a larger size. */
 export interface Hires {
   /** Of one image's latents. */

@@ -13,8 +13,10 @@ export interface ImageParameters {
   prompt: string;
   negativePrompt: string;
   steps: number;
+  /** Sampler, schedule and upscaler by their labels: those UIs know no others. */
   sampler: string;
-  schedule: string;
+  /** Undefined: the sampler's own. */
+  schedule?: string | undefined;
   guidanceScale: number;
   guidanceRescale: number;
   clipSkip: number;
@@ -28,6 +30,8 @@ export interface ImageParameters {
   hiresScale?: number | undefined;
   hiresStrength?: number | undefined;
   hiresUpscaler?: string | undefined;
+  refiner?: string | undefined;
+  refinerStart?: number | undefined;
   model: string;
   modelHash: string;
   adapters: { name: string; scale: number }[];
@@ -49,14 +53,17 @@ export async function encodePng({ data, width, height }: Pixels, text?: string):
   return Buffer.concat([png.subarray(0, 33), textChunk('parameters', text), png.subarray(33)]);
 }
 
-/** The parameters as Stable Diffusion web UI writes them: prompt, negative prompt, then one line of settings. */
+/**
+ * The parameters as Stable Diffusion web UI writes them: prompt, negative prompt, then one line of settings. Read back
+ * there, they ask for the same picture: adapters stand in the prompt, and the noise is the CPU's.
+ */
 export function parametersText(p: ImageParameters): string {
   // There, the second pass has no strength of its own.
   const strength = p.strength ?? p.hiresStrength;
   const settings: [string, string | number, boolean][] = [
     ['Steps', p.steps, true],
     ['Sampler', p.sampler, true],
-    ['Schedule type', p.schedule, p.schedule !== 'default'],
+    ['Schedule type', p.schedule ?? '', p.schedule !== undefined],
     ['CFG scale', p.guidanceScale, true],
     ['CFG rescale', p.guidanceRescale, p.guidanceRescale > 0],
     ['Seed', p.seed, true],
@@ -64,16 +71,19 @@ export function parametersText(p: ImageParameters): string {
     ['Denoising strength', strength ?? 1, strength !== undefined],
     ['Hires upscale', p.hiresScale ?? 1, p.hiresScale !== undefined],
     ['Hires upscaler', p.hiresUpscaler ?? '', p.hiresScale !== undefined],
+    ['Refiner', p.refiner ?? '', p.refiner !== undefined],
+    ['Refiner switch at', p.refinerStart ?? 1, p.refinerStart !== undefined],
     ['Model hash', p.modelHash.slice(0, 10), p.modelHash !== ''],
     ['Model', p.model, true],
-    ['Adapters', p.adapters.map(({ name, scale }) => `${name}:${scale}`).join(', '), p.adapters.length > 0],
     // There, 1 is the last layer.
     ['Clip skip', p.clipSkip + 1, p.clipSkip > 0],
     ['Eta', p.eta, p.eta > 0],
+    ['RNG', 'CPU', true],
   ];
   const line = settings.filter(([, , shown]) => shown).map(([key, value]) => `${key}: ${quoted(value)}`);
   const negative = p.negativePrompt === '' ? [] : [`Negative prompt: ${p.negativePrompt}`];
-  return [p.prompt, ...negative, line.join(', ')].join('\n');
+  const prompt = [p.prompt, ...p.adapters.map(({ name, scale }) => `<lora:${name}:${scale}>`)];
+  return [prompt.join(' '), ...negative, line.join(', ')].join('\n');
 }
 
 function quoted(value: string | number): string {

@@ -27,6 +27,8 @@ interface Family {
 export interface Row {
   /** How it is named here. */
   name: string;
+  /** As web UIs in the line of A1111's show it, and read it in an image's parameters. */
+  label: string;
   /** Other spellings; case and punctuation do not count. Class names are spellings too, of their first row. */
   aliases: string[];
   /** diffusers' class, as scheduler_config.json names it. */
@@ -61,6 +63,7 @@ const singlestep = {
 export const samplers: readonly Row[] = [
   {
     name: 'ddim',
+    label: 'DDIM',
     aliases: [],
     className: 'DDIMScheduler',
     family: ddim,
@@ -70,6 +73,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'ddpm',
+    label: 'DDPM',
     aliases: [],
     className: 'DDPMScheduler',
     family: ddpm,
@@ -78,7 +82,8 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'pndm',
-    aliases: ['PLMS', 'k_plms'],
+    label: 'PLMS',
+    aliases: ['k_plms'],
     className: 'PNDMScheduler',
     family: pndm,
     drawsNoise: false,
@@ -86,6 +91,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'lms',
+    label: 'LMS',
     aliases: ['k_lms', 'LMSDiscrete'],
     className: 'LMSDiscreteScheduler',
     family: lms,
@@ -95,6 +101,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'euler',
+    label: 'Euler',
     aliases: ['k_euler', 'EulerDiscrete'],
     className: 'EulerDiscreteScheduler',
     family: euler,
@@ -104,7 +111,8 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'euler-ancestral',
-    aliases: ['Euler a', 'k_euler_a', 'k_euler_ancestral'],
+    label: 'Euler a',
+    aliases: ['k_euler_a', 'k_euler_ancestral'],
     className: 'EulerAncestralDiscreteScheduler',
     family: eulerAncestral,
     takesSchedule: true,
@@ -113,6 +121,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'heun',
+    label: 'Heun',
     aliases: ['k_heun'],
     className: 'HeunDiscreteScheduler',
     family: heun,
@@ -122,7 +131,8 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'kdpm2',
-    aliases: ['DPM2', 'dpm_2', 'k_dpm_2'],
+    label: 'DPM2',
+    aliases: ['dpm_2', 'k_dpm_2'],
     className: 'KDPM2DiscreteScheduler',
     family: kdpm2,
     takesSchedule: true,
@@ -131,7 +141,8 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'kdpm2-ancestral',
-    aliases: ['DPM2 a', 'dpm_2_a', 'dpm_2_ancestral', 'k_dpm_2_a', 'k_dpm_2_ancestral'],
+    label: 'DPM2 a',
+    aliases: ['dpm_2_a', 'dpm_2_ancestral', 'k_dpm_2_a', 'k_dpm_2_ancestral'],
     className: 'KDPM2AncestralDiscreteScheduler',
     family: kdpm2.ancestral,
     takesSchedule: true,
@@ -141,61 +152,70 @@ export const samplers: readonly Row[] = [
   {
     ...multistep,
     name: 'dpmpp-2m',
-    aliases: ['DPM++ 2M', 'k_dpmpp_2m', 'DPMSolver++'],
+    label: 'DPM++ 2M',
+    aliases: ['k_dpmpp_2m', 'DPMSolver++'],
     fixed: { algorithm_type: 'dpmsolver++', solver_order: 2 },
     drawsNoise: false,
   },
   {
     ...multistep,
     name: 'dpmpp-3m',
-    aliases: ['DPM++ 3M'],
+    label: 'DPM++ 3M',
+    aliases: [],
     fixed: { algorithm_type: 'dpmsolver++', solver_order: 3 },
     drawsNoise: false,
   },
   {
     ...multistep,
     name: 'dpmpp-2m-sde',
-    aliases: ['DPM++ 2M SDE', 'k_dpmpp_2m_sde', 'dpmpp_2m_sde_gpu'],
+    label: 'DPM++ 2M SDE',
+    aliases: ['k_dpmpp_2m_sde', 'dpmpp_2m_sde_gpu'],
     fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2, solver_type: 'midpoint' },
     drawsNoise: true,
   },
   {
     ...multistep,
     name: 'dpmpp-2m-sde-heun',
-    aliases: ['DPM++ 2M SDE Heun', 'dpmpp_2m_sde_heun_gpu'],
+    label: 'DPM++ 2M SDE Heun',
+    aliases: ['dpmpp_2m_sde_heun_gpu'],
     fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2, solver_type: 'heun' },
     drawsNoise: true,
   },
   {
     ...multistep,
     name: 'dpmpp-3m-sde',
-    aliases: ['DPM++ 3M SDE', 'k_dpmpp_3m_sde', 'dpmpp_3m_sde_gpu'],
+    label: 'DPM++ 3M SDE',
+    aliases: ['k_dpmpp_3m_sde', 'dpmpp_3m_sde_gpu'],
     fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 3 },
     drawsNoise: true,
   },
   {
     ...multistep,
     name: 'dpm-solver-2',
-    aliases: ['DPMSolver', 'DPM-Solver'],
+    label: 'DPM-Solver',
+    aliases: ['DPMSolver'],
     fixed: { algorithm_type: 'dpmsolver', solver_order: 2, final_sigmas_type: 'sigma_min' },
     drawsNoise: false,
   },
   {
     ...singlestep,
     name: 'dpmpp-2s',
-    aliases: ['DPM++ 2S'],
+    label: 'DPM++ 2S',
+    aliases: [],
     fixed: { algorithm_type: 'dpmsolver++', solver_order: 2 },
     drawsNoise: false,
   },
   {
     ...singlestep,
     name: 'dpmpp-sde',
-    aliases: ['DPM++ SDE', 'k_dpmpp_sde', 'dpmpp_sde_gpu'],
+    label: 'DPM++ SDE',
+    aliases: ['k_dpmpp_sde', 'dpmpp_sde_gpu'],
     fixed: { algorithm_type: 'sde-dpmsolver++', solver_order: 2 },
     drawsNoise: true,
   },
   {
     name: 'deis',
+    label: 'DEIS',
     aliases: ['DEISMultistep'],
     className: 'DEISMultistepScheduler',
     family: deis,
@@ -206,6 +226,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'unipc',
+    label: 'UniPC',
     aliases: ['uni_pc', 'uni_pc_bh2', 'UniPCMultistep'],
     className: 'UniPCMultistepScheduler',
     family: unipc,
@@ -215,6 +236,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'lcm',
+    label: 'LCM',
     aliases: [],
     className: 'LCMScheduler',
     family: lcm,
@@ -223,6 +245,7 @@ export const samplers: readonly Row[] = [
   },
   {
     name: 'tcd',
+    label: 'TCD',
     aliases: [],
     className: 'TCDScheduler',
     family: tcd,
@@ -232,23 +255,30 @@ export const samplers: readonly Row[] = [
   },
 ];
 
-/** Every schedule: its other spellings, and where it puts the sigmas. */
-export const schedules: Record<SigmaSchedule, { aliases: string[]; spread: string }> = {
+/** Every schedule: how web UIs show it, its other spellings, and where it puts the sigmas. */
+export const schedules: Record<SigmaSchedule, { label: string; aliases: string[]; spread: string }> = {
   default: {
-    aliases: ['automatic', 'uniform', 'normal'],
+    label: 'Automatic',
+    aliases: ['uniform', 'normal'],
     spread: "at the timesteps, spaced as the checkpoint's `timestep_spacing` says",
   },
-  karras: { aliases: [], spread: 'evenly in σ^(1/7) (arXiv:2206.00364, equation 5)' },
-  exponential: { aliases: [], spread: 'evenly in log σ' },
-  beta: { aliases: [], spread: 'quantiles of Beta(0.6, 0.6), dense at both ends (arXiv:2407.12173)' },
+  karras: { label: 'Karras', aliases: [], spread: 'evenly in σ^(1/7) (arXiv:2206.00364, equation 5)' },
+  exponential: { label: 'Exponential', aliases: [], spread: 'evenly in log σ' },
+  beta: {
+    label: 'Beta',
+    aliases: [],
+    spread: 'quantiles of Beta(0.6, 0.6), dense at both ends (arXiv:2407.12173)',
+  },
   ays: {
-    aliases: ['Align Your Steps', 'align_your_steps'],
+    label: 'Align Your Steps',
+    aliases: ['align_your_steps'],
     spread:
       'the ten timesteps of "align your steps" (arXiv:2404.14507), for Stable Diffusion 1.x or XL; other numbers of ' +
       'steps by interpolation in log σ',
   },
   'sgm-uniform': {
-    aliases: ['SGM Uniform', 'sgm_uniform'],
+    label: 'SGM Uniform',
+    aliases: ['sgm_uniform'],
     spread: 'at n + 1 timesteps evenly from the last of training to 0, without the 0',
   },
 };
@@ -262,16 +292,21 @@ const plain = (name: string) =>
 
 const samplerByName = new Map<string, Row>();
 for (const row of samplers) {
-  const spellings = [row.name, ...row.aliases, row.className, row.className.replace('Scheduler', '')];
+  const spellings = [
+    row.name,
+    row.label,
+    ...row.aliases,
+    row.className,
+    row.className.replace('Scheduler', ''),
+  ];
   for (const name of spellings) if (!samplerByName.has(plain(name))) samplerByName.set(plain(name), row);
 }
 
 const scheduleByName = new Map(
   (Object.keys(schedules) as SigmaSchedule[]).flatMap((schedule) =>
-    [schedule, ...schedules[schedule].aliases].map((name): [string, SigmaSchedule] => [
-      plain(name),
-      schedule,
-    ]),
+    [schedule, schedules[schedule].label, ...schedules[schedule].aliases].map(
+      (name): [string, SigmaSchedule] => [plain(name), schedule],
+    ),
   ),
 );
 

@@ -24,7 +24,7 @@ function samplerTable(): string {
       const fixed = Object.entries(row.fixed ?? {}).filter(([, value]) => value !== 'deis');
       return [
         code(row.name),
-        row.aliases.join(', '),
+        [row.label, ...row.aliases].join(', '),
         [row.className, ...fixed.map(([key, value]) => code(`${key} ${value}`))].join(', '),
         row.takesSchedule ? 'all' : 'default',
         noise[`${row.drawsNoise}`],
@@ -37,6 +37,8 @@ function samplerTable(): string {
 function scheduleTable(): string {
   return table(
     ['Name', 'Also', 'Where the noise levels lie'],
-    Object.entries(schedules).map(([name, { aliases, spread }]) => [code(name), aliases.join(', '), spread]),
+    Object.entries(schedules).map(([name, { label, aliases, spread }]) => [
+      ...[code(name), [label, ...aliases].join(', '), spread],
+    ]),
   );
 }

@@ -32,17 +32,17 @@ describe.each(imageFormats)('%s', (format) => {
 
 describe('parametersOf', () => {
   const parameters = {
-    ...{ prompt: 'red apple,\nshiny: very', negativePrompt: 'blurry', steps: 20, sampler: 'euler-ancestral' },
-    ...{ schedule: 'karras', guidanceScale: 7.5, guidanceRescale: 0, clipSkip: 1, eta: 0, seed: 42 },
+    ...{ prompt: 'red apple,\nshiny: very', negativePrompt: 'blurry', steps: 20, sampler: 'Euler a' },
+    ...{ schedule: 'Karras', guidanceScale: 7.5, guidanceRescale: 0, clipSkip: 1, eta: 0, seed: 42 },
     ...{ width: 64, height: 32, model: 'a, b: "c"', modelHash: 'abcdef0123456789', adapters: [] },
   };
 
   it('reads what the sidecar writes', () => {
     expect(parametersOf(parametersText(parameters))).toEqual({
       ...{ Prompt: 'red apple,\nshiny: very', 'Negative prompt': 'blurry', Steps: '20' },
-      ...{ Sampler: 'euler-ancestral', 'Schedule type': 'karras', 'CFG scale': '7.5', Seed: '42' },
+      ...{ Sampler: 'Euler a', 'Schedule type': 'Karras', 'CFG scale': '7.5', Seed: '42' },
       ...{ Size: '64x32', 'Size-1': '64', 'Size-2': '32', 'Model hash': 'abcdef0123', 'Clip skip': '2' },
-      Model: 'a, b: "c"',
+      ...{ Model: 'a, b: "c"', RNG: 'CPU' },
     });
   });
 

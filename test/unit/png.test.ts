@@ -7,8 +7,8 @@ const parameters: ImageParameters = {
   prompt: 'red apple',
   negativePrompt: 'blurry',
   steps: 20,
-  sampler: 'euler-ancestral',
-  schedule: 'karras',
+  sampler: 'Euler a',
+  schedule: 'Karras',
   guidanceScale: 7.5,
   guidanceRescale: 0,
   clipSkip: 1,
@@ -49,7 +49,7 @@ describe('parametersText', () => {
       [
         'red apple',
         'Negative prompt: blurry',
-        'Steps: 20, Sampler: euler-ancestral, Schedule type: karras, CFG scale: 7.5, Seed: 42, Size: 2x1, Model hash: abcdef0123, Model: "a, b: c", Clip skip: 2',
+        'Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 42, Size: 2x1, Model hash: abcdef0123, Model: "a, b: c", Clip skip: 2, RNG: CPU',
       ].join('\n'),
     );
   });
@@ -59,13 +59,14 @@ describe('parametersText', () => {
       { name: 'a', scale: 0.8 },
       { name: 'b', scale: -1 },
     ];
-    expect(parametersText({ ...parameters, adapters })).toContain(', Adapters: "a:0.8, b:-1", Clip skip: 2');
+    const text = parametersText({ ...parameters, adapters });
+    expect(text).toMatch(/^red apple <lora:a:0.8> <lora:b:-1>\nNegative prompt: blurry\n/);
   });
 
   it('leaves out what has no effect', () => {
-    const plain = { ...parameters, negativePrompt: '', schedule: 'default', clipSkip: 0, model: 'm' };
+    const plain = { ...parameters, negativePrompt: '', schedule: undefined, clipSkip: 0, model: 'm' };
     expect(parametersText(plain)).toBe(
-      'red apple\nSteps: 20, Sampler: euler-ancestral, CFG scale: 7.5, Seed: 42, Size: 2x1, Model hash: abcdef0123, Model: m',
+      'red apple\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 2x1, Model hash: abcdef0123, Model: m, RNG: CPU',
     );
   });
 });

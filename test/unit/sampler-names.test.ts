@@ -71,7 +71,9 @@ describe('names', () => {
 
   test('no spelling stands for two samplers', () => {
     const plain = (name: string) => name.toLowerCase().replaceAll('+', 'p').replace(/[ _-]/g, '');
-    const spellings = samplers.map(({ name, aliases }) => new Set([name, ...aliases].map(plain)));
+    const spellings = samplers.map(
+      ({ name, label, aliases }) => new Set([name, label, ...aliases].map(plain)),
+    );
     const all = [
       ...spellings.flatMap((set) => [...set]),
       ...new Set(samplers.map((row) => plain(row.className))),
