@@ -7,8 +7,10 @@ import { samplers, schedules } from './samplers/table.ts';
 /** What can be named in a request, besides models. */
 export async function names(engine: Engine): Promise<ListNamesResponse> {
   return {
-    samplers: samplers.map(({ name, aliases }) => ({ name, aliases })),
-    schedules: Object.entries(schedules).map(([name, { aliases }]) => ({ name, aliases })),
+    samplers: samplers.map(({ name, label, aliases }) => ({ name, aliases: [label, ...aliases] })),
+    schedules: Object.entries(schedules).map(([name, { label, aliases }]) => ({
+      ...{ name, aliases: [label, ...aliases] },
+    })),
     preprocessors: preprocessors.map(({ name, aliases, what, family }) => ({
       ...{ name, aliases, what },
       options: Object.entries(family.options).map(
@@ -19,5 +21,8 @@ export async function names(engine: Engine): Promise<ListNamesResponse> {
     })),
     adapters: await engine.adapters(),
     hiresUpscalers: Object.keys(upscalers),
+    embeddings: (await engine.embeddings()).map(({ name, vectors, width, bytes, modifiedMs }) => ({
+      ...{ name, vectors, width, bytes, modifiedMs: Math.floor(modifiedMs) },
+    })),
   };
 }

@@ -45,7 +45,8 @@ export class ResultCache {
 
   /**
    * What a request's result is kept under: SHA-256 over the request as it goes to the sidecar, what is reported as
-   * ignored, and names, sizes and dates of all models. Undefined for one with adapters, whose files are not listed.
+   * ignored, and names, sizes and dates of all models and learned words. Undefined for one with adapters, whose files
+   * are not listed.
    */
   async hashOf(request: GenerateRequest, ignored: string[]): Promise<string | undefined> {
     if (request.adapters?.length) return undefined;
@@ -71,10 +72,14 @@ export class ResultCache {
 
   async #models(): Promise<string> {
     if (!this.#listing || this.#listing.until < Date.now()) {
-      const models = await this.#sidecar.listModels({ timeoutMs: LISTING_MS });
-      const text = JSON.stringify(
+      const [models, { embeddings }] = await Promise.all([
+        this.#sidecar.listModels({ timeoutMs: LISTING_MS }),
+        this.#sidecar.listNames({ timeoutMs: LISTING_MS }),
+      ]);
+      const text = JSON.stringify([
         models.map(({ name, bytes, created, isDefault }) => [name, bytes, created, isDefault]),
-      );
+        embeddings.map(({ name, bytes, modifiedMs }) => [name, bytes, modifiedMs]),
+      ]);
       this.#listing = { text, until: Date.now() + LISTING_MS };
     }
     return this.#listing.text;

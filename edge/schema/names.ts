@@ -29,6 +29,7 @@ export const namesReply = z
     ),
     loras: z.array(z.string()),
     hires_upscalers: z.array(z.string()),
+    embeddings: z.array(z.string()).openapi({ description: 'Learned words, for prompts.' }),
   })
   .openapi('Names');
 
@@ -44,5 +45,6 @@ export function namesOf(names: Names): z.output<typeof namesReply> {
     preprocessors,
     loras: names.adapters,
     hires_upscalers: names.hiresUpscalers,
+    embeddings: [...new Set(names.embeddings.map(({ name }) => name))],
   };
 }

@@ -1,5 +1,5 @@
 import type { DeviceInfo, NativeDevice, OpenOptions } from '../native.ts';
-import { findLearnedWords } from '../text/learned-words.ts';
+import { findLearnedWords, type LearnedWordFile, learnedWordFiles } from '../text/learned-words.ts';
 import { adapterNames, findAdapters } from './adapter-files.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
@@ -212,6 +212,12 @@ export class Engine {
   async adapters(): Promise<string[]> {
     const folders = (await this.#folders.list()).flatMap((folder) => this.#folders.loras(folder));
     return adapterNames([...new Set(folders)]);
+  }
+
+  /** The files of learned words, of whichever model. */
+  async embeddings(): Promise<LearnedWordFile[]> {
+    const folders = (await this.#folders.list()).flatMap((folder) => this.#folders.embeddings(folder));
+    return learnedWordFiles([...new Set(folders)]);
   }
 
   models(): Promise<ModelDescription[]> {

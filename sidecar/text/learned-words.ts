@@ -23,8 +23,22 @@ export interface EncoderWidth {
 
 const EXTENSION = '.safetensors';
 
-/** Files' words by path, size and time, so that each header is read once. */
-const knownTokens = new Map<string, string | undefined>();
+/** A file of learned words as listings have it. */
+export interface LearnedWordFile {
+  /** Its own, without extension. */
+  name: string;
+  file: string;
+  /** The word that a file of diffusers names. */
+  token: string | undefined;
+  /** Token embeddings, and the length of each; of SDXL's two those of the first. */
+  vectors: number;
+  width: number;
+  bytes: number;
+  modifiedMs: number;
+}
+
+/** What files hold, by path, size and time, so that each header is read once. */
+const knownHeaders = new Map<string, Pick<LearnedWordFile, 'token' | 'vectors' | 'width'>>();
 
 /**
  * The learned words of some folders, by file name and by the word that the file itself names. The first folder counts
@@ -32,7 +46,7 @@ const knownTokens = new Map<string, string | undefined>();
  * are folders that are not there.
  */
 export async function findLearnedWords(folders: readonly string[]): Promise<LearnedWords> {
-  const files = (await Promise.all(folders.map(filesIn))).flat();
+  const files = await learnedWordFiles(folders);
   const words = new Map<string, string>();
   const add = (word: string | undefined, file: string) => {
     const key = word === undefined ? undefined : fold(word);
@@ -43,7 +57,12 @@ export async function findLearnedWords(folders: readonly string[]): Promise<Lear
   return words;
 }
 
-async function filesIn(folder: string) {
+/** The files of learned words in some folders, in their order. */
+export async function learnedWordFiles(folders: readonly string[]): Promise<LearnedWordFile[]> {
+  return (await Promise.all(folders.map(filesIn))).flat();
+}
+
+async function filesIn(folder: string): Promise<LearnedWordFile[]> {
   const home = await realpath(folder).catch(() => undefined);
   if (home === undefined) return [];
   const names = await readdir(home).catch(() => []);
@@ -52,24 +71,30 @@ async function filesIn(folder: string) {
       const file = join(home, entry);
       const real = await realpath(file).catch(() => '');
       if (!entry.endsWith(EXTENSION) || !real.startsWith(home + sep)) return [];
-      return [{ name: entry.slice(0, -EXTENSION.length), file, token: await tokenOf(file) }];
+      const info = await stat(file).catch(() => undefined);
+      const { size: bytes = 0, mtimeMs: modifiedMs = 0 } = info ?? {};
+      const header = info?.isFile() ? await headerOf(file, bytes, modifiedMs) : NO_HEADER;
+      return [{ ...header, name: entry.slice(0, -EXTENSION.length), file, bytes, modifiedMs }];
     }),
   );
   return found.flat();
 }
 
-/** The word that a file of diffusers names. A file that cannot be read has none: who names it will hear why. */
-async function tokenOf(file: string): Promise<string | undefined> {
-  const info = await stat(file).catch(() => undefined);
-  if (!info?.isFile()) return undefined;
-  const key = `${file}\0${info.size}\0${info.mtimeMs}`;
-  if (!knownTokens.has(key)) {
-    const { tensors } = await readSafetensors(file).catch(() => ({ tensors: [] }));
-    const [only, ...others] = tensors;
-    const isToken = others.length === 0 && only?.name !== 'emb_params';
-    knownTokens.set(key, isToken ? only?.name : undefined);
-  }
-  return knownTokens.get(key);
+const NO_HEADER = { token: undefined, vectors: 0, width: 0 };
+
+/** A file that cannot be read has no word: who names it will hear why. */
+async function headerOf(file: string, bytes: number, modifiedMs: number) {
+  const key = `${file}\0${bytes}\0${modifiedMs}`;
+  const known = knownHeaders.get(key);
+  if (known) return known;
+  const { tensors } = await readSafetensors(file).catch(() => ({ tensors: [] }));
+  const [first, ...others] = tensors;
+  const isToken = others.length === 0 && first?.name !== 'emb_params';
+  const width = first?.shape.at(-1) ?? 0;
+  const vectors = first ? (first.shape.length > 1 ? first.shape[0]! : 1) : 0;
+  const header = { token: isToken ? first?.name : undefined, vectors, width };
+  knownHeaders.set(key, header);
+  return header;
 }
 
 /**

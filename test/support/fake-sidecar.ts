@@ -3,6 +3,7 @@ import type {
   GenerateEvent,
   GenerateRequest,
   Image,
+  Names,
   PreprocessRequest,
   Result,
   SidecarClient,
@@ -32,12 +33,15 @@ export function fakeSidecar({
   steps = 4,
   image: data = PIXEL,
   fail,
+  embeddings = [{ name: 'word', vectors: 2, width: 768, bytes: 100, modifiedMs: 1_700_000_000_000 }],
 }: {
   stepMs?: number;
   steps?: number;
   /** The bytes of each picture. */
   image?: Buffer;
   fail?: FakeFailure;
+  /** Its learned words. */
+  embeddings?: Names['embeddings'];
 } = {}): FakeSidecar {
   const image = (request: GenerateRequest) => (seed: number) => ({
     data,
@@ -120,14 +124,14 @@ export function fakeSidecar({
       if (fail) throw fail.error;
       return {
         samplers: [
-          { name: 'ddim', aliases: [] },
-          { name: 'euler', aliases: ['k_euler'] },
+          { name: 'ddim', aliases: ['DDIM'] },
+          { name: 'euler', aliases: ['Euler', 'k_euler'] },
           { name: 'euler-ancestral', aliases: ['Euler a', 'k_euler_a'] },
           { name: 'dpmpp-2m', aliases: ['DPM++ 2M'] },
         ],
         schedules: [
-          { name: 'default', aliases: ['automatic'] },
-          { name: 'karras', aliases: [] },
+          { name: 'default', aliases: ['Automatic'] },
+          { name: 'karras', aliases: ['Karras'] },
         ],
         preprocessors: [
           {
@@ -142,6 +146,7 @@ export function fakeSidecar({
         ],
         adapters: ['l'],
         hiresUpscalers: ['pixel', 'latent'],
+        embeddings,
       };
     },
     async preprocess(request) {

@@ -71,6 +71,7 @@ export function basics(edge: () => Edge): void {
       'preprocessors',
       'loras',
       'hires_upscalers',
+      'embeddings',
     ]);
     expect(names.samplers[0]).toMatchObject({ name: expect.any(String), aliases: expect.any(Array) });
   });
