@@ -5,7 +5,8 @@ import { controlNetUnit } from './schema.ts';
 
 type ControlUnit = NonNullable<GenerateRequest['control']>[number];
 
-const FIELD = 'alwayson_scripts.ControlNet.args';
+/** Where units stand in a body. */
+export const FIELD = 'alwayson_scripts.ControlNet.args';
 
 const resizeModes: Record<string, string> = {
   ...{ 0: 'stretch', 1: 'crop', 2: 'fit' },
@@ -41,6 +42,11 @@ export function unitsOf(scripts: Record<string, unknown> | null | undefined): un
   const args = (script?.[1] as { args?: unknown } | null | undefined)?.args ?? [];
   if (!Array.isArray(args)) throw invalid(FIELD, 'a list of units', args);
   return args;
+}
+
+/** Where the units stand that are not switched off. */
+export function placesOf(units: readonly unknown[]): number[] {
+  return units.flatMap((unit, i) => ((unit as { enabled?: unknown } | null)?.enabled === false ? [] : [i]));
 }
 
 /**

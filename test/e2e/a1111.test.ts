@@ -36,7 +36,8 @@ it('the text of a file comes back, with the sampler and schedule by their names 
     const read = await post('/sdapi/v1/png-info', { image: json.images[0] });
     expect(read.json.info).toBe(info.infotexts[0]);
     expect(read.json.parameters).toMatchObject({
-      ...{ Prompt: 'red apple', 'Negative prompt': 'blue, ☃', Steps: '4', 'Schedule type': 'karras' },
+      ...{ Prompt: 'red apple', 'Negative prompt': 'blue, ☃', Steps: '4' },
+      ...{ Sampler: 'DPM++ 2M', 'Schedule type': 'Karras', RNG: 'CPU' },
     });
   }
 });
@@ -78,10 +79,10 @@ it('preprocessors show what they make', async () => {
   expect(white).toBeGreaterThan(100);
   expect(white).toBeLessThan(160);
   const unknown = await post('/controlnet/detect', { ...body, controlnet_module: 'openpose' });
-  expect([unknown.status, unknown.json.error.param]).toEqual([400, 'preprocessor']);
+  expect([unknown.status, unknown.json.error.param]).toEqual([400, 'controlnet_module']);
   // It shows a mask, and there is none.
   const blind = await post('/controlnet/detect', { ...body, controlnet_module: 'inpaint_only' });
-  expect([blind.status, blind.json.error.param]).toEqual([400, 'mask']);
+  expect([blind.status, blind.json.error.param]).toEqual([400, 'controlnet_masks[0]']);
 });
 
 it('a unit makes what `control` makes', async () => {

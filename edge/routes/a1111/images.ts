@@ -1,8 +1,9 @@
 import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { unitsOf } from '../../a1111/control.ts';
+import { FIELD, placesOf, unitsOf } from '../../a1111/control.ts';
 import { fileText } from '../../a1111/file-text.ts';
 import { infoOf } from '../../a1111/info.ts';
+import { a1111Names } from '../../a1111/public-names.ts';
 import { imagesReply, img2imgBody, txt2imgBody } from '../../a1111/schema.ts';
 import { type Task, watched } from '../../a1111/tasks.ts';
 import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
@@ -11,7 +12,7 @@ import { ApiError, fromZod } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
 import { errorReplies, json } from '../../schema/common.ts';
-import { type Result, SidecarError } from '../../sidecar/client.ts';
+import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { limitBody, requireType } from '../body.ts';
 import { type A1111Options, deskOf } from './options.ts';
 
@@ -65,6 +66,7 @@ async function answer(
   checkScripts(body);
   const desk = deskOf(c, desks);
   const units = unitsOf(body.alwayson_scripts);
+  c.set('publicNames', a1111Names(placesOf(units), FIELD));
   const requestId = c.get('requestId' as never) as string;
   const call = { signal: c.req.raw.signal, requestId };
   const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
@@ -105,7 +107,9 @@ async function answer(
   });
 }
 
-const NO_NAMES = { samplers: [], schedules: [], preprocessors: [], adapters: [], hiresUpscalers: [] };
+const NO_NAMES: Names = {
+  ...{ samplers: [], schedules: [], preprocessors: [], adapters: [], hiresUpscalers: [], embeddings: [] },
+};
 
 /** As that UI: scripts that are not there are refused. */
 function checkScripts({ script_name, alwayson_scripts }: Body): void {

@@ -1,7 +1,23 @@
-import { OpenAPIHono } from '@hono/zod-openapi';
+import { OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { latentUpscalers, samplerLabel, scheduleLabel, upscalers } from '../../a1111/names.ts';
+import { labelOf, latentUpscalers, upscalers } from '../../a1111/names.ts';
+import {
+  done,
+  embeddingsReply,
+  emptyList,
+  emptyObject,
+  lorasReply,
+  memoryReply,
+  modelsReply,
+  namedReply,
+  samplersReply,
+  schedulersReply,
+  scriptInfoReply,
+  scriptsReply,
+  upscalersReply,
+} from '../../a1111/replies.ts';
 import type { SidecarClient } from '../../sidecar/client.ts';
+import { declare } from './declare.ts';
 
 /** Milliseconds that a listing may take. */
 export const LISTING_MS = 10_000;
@@ -12,14 +28,17 @@ const empty = ['hypernetworks', 'face-restorers', 'realesrgan-models', 'prompt-s
 /** GET /sdapi/v1/…: what can be named, and what clients ask for before they begin. */
 export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
   const app = new OpenAPIHono();
-  const get = (name: string, list: (c: Context) => unknown) =>
-    app.get(`/sdapi/v1/${name}`, async (c) => c.json((await list(c)) as object));
+  const get = (name: string, reply: z.ZodType, list: (c: Context) => unknown) => {
+    const path = `/sdapi/v1/${name}`;
+    declare(app, { method: 'get', path, summary: `The ${name.replaceAll('-', ' ')}`, reply });
+    app.get(path, async (c) => c.json((await list(c)) as object));
+  };
   const call = (c: Context) => ({ signal: c.req.raw.signal, timeoutMs: LISTING_MS });
   const upscaler = (name: string) => ({
     ...{ name, model_name: null, model_path: null, model_url: null, scale: 4 },
   });
 
-  get('sd-models', async (c) => {
+  get('sd-models', modelsReply, async (c) => {
     const models = await sidecar.listModels(call(c));
     return models
       .filter(({ kind }) => kind === 'latent-diffusion')
@@ -27,37 +46,45 @@ export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
         ...{ title: name, model_name: name, hash: null, sha256: null, filename: name, config: null },
       }));
   });
-  get('samplers', async (c) => {
+  get('samplers', samplersReply, async (c) => {
     const { samplers } = await sidecar.listNames(call(c));
     return samplers.map((row) => ({
-      name: samplerLabel(row),
+      name: labelOf(row),
       aliases: [row.name, ...row.aliases],
       options: {},
     }));
   });
-  get('schedulers', async (c) => {
+  get('schedulers', schedulersReply, async (c) => {
     const { schedules } = await sidecar.listNames(call(c));
     return schedules.map((row) => ({
-      ...{ name: row.name === 'default' ? 'automatic' : row.name, label: scheduleLabel(row) },
+      ...{ name: row.name === 'default' ? 'automatic' : row.name, label: labelOf(row) },
       ...{ aliases: row.aliases, default_rho: -1, need_inner_model: false },
     }));
   });
-  get('loras', async (c) => {
+  get('loras', lorasReply, async (c) => {
     const { adapters } = await sidecar.listNames(call(c));
     return adapters.map((name) => ({ name, alias: name, path: name, metadata: {} }));
   });
-  get('upscalers', () =>
+  get('embeddings', embeddingsReply, async (c) => {
+    const { embeddings } = await sidecar.listNames(call(c));
+    const loaded = embeddings.map(({ name, vectors, width: shape }) => [
+      name,
+      { step: null, sd_checkpoint: null, sd_checkpoint_name: null, shape, vectors },
+    ]);
+    return { loaded: Object.fromEntries(loaded), skipped: {} };
+  });
+  get('upscalers', upscalersReply, () =>
     Object.keys(upscalers)
       .filter((name) => !(name in latentUpscalers))
       .map(upscaler),
   );
-  get('latent-upscale-modes', () => Object.keys(latentUpscalers).map((name) => ({ name })));
-  get('scripts', () => ({ txt2img: ['controlnet'], img2img: ['controlnet'] }));
-  get('script-info', () =>
+  get('latent-upscale-modes', namedReply, () => Object.keys(latentUpscalers).map((name) => ({ name })));
+  get('scripts', scriptsReply, () => ({ txt2img: ['controlnet'], img2img: ['controlnet'] }));
+  get('script-info', scriptInfoReply, () =>
     [false, true].map((is_img2img) => ({ name: 'controlnet', is_alwayson: true, is_img2img, args: [] })),
   );
-  get('cmd-flags', () => ({}));
-  get('memory', async (c) => {
+  get('cmd-flags', emptyObject, () => ({}));
+  get('memory', memoryReply, async (c) => {
     const { devices } = await sidecar.deviceInfo(call(c));
     const memory = (isGpu: boolean) => {
       const own = devices.filter(({ id }) => id.startsWith('cuda') === isGpu);
@@ -68,9 +95,12 @@ export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
     };
     return { ram: memory(false), cuda: { system: memory(true) } };
   });
-  for (const name of empty) get(name, () => []);
+  for (const name of empty) get(name, emptyList, () => []);
   // Folders are looked into anew with each request.
-  for (const name of ['refresh-checkpoints', 'refresh-loras', 'refresh-vae'])
-    app.post(`/sdapi/v1/${name}`, (c) => c.json(null));
+  for (const what of ['checkpoints', 'loras', 'vae', 'embeddings']) {
+    const path = `/sdapi/v1/refresh-${what}`;
+    declare(app, { method: 'post', path, summary: `Look for ${what} anew`, reply: done });
+    app.post(path, (c) => c.json(null));
+  }
   return app;
 }

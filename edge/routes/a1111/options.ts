@@ -1,11 +1,13 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import { done, optionsReply } from '../../a1111/replies.ts';
 import type { Desk, Desks } from '../../a1111/tasks.ts';
 import { ApiError } from '../../errors.ts';
 import { callerOf } from '../../guard/caller.ts';
 import type { Limits } from '../../limits.ts';
 import type { SidecarClient } from '../../sidecar/client.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
+import { declare } from './declare.ts';
 import { LISTING_MS } from './lists.ts';
 
 export interface A1111Options {
@@ -30,7 +32,9 @@ export function a1111Settings({ sidecar, desks }: A1111Options): OpenAPIHono {
       ({ kind }) => kind === 'latent-diffusion',
     );
 
-  app.get('/sdapi/v1/options', async (c) => {
+  const path = '/sdapi/v1/options';
+  declare(app, { method: 'get', path, summary: 'The caller’s settings', reply: optionsReply });
+  app.get(path, async (c) => {
     const { model } = deskOf(c, desks);
     const found = await models(c);
     const chosen = found.find(({ name, isDefault }) => (model ? name === model : isDefault)) ?? found[0];
@@ -45,7 +49,8 @@ export function a1111Settings({ sidecar, desks }: A1111Options): OpenAPIHono {
     });
   });
 
-  app.post('/sdapi/v1/options', requireType('application/json'), limitBody(MAX_BYTES), async (c) => {
+  declare(app, { method: 'post', path, summary: 'Choose the model', body: optionsBody, reply: done });
+  app.post(path, requireType('application/json'), limitBody(MAX_BYTES), async (c) => {
     const body = await jsonBody(c, optionsBody);
     const wanted = body.sd_model_checkpoint?.replace(/ \[[0-9a-f]+\]$/, '');
     if (wanted) {

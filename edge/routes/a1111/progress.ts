@@ -1,21 +1,28 @@
-import { OpenAPIHono } from '@hono/zod-openapi';
+import { OpenAPIHono, z } from '@hono/zod-openapi';
+import { emptyObject, progressReply } from '../../a1111/replies.ts';
 import type { Task } from '../../a1111/tasks.ts';
 import { toBase64 } from '../../base64.ts';
+import { declare } from './declare.ts';
 import { type A1111Options, deskOf } from './options.ts';
 
 /** GET /sdapi/v1/progress, POST interrupt and skip: of the caller's own runs. */
 export function a1111Progress({ desks }: A1111Options): OpenAPIHono {
   const app = new OpenAPIHono();
+  const query = z.object({ skip_current_image: z.enum(['true', 'false']).optional() });
+  const progress = { path: '/sdapi/v1/progress', summary: 'How far the caller’s own run is' };
+  declare(app, { ...progress, method: 'get', reply: progressReply, query });
   app.get('/sdapi/v1/progress', (c) => {
     const tasks = [...deskOf(c, desks).tasks];
     const isShown = c.req.query('skip_current_image') !== 'true';
     return c.json(progressOf(tasks, isShown));
   });
-  for (const path of ['/sdapi/v1/interrupt', '/sdapi/v1/skip'])
+  for (const path of ['/sdapi/v1/interrupt', '/sdapi/v1/skip']) {
+    declare(app, { method: 'post', path, summary: 'End the caller’s own runs', reply: emptyObject });
     app.post(path, (c) => {
       for (const task of deskOf(c, desks).tasks) task.interrupt();
       return c.json({});
     });
+  }
   return app;
 }
 

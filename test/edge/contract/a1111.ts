@@ -213,6 +213,9 @@ export function a1111(edge: () => Edge): void {
       { name: 'karras', label: 'Karras' },
     ]);
     expect(await get('/sdapi/v1/loras')).toMatchObject([{ name: 'l' }]);
+    expect(await get('/sdapi/v1/embeddings')).toMatchObject({
+      ...{ loaded: { word: { shape: 768, vectors: 2, sd_checkpoint: null } }, skipped: {} },
+    });
     expect(await get('/sdapi/v1/upscalers')).toMatchObject([{ name: 'Lanczos' }, { name: 'None' }]);
     expect(await get('/sdapi/v1/latent-upscale-modes')).toContainEqual({ name: 'Latent' });
     expect(await get('/sdapi/v1/scripts')).toEqual({ txt2img: ['controlnet'], img2img: ['controlnet'] });
@@ -233,6 +236,17 @@ export function a1111(edge: () => Edge): void {
     });
     expect(await response.json()).toEqual({ images: [b64, b64], info: 'Success' });
     expect(sidecar.preprocessed).toHaveLength(2);
+    const { control_types } = await get('/controlnet/control_types');
+    expect(control_types.Canny).toEqual({
+      ...{ module_list: ['none', 'canny'], model_list: ['None'] },
+      ...{ default_option: 'canny', default_model: 'None' },
+    });
+    expect(control_types.All.module_list).toEqual(['canny']);
+    const newer = { controlnet_module: 'canny', controlnet_input_images: [b64], controlnet_masks: [b64] };
+    expect((await (await post('/controlnet/detect', newer)).json()).images).toEqual([b64]);
+    expect(PIXEL.equals(sidecar.preprocessed[2]!.mask as Uint8Array)).toBe(true);
+    const none = await post('/controlnet/detect', { controlnet_module: 'canny' });
+    expect([none.status, (await none.json()).error.param]).toEqual([400, 'controlnet_input_images']);
     expect(sidecar.preprocessed[0]).toMatchObject({
       ...{ preprocessor: 'canny', preprocessorOptions: { low_threshold: 10, high_threshold: 64 } },
     });
