@@ -9,7 +9,7 @@ import { memoryLimiter } from '../../edge/guard/memory-limiter.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
 import { addressOf, listen } from '../../edge/server.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
-import { serveFake } from './fake-server.ts';
+import { type FakeServer, serveFake } from './fake-server.ts';
 import { type FakeSidecar, fakeSidecar } from './fake-sidecar.ts';
 
 const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -31,16 +31,49 @@ export interface Runtime {
   name: string;
   /** Why it cannot run here. */
   missing?: string | undefined;
-  /** @param env settings, as the environment or as bindings; a limit of requests as each runtime has it */
+  /**
+   * The edge alone, before a sidecar that runs already.
+   * @param env settings, as the environment or as bindings; a limit of requests as each runtime has it
+   */
+  connect(sidecar: Reached, env?: Record<string, string>): Promise<Connected>;
+  /** The edge and a fake sidecar. */
   start(env?: Record<string, string>): Promise<Edge>;
 }
 
+/** Where a sidecar is: of gRPC `HOST:PORT`, of gRPC-Web `http://HOST:PORT`. */
+export type Reached = Pick<FakeServer, 'address' | 'webUrl'>;
+export type Connected = Pick<Edge, 'url' | 'fetch' | 'stop'>;
+
+function runtime({ name, missing, connect }: Omit<Runtime, 'start'> & { name: Edge['runtime'] }): Runtime {
+  return {
+    ...{ name, missing, connect },
+    async start(env) {
+      const fake = await served();
+      const connected = await connect(fake, env);
+      return {
+        ...{ ...connected, runtime: name, use: fake.use },
+        get sidecar() {
+          return fake.current();
+        },
+        async stop() {
+          await connected.stop();
+          fake.stop();
+        },
+      };
+    },
+  };
+}
+
+const connected = (url: string, stop: () => Promise<void>): Connected => ({
+  ...{ url, stop },
+  fetch: (path, init) => fetch(`${url}${path}`, init),
+});
+
 /** As `edge/node.ts` runs it. */
-export const nodeRuntime: Runtime = {
+export const nodeRuntime = runtime({
   name: 'Node',
-  async start(env = {}) {
-    const fake = await served();
-    const sidecar = grpcSidecar(fake.address);
+  async connect({ address }, env = {}) {
+    const sidecar = grpcSidecar(address);
     const { guard, perMinute, timeoutMs, limits, jobs, cache } = readSettings(env);
     const app = createApp({
       ...{ sidecar, timeoutMs, limits },
@@ -50,13 +83,13 @@ export const nodeRuntime: Runtime = {
     });
     const arrivalMs = Number(env.ARRIVAL_MS ?? 60_000);
     const { server, url } = await listen(app, { hostname: '127.0.0.1', port: 0, arrivalMs });
-    return edge('Node', url, fake, async () => {
+    return connected(url, async () => {
       server.close();
       server.closeAllConnections();
       sidecar.close();
     });
   },
-};
+});
 
 /** What is used of it here: its types are installed with it alone. */
 type MiniflareClass = new (
@@ -70,28 +103,27 @@ const packages = createRequire(at('edge/workers/package.json'));
 let bundled: string | undefined;
 
 /** As `npm run deploy` would put it on Workers, on workerd. */
-export const workerdRuntime: Runtime = {
+export const workerdRuntime = runtime({
   name: 'workerd',
   missing: missing(),
-  async start({ RATE_LIMIT_PER_MINUTE: perMinute, ...env } = {}) {
+  async connect({ webUrl }, { RATE_LIMIT_PER_MINUTE: perMinute, ...env } = {}) {
     const { Miniflare } = packages('miniflare') as { Miniflare: MiniflareClass };
     const deployed = readFileSync(at('wrangler.toml'), 'utf8');
-    const fake = await served();
     const mf = new Miniflare({
       modules: true,
       scriptPath: bundle(),
       compatibilityDate: /^compatibility_date = "(.*)"/m.exec(deployed)![1],
       compatibilityFlags: JSON.parse(/^compatibility_flags = (.*)/m.exec(deployed)![1]!),
-      bindings: { SIDECAR_URL: fake.webUrl, ALLOW_ANONYMOUS: 'true', ...env },
+      bindings: { SIDECAR_URL: webUrl, ALLOW_ANONYMOUS: 'true', ...env },
       // Not through miniflare's own worker, which does not tell of clients who leave.
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
       ...(perMinute && { ratelimits: { RATE_LIMIT: { simple: { limit: Number(perMinute), period: 60 } } } }),
       cf: false,
     });
     const url = (await mf.unsafeGetDirectURL()).href.replace(/\/$/, '');
-    return edge('workerd', url, fake, () => mf.dispose());
+    return connected(url, () => mf.dispose());
   },
-};
+});
 
 /** What `wrangler deploy` would upload, made once. */
 export function bundle(): string {
@@ -116,8 +148,6 @@ function missing(): string | undefined {
   return status === 0 ? undefined : `workerd does not run here: ${error?.message ?? stderr}`;
 }
 
-type Served = Awaited<ReturnType<typeof served>>;
-
 async function served() {
   let current = fakeSidecar();
   const server = await serveFake(() => current);
@@ -127,21 +157,6 @@ async function served() {
     use: (sidecar: FakeSidecar) => {
       current = sidecar;
       return sidecar;
-    },
-  };
-}
-
-function edge(runtime: Edge['runtime'], url: string, fake: Served, stop: () => Promise<void>): Edge {
-  return {
-    ...{ runtime, url },
-    fetch: (path, init) => fetch(`${url}${path}`, init),
-    get sidecar() {
-      return fake.current();
-    },
-    use: fake.use,
-    async stop() {
-      await stop();
-      fake.stop();
     },
   };
 }

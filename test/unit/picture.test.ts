@@ -1,8 +1,8 @@
-import { crc32, deflateSync } from 'node:zlib';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { openPicture } from '../../sidecar/engine/picture.ts';
 import { ServiceError } from '../../sidecar/errors.ts';
+import { blackPng } from '../support/hostile-pictures.ts';
 
 const raw = (width: number, height: number, channels: 3 | 4, data: number[]) =>
   sharp(Uint8Array.from(data), { raw: { width, height, channels } });
@@ -62,9 +62,9 @@ describe('openPicture', () => {
       ['gif', Buffer.from('GIF89a')],
       ['text', Buffer.from('hello')],
       ['short', png.subarray(0, 8)],
-      ['no rows', header(7, 0)],
-      ['19000 x 19000', header(19_000, 19_000)],
-      ['lying', header(2 ** 31 - 1, 2 ** 31 - 1)],
+      ['no rows', blackPng(7, 0)],
+      ['19000 x 19000', blackPng(19_000, 19_000)],
+      ['lying', blackPng(2 ** 31 - 1, 2 ** 31 - 1)],
     ];
     for (const [what, bytes] of hostile) {
       const error = await openPicture(bytes, 'init_image').catch((thrown) => thrown);
@@ -90,34 +90,11 @@ describe('openPicture', () => {
   });
 
   it('scales', async () => {
-    const picture = await openPicture(await header(1, 4096), 'f');
+    const picture = await openPicture(blackPng(1, 4096), 'f');
     expect([picture.width, picture.height]).toEqual([1, 4096]);
     expect((await picture.rgb({ width: 16, height: 8 })).length).toBe(16 * 8 * 3);
   });
 });
-
-/** A black RGB PNG that says it is of that size, and is as long as one of at most 2²⁴ bytes. */
-function header(width: number, height: number): Buffer {
-  const chunk = (type: string, data: Buffer) => {
-    const body = Buffer.concat([Buffer.from(type), data]);
-    const out = Buffer.alloc(8 + body.length);
-    out.writeUInt32BE(data.length, 0);
-    body.copy(out, 4);
-    out.writeUInt32BE(crc32(body), 4 + body.length);
-    return out;
-  };
-  const ihdr = Buffer.alloc(13);
-  ihdr.writeUInt32BE(width, 0);
-  ihdr.writeUInt32BE(height, 4);
-  ihdr.set([8, 2, 0, 0, 0], 8);
-  const rows = Buffer.alloc(Math.min(2 ** 24, (3 * width + 1) * height));
-  return Buffer.concat([
-    Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
-    chunk('IHDR', ihdr),
-    chunk('IDAT', deflateSync(rows)),
-    chunk('IEND', Buffer.alloc(0)),
-  ]);
-}
 
 describe('transparency', () => {
   const one = { width: 2, height: 1 };
