@@ -7,6 +7,7 @@ import { basics } from './contract/basics.ts';
 import { caching } from './contract/caching.ts';
 import { disconnects } from './contract/disconnects.ts';
 import { edits } from './contract/edits.ts';
+import { fuzz } from './contract/fuzz.ts';
 import { as, guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
 import { openai } from './contract/openai.ts';
 import { generate } from './contract/requests.ts';
@@ -14,7 +15,7 @@ import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
 const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
-  { suites: { a1111, basics, disconnects, edits, openai, transport } },
+  { suites: { a1111, basics, disconnects, edits, fuzz, openai, transport } },
   { env: guardedEnv, suites: { guarded, caching } },
   { env: limitedEnv, suites: { limited } },
 ];
