@@ -29,15 +29,20 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
     await servers?.stop();
   });
 
-  async function open(viewport: { width: number; height: number }, colorScheme: 'light' | 'dark' = 'light') {
+  async function open(
+    viewport: { width: number; height: number },
+    colorScheme: 'light' | 'dark' = 'light',
+    path = '/',
+    ready = '#model option',
+  ) {
     const context = await browser.newContext({ viewport, colorScheme, hasTouch: viewport.width < 500 });
     const opened = await context.newPage();
     opened.on('pageerror', (error) => complaints.push(error.message));
     opened.on('console', (message) => {
       if (message.type() === 'error') complaints.push(message.text());
     });
-    await opened.goto(servers.url);
-    await opened.locator('#model option').first().waitFor({ state: 'attached' });
+    await opened.goto(servers.url + path);
+    await opened.locator(ready).first().waitFor({ state: 'attached' });
     return opened;
   }
 
@@ -171,9 +176,89 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
     expect(await pixelsOf(shown())).toEqual(last);
   });
 
+  /** A picture as the clipboard or a drag has it. */
+  const transfer = (colour: string) =>
+    page.evaluateHandle(async (colour) => {
+      const canvas = new OffscreenCanvas(64, 64);
+      const context = canvas.getContext('2d')!;
+      context.fillStyle = colour;
+      context.fillRect(16, 16, 32, 32);
+      const data = new DataTransfer();
+      data.items.add(new File([await canvas.convertToBlob()], 'a.png', { type: 'image/png' }));
+      return data;
+    }, colour);
+
+  it('takes several ControlNets, by drop and by paste, and a second pass', async () => {
+    await page.reload();
+    await page.locator('#control_model option').first().waitFor({ state: 'attached' });
+    await page.locator('#control summary').click();
+    await page.getByRole('button', { name: 'Another ControlNet' }).click();
+    const [first, second] = [page.locator('#control'), page.locator('#control-2')];
+    await first.locator('.drop').dispatchEvent('drop', { dataTransfer: await transfer('#f00') });
+    await expect.poll(() => first.locator('[data-field=preprocessor]').inputValue(), patient).toBe('canny');
+    await second.locator('summary').focus();
+    const pasted = await transfer('#00f');
+    await page.evaluate(
+      (clipboardData) => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData })),
+      pasted,
+    );
+    await expect.poll(() => second.locator('[data-field=preprocessor]').inputValue(), patient).toBe('canny');
+    await second.locator('[data-field=scale]').fill('0.5');
+    await page.locator('#more summary').click();
+    expect(await page.getByRole('button', { name: 'This server has no LoRA' }).isDisabled()).toBe(true);
+    await generate('red apple', { seed: '3', steps: '2', hires_scale: '2' });
+    await finished();
+    const effective = await parameter('control');
+    expect(effective!.match(/tiny-emoji-controlnet-canny/g)).toHaveLength(2);
+    expect(await parameter('hires scale')).toBe('2');
+    expect(await pixelsOf(shown())).toHaveLength(128 * 128 * 4);
+    expect(await violations(page)).toEqual([]);
+    // What is wrong with a unit is said there.
+    await second.locator('[data-field=scale]').fill('11');
+    await page.keyboard.press('Control+Enter');
+    await second.locator('.error').waitFor();
+    complaints.splice(0, complaints.length, ...complaints.filter((text) => !text.includes('status of 400')));
+    await page.locator('#history img').first().click();
+    await page.locator('#reuse').click();
+    await expect.poll(() => second.locator('[data-field=scale]').inputValue(), patient).toBe('0.5');
+    await second.getByRole('button', { name: 'Remove' }).click();
+    expect(await second.count()).toBe(0);
+  });
+
+  it('asks for a key where the server does, and keeps it', async () => {
+    const keyed = await (await browser.newContext()).newPage();
+    const sent: (string | undefined)[] = [];
+    await keyed.route('**/v1/models', async (route) => {
+      const { authorization } = route.request().headers();
+      sent.push(authorization);
+      if (authorization === 'Bearer right') return route.continue();
+      const json = { error: { message: 'Expected an API key', type: 'invalid_request_error' } };
+      return route.fulfill({ status: 401, json });
+    });
+    await keyed.goto(servers.url);
+    const dialog = keyed.locator('#key-dialog');
+    await dialog.waitFor();
+    expect(await violations(keyed)).toEqual([]);
+    await keyed.fill('#key', 'right');
+    await keyed.keyboard.press('Enter');
+    await keyed.locator('#model option').first().waitFor({ state: 'attached' });
+    expect(sent).toEqual([undefined, 'Bearer right']);
+    expect(await dialog.isVisible()).toBe(false);
+    await keyed.context().close();
+  });
+
+  it('shows the API, to be tried out', async () => {
+    const docs = await open({ width: 1200, height: 900 }, 'light', '/docs', '.opblock');
+    const route = docs.locator('.opblock', { hasText: '/v1/models' }).first();
+    await route.locator('.opblock-summary-control').first().click();
+    await route.locator('.execute').click();
+    await route.locator('.live-responses-table .response', { hasText: 'tiny-emoji-ldm' }).first().waitFor();
+    await docs.context().close();
+  });
+
   it('fits a phone, in the dark', async () => {
     const phone = await open({ width: 390, height: 800 }, 'dark');
-    for (const id of ['control', 'begin']) await phone.locator(`#${id} summary`).tap();
+    for (const id of ['more', 'control', 'begin']) await phone.locator(`#${id} summary`).tap();
     expect(await phone.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
     const background = await phone.evaluate(() => getComputedStyle(document.body).backgroundColor);
     expect(

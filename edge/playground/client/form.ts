@@ -10,7 +10,7 @@ const texts = ['negative_prompt', 'model', 'sampler', 'schedule'] as const;
 const numbers = ['steps', 'guidance_scale', 'seed', 'n'] as const;
 
 /** Words and settings. What is left empty is the model's own, and shown in its place. */
-export function settings(onModel: () => void) {
+export function settings(onModel: () => void, onOffer: (models: Model[], names: Names) => void) {
   let models: Model[] = [];
   const model = byId('model', HTMLSelectElement);
   const chosen = () => models.find(({ id }) => id === model.value);
@@ -44,21 +44,10 @@ export function settings(onModel: () => void) {
       const text = ({ id }: Model) => ({ value: id, text: id });
       setOptions(model, 0, models.map(text));
       model.value = models.find((each) => each.default)?.id ?? model.value;
-      const nets = data.filter(({ kind }) => kind === 'controlnet').map(text);
-      setOptions(
-        byId('control_model', HTMLSelectElement),
-        0,
-        nets.length > 0 ? nets : [{ value: '', text: 'this server has none' }],
-      );
       const named = ({ name }: { name: string }) => ({ value: name, text: name });
       setOptions(byId('sampler', HTMLSelectElement), 1, names.samplers.map(named));
       setOptions(byId('schedule', HTMLSelectElement), 1, names.schedules.map(named));
-      const preprocessors = names.preprocessors.filter(({ name }) => name !== 'none');
-      setOptions(
-        byId('preprocessor', HTMLSelectElement),
-        1,
-        preprocessors.map(({ name, what }) => ({ value: name, text: `${name}: ${what}` })),
-      );
+      onOffer(data, names);
       onModel();
     },
     /** Of what will be made. */

@@ -5,22 +5,30 @@ import { exactBody } from './exact.ts';
 import { settings } from './form.ts';
 import { history } from './history.ts';
 import { keyDialog } from './key.ts';
+import { more } from './more.ts';
 import { announce, byId } from './page.ts';
 import { takePasted } from './pictures-in.ts';
 import { clearProblems, showProblem } from './problems.ts';
-import { sketch } from './sketch.ts';
+import { sketches } from './sketches.ts';
 import { stage } from './stage.ts';
-import type { Body, Made } from './types.ts';
+import type { Body, Made, Model, Names } from './types.ts';
 
 const request = byId('request', HTMLFormElement);
 const picture = begin(() => sizesChanged());
-const drawing = sketch();
-const fields = settings(() => sizesChanged());
+const drawing = sketches();
+const further = more();
+const fields = settings(() => sizesChanged(), offer);
 const view = stage();
 const key = keyDialog(() => void load());
 const made = history((chosen) => show(chosen));
 const about = details({ reuse, beginFrom, delete: remove });
 let running: AbortController | undefined;
+
+function offer(models: Model[], names: Names): void {
+  const of = (kind: string) => models.filter((model) => model.kind === kind);
+  further.offer(of('latent-diffusion'), names);
+  drawing.offer(of('controlnet'), names);
+}
 
 /** Defaults and the drawing board follow the model, the size and the picture. */
 function sizesChanged(): void {
@@ -41,7 +49,7 @@ async function load(): Promise<void> {
 
 async function bodyOfForm(): Promise<Body> {
   const [control, start] = await Promise.all([drawing.read(), picture.read()]);
-  return { ...fields.read(picture.size()), ...start, ...control };
+  return { ...fields.read(picture.size()), ...further.read(), ...start, ...control };
 }
 
 async function run(): Promise<void> {
@@ -99,6 +107,7 @@ async function reuse(chosen: Made): Promise<void> {
   const body = exactBody(chosen);
   await Promise.all([drawing.restore(body), picture.restore(body)]);
   fields.restore(body);
+  further.restore(body);
   announce('The settings are those of the picture');
 }
 
@@ -124,6 +133,6 @@ document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') running?.abort();
 });
 for (const id of ['width', 'height']) byId(id).addEventListener('input', sizesChanged);
-takePasted([drawing, picture]);
+takePasted(() => [...drawing.sections(), picture]);
 
 await Promise.all([load(), made.load().catch(fail)]);

@@ -43,11 +43,14 @@ export function takeDropped(element: HTMLElement, onFile: (file: File) => void):
 }
 
 /** Takes pictures that are pasted: where the focus is, else in the first that is open, else in the last. */
-export function takePasted(sections: { element: HTMLDetailsElement; setFile: (file: File) => void }[]): void {
+export function takePasted(
+  all: () => { element: HTMLDetailsElement; setFile: (file: File) => void }[],
+): void {
   document.addEventListener('paste', (event) => {
     const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
     if (!file) return;
     event.preventDefault();
+    const sections = all();
     const section =
       sections.find(({ element }) => element.contains(document.activeElement)) ??
       sections.find(({ element }) => element.open) ??

@@ -1,16 +1,20 @@
 import { Board } from './board.ts';
 import { boardTools } from './board-tools.ts';
 import { fromDataUrl, toDataUrl } from './bytes.ts';
-import { numberOf } from './numbers.ts';
-import { byId } from './page.ts';
+import { setOptions } from './page.ts';
 import { type PictureIn, readPicture, takeDropped } from './pictures-in.ts';
 import { showProblem } from './problems.ts';
 import { boardSize, type Size } from './sizes.ts';
-import type { Body } from './types.ts';
+import type { Body, Model, Names } from './types.ts';
 
-/** What a ControlNet looks at: drawn here, or a picture. It takes part while its section is open. */
-export function sketch() {
-  const element = byId('control', HTMLDetailsElement);
+type Unit = NonNullable<NonNullable<Body['control']>[number]>;
+
+/** What one ControlNet looks at: drawn here, or a picture. It takes part while its section is open. */
+export function sketch(element: HTMLDetailsElement) {
+  const select = (field: string) => element.querySelector<HTMLSelectElement>(`[data-field="${field}"]`)!;
+  const input = (field: string) => element.querySelector<HTMLInputElement>(`[data-field="${field}"]`)!;
+  const [model, preprocessor] = [select('model'), select('preprocessor')];
+  const numbers = ['scale', 'start', 'end'] as const;
   const board = new Board(element.querySelector('canvas')!, {
     ...{ ink: '#fff', opacity: 1 },
     onChange: () => updateTools(),
@@ -23,12 +27,11 @@ export function sketch() {
   const setFile = (file: Blob) =>
     setPicture(file).then(
       () => {
-        const preprocessor = byId('preprocessor', HTMLSelectElement);
         // A picture that comes from elsewhere is seldom a hint.
-        if (preprocessor.value === 'none' && preprocessor.options.namedItem('canny'))
+        if (preprocessor.value === 'none' && [...preprocessor.options].some(({ value }) => value === 'canny'))
           preprocessor.value = 'canny';
       },
-      (error) => showProblem(error.message, 'control'),
+      (error) => showProblem(error.message, element.dataset.param),
     );
   const clear = () => {
     picture = undefined;
@@ -46,34 +49,44 @@ export function sketch() {
   return {
     element,
     setFile,
+    /** Fills in what there is to choose from. */
+    offer(nets: Model[], { preprocessors }: Names): void {
+      const none = [{ value: '', text: 'this server has none' }];
+      const named = nets.map(({ id }) => ({ value: id, text: id }));
+      setOptions(model, 0, named.length > 0 ? named : none);
+      const others = preprocessors.filter(({ name }) => name !== 'none');
+      setOptions(
+        preprocessor,
+        1,
+        others.map(({ name, what }) => ({ value: name, text: `${name}: ${what}` })),
+      );
+    },
     /** The size of what is to be made. */
-    setSize(made: Size) {
+    setSize(made: Size): void {
       size = boardSize(made);
       board.resize(size.width, size.height);
     },
-    async read(): Promise<Pick<Body, 'control'>> {
-      const model = byId('control_model', HTMLSelectElement).value;
-      if (!element.open || !model || (!board.hasStrokes && !picture)) return {};
+    /** Whether there is something to send. */
+    takesPart: () => element.open && model.value !== '' && (board.hasStrokes || picture !== undefined),
+    async read(): Promise<Unit> {
       const file = picture && !board.hasStrokes ? picture.file : await board.wholePng();
-      const unit = {
-        model,
+      const number = (field: string) => (input(field).value === '' ? undefined : Number(input(field).value));
+      return {
+        model: model.value,
         image: await toDataUrl(file),
-        preprocessor: byId('preprocessor', HTMLSelectElement).value,
-        scale: numberOf('control_scale'),
-        start: numberOf('control_start'),
-        end: numberOf('control_end'),
+        preprocessor: preprocessor.value,
+        ...Object.fromEntries(numbers.map((name) => [name, number(name)])),
       };
-      return { control: [unit] };
     },
-    async restore({ control }: Body): Promise<void> {
-      const unit = control?.[0];
+    async restore(unit: Unit | undefined): Promise<void> {
       element.open = unit !== undefined;
       if (!unit) return;
-      byId('control_model', HTMLSelectElement).value = unit.model;
-      byId('preprocessor', HTMLSelectElement).value = unit.preprocessor ?? 'none';
-      for (const name of ['scale', 'start', 'end'] as const)
-        byId(`control_${name}`, HTMLInputElement).value = String(unit[name] ?? '');
+      model.value = unit.model;
+      preprocessor.value = unit.preprocessor ?? 'none';
+      for (const name of numbers) input(name).value = String(unit[name] ?? '');
       if (unit.image) await setPicture(fromDataUrl(unit.image as string));
     },
   };
 }
+
+export type Sketch = ReturnType<typeof sketch>;

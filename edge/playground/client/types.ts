@@ -13,6 +13,8 @@ export interface Names {
   samplers: { name: string }[];
   schedules: { name: string }[];
   preprocessors: { name: string; what: string }[];
+  loras: string[];
+  hires_upscalers: string[];
 }
 
 /** One of a stream's events, without the first part of its name. */
