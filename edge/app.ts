@@ -1,4 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { type CacheOptions, ResultCache } from './cache/results.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
@@ -7,6 +8,7 @@ import type { JobStore } from './jobs/store.ts';
 import type { WebhookOptions } from './jobs/webhook.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
+import type { FetchPicture } from './pictures.ts';
 import { a1111 } from './routes/a1111/index.ts';
 import { edits } from './routes/edits.ts';
 import { generations } from './routes/generations.ts';
@@ -31,6 +33,10 @@ export interface AppOptions {
   jobs?: JobStore | undefined;
   /** Whom to tell of their end; none: nobody. */
   webhooks?: WebhookOptions | undefined;
+  /** Fetches pictures that stand in bodies by address; none: they are refused. */
+  fetchPicture?: FetchPicture | undefined;
+  /** GET /docs, where this runtime serves it. */
+  reference?: Hono | undefined;
   /** Called after each request. */
   log?: AccessLog;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
@@ -47,6 +53,8 @@ export function createApp({
   cache: cacheOptions,
   jobs: store,
   webhooks,
+  fetchPicture,
+  reference,
   log = () => {},
   timeoutMs = 30 * 60_000,
   holdMs,
@@ -59,23 +67,27 @@ export function createApp({
   app.notFound((c) => {
     const { method, path } = c.req;
     const allowed = methodsOf(app, path);
-    if (allowed.length === 0)
-      return errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${method} ${path}`));
+    const shown = path.length > 80 ? `${path.slice(0, 77)}…` : path;
+    // A pattern's own route may have refused what stands in its place.
+    if (allowed.length === 0 || allowed.includes(method))
+      return errorResponse(c, new ApiError(404, 'route_not_found', `There is no ${method} ${shown}`));
     c.header('allow', allowed.join(', '));
-    const message = `Expected ${allowed.join(' or ')} for ${path} but received ${method}`;
+    const message = `Expected ${allowed.join(' or ')} for ${shown} but received ${method}`;
     return errorResponse(c, new ApiError(405, 'method_not_allowed', message));
   });
   const cache = cacheOptions && new ResultCache(sidecar, cacheOptions);
-  const images = { sidecar, cache, limits: { ...defaultLimits, ...limits }, timeoutMs, holdMs };
+  const all = { ...defaultLimits, ...limits };
+  const images = { sidecar, cache, limits: all, fetchPicture, timeoutMs, holdMs };
   app.route('/', generations(images));
   app.route('/', edits(images));
   app.route('/', a1111(images));
   app.route('/', storedImages(cache));
-  app.route('/', jobs({ store, webhooks, limits: images.limits, timeoutMs }));
+  app.route('/', jobs({ store, webhooks, limits: all, fetchPicture, timeoutMs }));
   app.route('/', models(sidecar));
   app.route('/', names(sidecar));
   app.route('/', health(sidecar));
   app.route('/', playground());
+  if (reference) app.route('/', reference);
   openapi(app);
   return app;
 }

@@ -13,6 +13,8 @@ export interface Settings {
   cache: { seconds: number; bytes: number; shared: boolean };
   /** Undefined: nobody is told of a job's end. */
   webhooks: { hosts: string[]; secret: string } | undefined;
+  /** Whose pictures are fetched; `*`: any public host's; none: nobody's. */
+  imageHosts: string[];
   guard: Omit<GuardOptions, 'limiter' | 'addressOf'>;
   /** Requests that make work, for each caller; undefined: as many as there are. */
   perMinute: number | undefined;
@@ -41,6 +43,7 @@ export function readSettings(env: Environment): Settings {
       shared: flag(env, 'CACHE_SHARED'),
     },
     webhooks: webhooksOf(env),
+    imageHosts: list(env, 'IMAGE_HOSTS').map((host) => host.toLowerCase()),
     guard: {
       keys,
       allowedOrigins: list(env, 'ALLOWED_ORIGINS'),

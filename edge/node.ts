@@ -6,7 +6,9 @@ import { withConfigFile } from './config-file.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
 import { JobStore } from './jobs/store.ts';
 import { accessLogger, logFormat } from './log-lines.ts';
+import { pictureFetcher } from './net/pictures.ts';
 import { postWebhook } from './net/public-request.ts';
+import { reference } from './reference.ts';
 import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
 import { readSidecarOptions } from './sidecar/grpc-options.ts';
@@ -52,6 +54,11 @@ const app = createApp({
   cache: memoryCache(settings.cache),
   jobs: settings.jobs.count > 0 ? new JobStore(sidecar, settings.jobs) : undefined,
   webhooks: settings.webhooks && { ...settings.webhooks, post: postWebhook, log: console.error },
+  fetchPicture:
+    settings.imageHosts.length > 0
+      ? pictureFetcher(settings.imageHosts, { maxBytes: limits.imageBodyBytes })
+      : undefined,
+  reference: reference(),
   guard: {
     ...settings.guard,
     limiter: memoryLimiter(settings.perMinute),

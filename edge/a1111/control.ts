@@ -1,5 +1,5 @@
 import { fromZod, invalid, unexpected } from '../errors.ts';
-import { imageFile } from '../schema/file.ts';
+import { EXPECTED, imageFile } from '../schema/file.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
 import { controlNetUnit } from './schema.ts';
 
@@ -82,7 +82,8 @@ function pictureOf(value: unknown, field: string): Uint8Array | undefined {
   const image = typeof value === 'object' && value !== null ? (value as { image?: unknown }).image : value;
   if (image === undefined || image === null || image === '') return undefined;
   const parsed = imageFile('').safeParse(image);
-  if (parsed.success) return parsed.data;
+  if (parsed.success && parsed.data instanceof Uint8Array) return parsed.data;
+  if (parsed.success) throw unexpected(field, EXPECTED, 'an address: of units they are not fetched');
   const { issues } = parsed.error;
   const [issue] = issues;
   if (issue?.code === 'custom') throw unexpected(field, issue.message, String(issue.params?.received));

@@ -17,6 +17,8 @@ export interface PublicRequest {
   timeoutMs: number;
   /** How often it may be sent on; default: not at all. */
   redirects?: number;
+  /** Which hosts may be asked, here and wherever it is sent on; default: any. */
+  isNamed?: (host: string) => boolean;
   /** Default: the system's resolver. */
   resolve?: (host: string) => Promise<string[]>;
   /** Default: `isPublic`. */
@@ -50,12 +52,15 @@ export async function postWebhook(url: URL, body: string, headers: Record<string
 
 async function once(
   url: URL,
-  { method = 'GET', headers, body, maxBytes, resolve = resolveAll, isAllowed = isPublic }: PublicRequest,
+  options: PublicRequest,
   signal: AbortSignal,
 ): Promise<PublicReply & { location?: string | undefined }> {
+  const { method = 'GET', headers, body, maxBytes } = options;
+  const { isNamed = () => true, resolve = resolveAll, isAllowed = isPublic } = options;
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     throw new Error(`Expected an http or https address but received ${url.protocol}`);
   if (url.username || url.password) throw new Error('Expected an address without user and password');
+  if (!isNamed(url.hostname)) throw new Error(`${url.host} is none of the hosts that may be asked`);
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const addresses = ipaddr.isValid(host) ? [host] : await within(signal, url, resolve(host));
   if (addresses.length === 0 || !addresses.every(isAllowed))

@@ -4,6 +4,7 @@ import { fromZod, unexpected } from '../errors.ts';
 import { formFields } from '../form.ts';
 import { limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
+import { withPictures } from '../pictures.ts';
 import { errorReplies } from '../schema/common.ts';
 import { type EditBody, editBody, variationBody } from '../schema/edit.ts';
 import type { GenerationBody } from '../schema/generation.ts';
@@ -31,18 +32,22 @@ export function edits(options: ImagesOptions): OpenAPIHono {
 
   const edit = routeOf('/v1/images/edits', 'Make a picture, or a part of it, anew', editBody);
   app.openAPIRegistry.registerPath(edit);
-  app.post(edit.path, ...form, async (c) => answer(c, await bodyOf(c, editBody), options));
+  app.post(edit.path, ...form, async (c) => answer(c, await bodyOf(c, editBody, options), options));
 
   const variation = routeOf('/v1/images/variations', 'Make a picture like another', variationBody);
   app.openAPIRegistry.registerPath(variation);
   app.post(variation.path, ...form, async (c) => {
-    const body = await bodyOf(c, variationBody);
+    const body = await bodyOf(c, variationBody, options);
     return answer(c, { ...body, prompt: body.prompt ?? '' }, options);
   });
   return app;
 }
 
-async function bodyOf<Schema extends typeof editBody | typeof variationBody>(c: Context, schema: Schema) {
+async function bodyOf<Schema extends typeof editBody | typeof variationBody>(
+  c: Context,
+  schema: Schema,
+  { fetchPicture }: ImagesOptions,
+) {
   const fields = await formFields(c.req.raw, schema);
   for (const name of ['image', 'mask']) {
     const files = fields[name];
@@ -52,7 +57,7 @@ async function bodyOf<Schema extends typeof editBody | typeof variationBody>(c: 
   }
   const parsed = schema.safeParse(fields);
   if (!parsed.success) throw fromZod(parsed.error, fields);
-  return parsed.data as ReturnType<Schema['parse']>;
+  return withPictures(parsed.data as ReturnType<Schema['parse']>, fetchPicture);
 }
 
 async function answer(c: Context, body: EditBody, options: ImagesOptions): Promise<Response> {

@@ -2,6 +2,7 @@ import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import { fromZod } from '../errors.ts';
 import { limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
+import { withPictures } from '../pictures.ts';
 import { errorReplies } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
 import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
@@ -29,7 +30,7 @@ export function generations(options: ImagesOptions): OpenAPIHono {
     },
   });
   return app.openapi(route(limits.imageBodyBytes), async (c) => {
-    const body = c.req.valid('json');
+    const body = await withPictures(c.req.valid('json'), options.fetchPicture);
     const key = await idempotencyKey(c);
     const ignored = ignoredFields(body, generationBody.shape);
     const request = toGenerateRequest(body, { limits: limitsOf(c, limits), drawn: drawSeed(key) });

@@ -5,6 +5,7 @@ import { placeOf } from '../cache/replies.ts';
 import type { ResultCache, StoredResult } from '../cache/results.ts';
 import { ApiError, invalid } from '../errors.ts';
 import type { Limits } from '../limits.ts';
+import type { FetchPicture } from '../pictures.ts';
 import { type OutputFormat, toImageFormat, toOutputFormat } from '../schema/formats.ts';
 import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
 import type { GenerationBody } from '../schema/generation.ts';
@@ -17,6 +18,8 @@ export interface ImagesOptions {
   limits: Limits;
   /** Where results of seeded requests are kept; none: nowhere. */
   cache?: ResultCache | undefined;
+  /** Fetches pictures that stand in bodies by address; none: they are refused. */
+  fetchPicture?: FetchPicture | undefined;
   /** Milliseconds a request may take, waiting included. */
   timeoutMs: number;
   /** Milliseconds a streamed reply waits for the work to begin. */

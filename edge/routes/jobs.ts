@@ -7,6 +7,7 @@ import type { Job } from '../jobs/job.ts';
 import type { JobStore } from '../jobs/store.ts';
 import { callWebhook, checkWebhook, type WebhookOptions } from '../jobs/webhook.ts';
 import type { Limits } from '../limits.ts';
+import { type FetchPicture, withPictures } from '../pictures.ts';
 import { errorReplies, errorReply, json } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
 import { jobBody, jobObject, jobOf } from '../schema/job.ts';
@@ -19,6 +20,7 @@ export interface JobsOptions {
   store: JobStore | undefined;
   webhooks?: WebhookOptions | undefined;
   limits: Limits;
+  fetchPicture?: FetchPicture | undefined;
   timeoutMs: number;
 }
 
@@ -63,7 +65,7 @@ const result = createRoute({
 });
 
 /** /v1/jobs */
-export function jobs({ store, webhooks, limits, timeoutMs }: JobsOptions): OpenAPIHono {
+export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsOptions): OpenAPIHono {
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
@@ -86,9 +88,10 @@ export function jobs({ store, webhooks, limits, timeoutMs }: JobsOptions): OpenA
   };
   return app
     .openapi(create(limits.imageBodyBytes), async (c) => {
-      const { webhook, ...body } = c.req.valid('json');
+      const { webhook, ...sent } = c.req.valid('json');
       const store = kept();
       const url = webhook ? checkWebhook(webhook.url, webhooks) : undefined;
+      const body = await withPictures(sent, fetchPicture);
       const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
       const key = await idempotencyKey(c);
       const ignored = ignoredFields(body, generationBody.shape);

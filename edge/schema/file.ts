@@ -1,11 +1,20 @@
 import { z } from '@hono/zod-openapi';
 import { fromBase64 } from '../base64.ts';
 
-const EXPECTED = 'a PNG, JPEG or WebP file in base64, bare or as a data URL,';
+export const EXPECTED = 'a PNG, JPEG or WebP file in base64, bare or as a data URL,';
 /** A grey PNG of 8×8 pixels. */
 const EXAMPLE =
   'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAADklEQVQI12NogAIGyhgAgIQgAb2ruSwAAAAASUVORK5CYII=';
+const ADDRESS = /^https?:/i;
 const DATA_URL = /^data:([^,;]*)((?:;[^,]*)?),/i;
+
+/** Where a picture is, in place of its bytes: for `withPictures` to fetch, or to refuse. */
+export class PictureAddress {
+  readonly url: string;
+  constructor(url: string) {
+    this.url = url;
+  }
+}
 
 /**
  * A picture: in JSON base64, bare or as a data URL; of a form its bytes. Whether it is one, the sidecar sees.
@@ -15,7 +24,9 @@ const DATA_URL = /^data:([^,;]*)((?:;[^,]*)?),/i;
 export const imageFile = (description: string, as: 'base64' | 'binary' = 'base64') =>
   z
     .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()])
-    .transform((value, context) => {
+    .transform((value, context): Uint8Array => {
+      // The type is what it is once the request is run.
+      if (typeof value === 'string' && ADDRESS.test(value)) return new PictureAddress(value) as never;
       const read = typeof value === 'string' ? readImage(value) : value;
       if (typeof read !== 'string' && read.length > 0) return read;
       const received = typeof read === 'string' ? read : 'nothing';
@@ -30,7 +41,7 @@ export const imageFile = (description: string, as: 'base64' | 'binary' = 'base64
 
 /** @returns the file, or in words what came instead. */
 function readImage(text: string): Uint8Array | string {
-  if (/^(https?|ftp|file|blob):/i.test(text)) return 'an address: pictures are not fetched';
+  if (/^(ftp|file|blob):/i.test(text)) return 'an address: pictures are not fetched';
   if (!/^data:/i.test(text)) return fromBase64(text);
   const head = DATA_URL.exec(text.slice(0, 256));
   if (!head) return 'a data URL without data';

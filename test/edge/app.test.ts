@@ -54,10 +54,16 @@ describe('GET /openapi.json', () => {
   it('declares every route, in 3.1', async () => {
     const document = await (await up().request('/openapi.json')).json();
     expect(document.openapi).toMatch(/^3\.1/);
-    expect(Object.keys(document.paths).sort()).toEqual([
+    const routes = createApp({ sidecar: fakeSidecar() }).routes.filter(({ method }) => method !== 'ALL');
+    const declared = (path: string) => path.replace(/:(\w+)/g, '{$1}') in document.paths;
+    const pages = /^\/($|playground\/|docs|openapi\.json)/;
+    expect(routes.filter(({ path }) => !declared(path) && !pages.test(path))).toEqual([]);
+    expect(
+      Object.keys(document.paths)
+        .filter((path) => !/^\/(sdapi|controlnet)\//.test(path))
+        .sort(),
+    ).toEqual([
       '/healthz',
-      '/sdapi/v1/img2img',
-      '/sdapi/v1/txt2img',
       '/v1/images/edits',
       '/v1/images/generations',
       '/v1/images/variations',

@@ -12,6 +12,7 @@ import {
 } from '../../a1111/replies.ts';
 import { toBase64 } from '../../base64.ts';
 import { invalid } from '../../errors.ts';
+import { withPictures } from '../../pictures.ts';
 import { imageFile } from '../../schema/file.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
 import { declare } from './declare.ts';
@@ -33,7 +34,7 @@ const detectBody = z.looseObject({
 });
 
 /** /controlnet/…: models, modules, and what a module makes of a picture. */
-export function a1111ControlNet({ sidecar, limits, timeoutMs }: A1111Options): OpenAPIHono {
+export function a1111ControlNet({ sidecar, limits, fetchPicture, timeoutMs }: A1111Options): OpenAPIHono {
   const app = new OpenAPIHono();
   const call = (c: Context) => ({ signal: c.req.raw.signal, timeoutMs: LISTING_MS });
   const get = (name: string, summary: string, reply: z.ZodType, answer: (c: Context) => unknown) => {
@@ -72,7 +73,7 @@ export function a1111ControlNet({ sidecar, limits, timeoutMs }: A1111Options): O
   const path = '/controlnet/detect';
   declare(app, { method: 'post', path, summary: 'Hints of pictures', body: detectBody, reply: detectReply });
   app.post(path, requireType('application/json'), limitBody(limits.imageBodyBytes), async (c) => {
-    const body = await jsonBody(c, detectBody);
+    const body = await withPictures(await jsonBody(c, detectBody), fetchPicture);
     const module = body.controlnet_module ?? 'none';
     const field = body.controlnet_input_images ? 'controlnet_input_images' : 'controlnet_images';
     const given = body[field] ?? [];

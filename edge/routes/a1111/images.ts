@@ -11,6 +11,7 @@ import { toBase64 } from '../../base64.ts';
 import { ApiError, fromZod } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
+import { withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { limitBody, requireType } from '../body.ts';
@@ -43,13 +44,15 @@ export function a1111Images(options: A1111Options): OpenAPIHono {
   app.openapi(routeOf('/sdapi/v1/txt2img', 'Make images from text', txt2imgBody, maxBytes), (async (
     c: Context,
   ) => {
-    const body = c.req.valid('json' as never) as Parameters<typeof fromTxt2Img>[0];
+    const sent = c.req.valid('json' as never) as Parameters<typeof fromTxt2Img>[0];
+    const body = await withPictures(sent, options.fetchPicture);
     return answer(c, body, (translation) => fromTxt2Img(body, translation), options);
   }) as never);
   app.openapi(routeOf('/sdapi/v1/img2img', 'Make images from a picture', img2imgBody, maxBytes), (async (
     c: Context,
   ) => {
-    const body = c.req.valid('json' as never) as Parameters<typeof fromImg2Img>[0];
+    const sent = c.req.valid('json' as never) as Parameters<typeof fromImg2Img>[0];
+    const body = await withPictures(sent, options.fetchPicture);
     return answer(c, body, (translation) => fromImg2Img(body, translation), options);
   }) as never);
   return app;

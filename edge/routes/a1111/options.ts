@@ -5,6 +5,7 @@ import type { Desk, Desks } from '../../a1111/tasks.ts';
 import { ApiError } from '../../errors.ts';
 import { callerOf } from '../../guard/caller.ts';
 import type { Limits } from '../../limits.ts';
+import type { FetchPicture } from '../../pictures.ts';
 import type { SidecarClient } from '../../sidecar/client.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
 import { declare } from './declare.ts';
@@ -13,6 +14,7 @@ import { LISTING_MS } from './lists.ts';
 export interface A1111Options {
   sidecar: SidecarClient;
   limits: Limits;
+  fetchPicture?: FetchPicture | undefined;
   timeoutMs: number;
   desks: Desks;
 }

@@ -2,6 +2,7 @@ import { OpenAPIHono, z } from '@hono/zod-openapi';
 import { fileText } from '../../a1111/file-text.ts';
 import { parametersOf } from '../../a1111/parameters-text.ts';
 import { pngInfoReply } from '../../a1111/replies.ts';
+import { withPictures } from '../../pictures.ts';
 import { imageFile } from '../../schema/file.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
 import { declare } from './declare.ts';
@@ -15,7 +16,7 @@ export function a1111PngInfo({ limits }: A1111Options): OpenAPIHono {
   const path = '/sdapi/v1/png-info';
   declare(app, { method: 'post', path, summary: 'What a file was made with', body, reply: pngInfoReply });
   app.post(path, requireType('application/json'), limitBody(limits.imageBodyBytes), async (c) => {
-    const { image } = await jsonBody(c, body);
+    const { image } = await withPictures(await jsonBody(c, body), undefined);
     const info = fileText(image) ?? '';
     return c.json({ info, items: info ? { parameters: info } : {}, parameters: parametersOf(info) });
   });
