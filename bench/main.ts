@@ -1,6 +1,7 @@
 // npm run bench -- [COMMAND] [options]; see docs/testing.md
 import { Command } from 'commander';
 import { controlCommand } from './control.ts';
+import { edgeCommand } from './edge/index.ts';
 import { frechetCommand } from './frechet-command.ts';
 import { gpuCommand, gpuPageCommand } from './gpu.ts';
 import { modulesCommand } from './modules.ts';
@@ -15,5 +16,6 @@ await new Command('bench')
   .addCommand(turboCommand())
   .addCommand(qualityCommand())
   .addCommand(controlCommand())
+  .addCommand(edgeCommand())
   .addCommand(frechetCommand())
   .parseAsync();

@@ -1,0 +1,161 @@
+import autocannon from 'autocannon';
+import { Command } from 'commander';
+import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
+import { circumstances, textTable, whole, writeReport } from '../report.ts';
+import { median } from '../statistics.ts';
+import { type EdgeUnderLoad, startEdge } from './servers.ts';
+
+interface Options {
+  runs: number;
+  streams: number;
+  requests: number;
+  json?: string;
+}
+
+/** `npm run bench -- edge`: what the edge adds to a call of its sidecar, and how it bears load. */
+export function edgeCommand(): Command {
+  return new Command('edge')
+    .description('what the edge (Node) adds to gRPC, many streams at once, memory over many requests')
+    .option('--runs <n>', 'requests of one caller, in each way', whole, 1000)
+    .option('--streams <n>', 'streams at once', whole, 200)
+    .option('--requests <n>', 'requests over which memory is watched', whole, 10_000)
+    .option('--json <file>', 'write the result there, and not to standard output')
+    .action(run);
+}
+
+async function run({ runs, streams, requests, json }: Options): Promise<void> {
+  const when = circumstances();
+  const edge = await startEdge();
+  try {
+    const latency = await latencies(edge, runs);
+    const many = await streamsAtOnce(edge, streams);
+    const memory = await memoryOver(edge, requests);
+    const report = { ...when, pngBytes: edge.pngBytes, runs, latency, streams: many, memory };
+    print(report);
+    writeReport(report, json);
+  } finally {
+    edge.stop();
+  }
+}
+
+/** Milliseconds, of one caller who waits for each reply; in turns, so that a busier machine is so for all. */
+async function latencies(edge: EdgeUnderLoad, runs: number) {
+  const sidecar = grpcSidecar(edge.address);
+  const rounds = 10;
+  const each = Math.ceil(runs / rounds);
+  const ways: Record<string, () => Promise<number[]>> = {
+    'gRPC, directly': async () => {
+      const times: number[] = [];
+      for (let i = 0; i < each; i++) {
+        const began = performance.now();
+        for await (const event of sidecar.generate({ prompt: 'x', seeds: [i] })) void event;
+        times.push(performance.now() - began);
+      }
+      return times;
+    },
+    'HTTP, the PNG itself': () => post(edge, { amount: each, accept: 'image/png' }),
+    'HTTP, JSON': () => post(edge, { amount: each, accept: 'application/json' }),
+  };
+  for (const way of Object.values(ways)) await way();
+  const times: Record<string, number[]> = Object.fromEntries(Object.keys(ways).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++)
+    for (const [name, way] of Object.entries(ways)) times[name]!.push(...(await way()));
+  sidecar.close();
+  const direct = median(times['gRPC, directly']!);
+  return Object.entries(times).map(([way, all]) => {
+    const sorted = all.toSorted((a, b) => a - b);
+    const medianMs = median(all);
+    return { way, medianMs, p90Ms: sorted[Math.floor(0.9 * sorted.length)]!, overheadMs: medianMs - direct };
+  });
+}
+
+interface Load {
+  amount: number;
+  connections?: number;
+  accept?: string;
+  body?: object;
+  /** Called with the text of each reply. */
+  onBody?: (text: string) => void;
+  onResponse?: (status: number) => void;
+}
+
+/** @returns the milliseconds of each reply. */
+async function post(edge: EdgeUnderLoad, load: Load): Promise<number[]> {
+  const { amount, connections = 1, accept = 'application/json', body = {}, onBody, onResponse } = load;
+  const times: number[] = [];
+  const options: autocannon.Options = {
+    url: `${edge.url}/v1/images/generations`,
+    ...{ method: 'POST', amount, connections, timeout: 120 },
+    headers: { 'content-type': 'application/json', accept },
+    body: JSON.stringify({ prompt: 'x', ...body }),
+    setupClient: (client) => {
+      if (onBody) client.on('body', (bytes) => onBody(bytes.toString()));
+    },
+  };
+  const { errors, timeouts } = await new Promise<autocannon.Result>((resolve, reject) => {
+    const instance = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)));
+    instance.on('response', (_client, status, _bytes, ms) => {
+      times.push(ms);
+      onResponse?.(status);
+    });
+  });
+  if (errors + timeouts > 0) throw new Error(`Expected replies but ${errors + timeouts} requests had none`);
+  return times;
+}
+
+/** Each has to be answered whole, or refused with 429. */
+async function streamsAtOnce(edge: EdgeUnderLoad, count: number) {
+  let [completed, refused, broken] = [0, 0, 0];
+  const began = performance.now();
+  await post(edge, {
+    ...{ amount: count, connections: count },
+    body: { prompt: '20 steps of 50 ms', stream: true },
+    onBody: (text) => {
+      if (text.includes('event: image_generation.completed')) completed++;
+      else if (text.includes('queue_full')) refused++;
+      else broken++;
+    },
+  });
+  return { count, completed, refused, broken, seconds: (performance.now() - began) / 1000 };
+}
+
+/** MiB of the edge's process: at first, and after each tenth of the requests. */
+async function memoryOver(edge: EdgeUnderLoad, requests: number) {
+  const rssMiB = [edge.rss()];
+  const began = performance.now();
+  let failed = 0;
+  for (let tenth = 0; tenth < 10; tenth++) {
+    await post(edge, {
+      ...{ amount: Math.ceil(requests / 10), connections: 16 },
+      onResponse: (status) => {
+        if (status !== 200) failed++;
+      },
+    });
+    rssMiB.push(edge.rss());
+  }
+  const perSecond = requests / ((performance.now() - began) / 1000);
+  return { requests, failed, perSecond, rssMiB };
+}
+
+interface Report {
+  latency: Awaited<ReturnType<typeof latencies>>;
+  streams: Awaited<ReturnType<typeof streamsAtOnce>>;
+  memory: Awaited<ReturnType<typeof memoryOver>>;
+  pngBytes: number;
+}
+
+function print({ latency, streams, memory, pngBytes }: Report): void {
+  console.error(`a PNG of 512×512, ${pngBytes} bytes, from a sidecar that answers at once\n`);
+  const rows = latency.map((row) => [
+    ...[row.way, row.medianMs.toFixed(2), row.p90Ms.toFixed(2), row.overheadMs.toFixed(2)],
+  ]);
+  console.error(textTable(['one caller', 'median ms', 'p90 ms', 'overhead ms'], rows));
+  const { count, completed, refused, broken, seconds } = streams;
+  console.error(
+    `\n${count} streams at once: ${completed} completed, ${refused} refused with 429, ${broken} neither, in ${seconds.toFixed(1)} s`,
+  );
+  const { requests, failed, perSecond, rssMiB } = memory;
+  console.error(
+    `${requests} requests, ${failed} failed, ${perSecond.toFixed(0)} a second; the edge's memory, MiB: ${rssMiB.map((value) => value.toFixed(0)).join(', ')}`,
+  );
+}

@@ -1,0 +1,76 @@
+// A sidecar that answers at once, in a process of its own: what is left is what the edge and the wire cost.
+//   node dist/bench/edge/instant-sidecar.js '{"queue":64,"stepMs":0}'     tells its parent its port
+import { randomFillSync } from 'node:crypto';
+import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
+import sharp from 'sharp';
+import type { GenerateEvent } from '../../proto/gen/latentedge/v1/GenerateEvent.ts';
+import type { GenerateRequest__Output } from '../../proto/gen/latentedge/v1/GenerateRequest.ts';
+import { diffusion, metadataKeys } from '../../proto/index.ts';
+
+const SIZE = 512;
+const PROMPT = /^(\d+) steps of (\d+) ms$/;
+/** Requests under way, before others are refused. */
+const LIMIT = 128;
+
+/** Of a smooth picture with some noise: about as large as a photograph's. */
+async function png(): Promise<Buffer> {
+  const noise = randomFillSync(new Uint8Array(SIZE * SIZE * 3));
+  const data = noise.map((value, i) => 96 + ((i / 3 / SIZE) % SIZE) / 8 + (value >> 4));
+  return sharp(data, { raw: { width: SIZE, height: SIZE, channels: 3 } })
+    .png({ compressionLevel: 2 })
+    .toBuffer();
+}
+
+type Call = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
+
+let running = 0;
+
+async function generate(call: Call, data: Buffer): Promise<void> {
+  if (running >= LIMIT) return refuse(call);
+  running++;
+  const [, steps = '1', ms = '0'] = PROMPT.exec(call.request.prompt) ?? [];
+  const [total, stepMs] = [Number(steps), Number(ms)];
+  let left = false;
+  call.on('cancelled', () => {
+    left = true;
+  });
+  call.write({ queued: { position: 0 } });
+  for (let step = 1; step <= total && !left; step++) {
+    if (stepMs > 0) await new Promise((resolve) => setTimeout(resolve, stepMs));
+    call.write({ progress: { step, total, stepMs } });
+  }
+  const seed = call.request.seeds[0] ?? 0;
+  const image = { data, format: 'IMAGE_FORMAT_PNG', width: SIZE, height: SIZE, seed } as const;
+  const effective = {
+    ...{ model: 'instant', modelHash: '0'.repeat(64), prompt: call.request.prompt, promptSyntax: 'weighted' },
+    ...{ width: SIZE, height: SIZE, count: 1, seeds: [seed], steps: total, stepsRun: total },
+    ...{ sampler: 'euler', schedule: 'default', decoder: 'model', format: 'IMAGE_FORMAT_PNG' as const },
+  };
+  call.write({ result: { images: [image], effective, textTokens: 3 } });
+  call.end();
+  running--;
+}
+
+function refuse(call: Call): void {
+  const metadata = new Metadata();
+  metadata.set(metadataKeys.errorCode, 'queue_full');
+  metadata.set(metadataKeys.httpStatus, '429');
+  metadata.set(metadataKeys.retryAfterMs, '1000');
+  call.emit('error', {
+    code: status.RESOURCE_EXHAUSTED,
+    details: 'As many requests wait as may wait',
+    metadata,
+  });
+}
+
+const data = await png();
+const server = new Server();
+server.addService(diffusion.service, {
+  Generate: (call: Call) => void generate(call, data),
+  DeviceInfo: (_: unknown, reply: (error: null, value: object) => void) => reply(null, { running }),
+});
+server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => {
+  if (error) throw error;
+  process.send?.({ port, bytes: data.length });
+});
+process.on('disconnect', () => process.exit(0));
