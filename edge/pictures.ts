@@ -25,8 +25,7 @@ export async function withPictures<Body>(body: Body, fetchPicture: FetchPicture 
       });
     }
     if (!isCompound(value) || depth === 0) return value;
-    if (Array.isArray(value))
-      return inTurn(value, (item, i) => fetched(item, `${path}[${i}]`, depth - 1));
+    if (Array.isArray(value)) return inTurn(value, (item, i) => fetched(item, `${path}[${i}]`, depth - 1));
     const pairs = await inTurn(Object.entries(value), async ([name, item]) => [
       ...[name, await fetched(item, path === '' ? name : `${path}.${name}`, depth - 1)],
     ]);

@@ -36,7 +36,7 @@ afterAll(() => {
 const fetcher = (
   hosts: string[],
   answers = ['127.0.0.1'],
-  isAllowed = (at: string) => at === '127.0.0.1',
+  isAllowed: (at: string) => boolean = (at) => at === '127.0.0.1',
 ) => {
   let asked = 0;
   return pictureFetcher(hosts, {
