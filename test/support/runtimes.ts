@@ -129,7 +129,8 @@ export const workerdRuntime = runtime({
 export function bundle(): string {
   if (bundled) return bundled;
   const wrangler = packages.resolve('wrangler/package.json').replace('package.json', 'bin/wrangler.js');
-  const out = at('test/.cache/worker');
+  // Several test files may pack it at once.
+  const out = at(`test/.cache/worker-${process.env.VITEST_WORKER_ID ?? 0}`);
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [wrangler, 'deploy', '--dry-run', '--outdir', out],
