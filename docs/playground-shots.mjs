@@ -7,24 +7,24 @@ const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
 
-await shoot('playground', { viewport: { width: 1200, height: 980 }, colorScheme: 'light' });
+await shoot('playground', { viewport: { width: 1200, height: 1420 }, colorScheme: 'light' });
 await shoot('playground-phone', { viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
 await browser.close();
 
-/** Draws an apple, has it made, and takes a picture of the page. */
+/** Draws a circle, has a face made of it, and takes a picture of the page. */
 async function shoot(name, options) {
   const page = await (await browser.newContext(options)).newPage();
   page.setDefaultTimeout(120_000);
   await page.goto(url);
   await page.locator('#control_model option').first().waitFor({ state: 'attached' });
-  await page.fill('#prompt', 'red apple');
-  await page.fill('#seed', '3');
+  await page.fill('#prompt', 'grinning face');
+  await page.fill('#seed', '1');
   await page.click('#control summary');
   const board = page.locator('#control canvas');
   await board.scrollIntoViewIfNeeded();
   await draw(page, await board.boundingBox(), (turn) => [
-    0.5 + 0.3 * Math.sin(turn),
-    0.57 - 0.3 * Math.cos(turn) * (1 - 0.25 * Math.exp(-4 * Math.sin(turn) ** 2) * (Math.cos(turn) > 0)),
+    0.5 + 0.375 * Math.sin(turn),
+    0.5 - 0.375 * Math.cos(turn),
   ]);
   await page.keyboard.press('Control+Enter');
   await page.locator('#shown').waitFor();

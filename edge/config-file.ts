@@ -23,7 +23,13 @@ const edge = z
     ...{ max_body_bytes: count, max_reply_pixels: count },
     ...{ cache_seconds: count, cache_bytes: count, cache_shared: flag },
     ...{ jobs_max: count, jobs_bytes: count, jobs_keep_seconds: count },
-    ...{ webhook_hosts: texts, webhook_secret: text, latent_edge_grace: count, latent_edge_log: text },
+    ...{
+      webhook_hosts: texts,
+      webhook_secret: text,
+      image_hosts: texts,
+      latent_edge_grace: count,
+      latent_edge_log: text,
+    },
   })
   .partial();
 
