@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
@@ -61,7 +62,7 @@ const odd: Fields[] = [
   { prompt: '(x:1e38)' },
   { prompt: '(x:-1e38) (y:1e-45)' },
   { prompt: '(x:NaN)' },
-  { prompt: '𒀱☃️🧑‍🚀'.repeat(300) },
+  { prompt: '𒀱☃️🧑‍🚀'.repeat(30) },
   { prompt: 'BREAK BREAK' },
   { seed: Number.MAX_SAFE_INTEGER },
   { strength: 0.01 },
@@ -129,26 +130,23 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
         await expectServed(edge);
       });
 
-      it.skipIf(!['generations', 'img2img'].includes(route))(
-        'makes of odd values what can be made',
-        async () => {
-          const { list, note } = problems();
-          for (const fields of odd) {
-            const entries = Object.entries(fields).map(([field, value]) => [maker.nameOf(field), value]);
-            if (entries.some(([name]) => name === undefined)) continue;
-            const sent = { ...maker.good, ...Object.fromEntries(entries) };
-            note(JSON.stringify(fields).slice(0, 60), refusal(await answer(edge, maker, sent)));
-          }
-          expect(list).toEqual([]);
-        },
-      );
+      it.skipIf(route !== 'generations')('makes of odd values what can be made', async () => {
+        const { list, note } = problems();
+        for (const fields of odd) {
+          const entries = Object.entries(fields).map(([field, value]) => [maker.nameOf(field), value]);
+          if (entries.some(([name]) => name === undefined)) continue;
+          const sent = { ...maker.good, ...Object.fromEntries(entries) };
+          note(JSON.stringify(fields).slice(0, 60), refusal(await answer(edge, maker, sent)));
+        }
+        expect(list).toEqual([]);
+      });
 
       it('refuses pictures that are none, and takes those that are', async () => {
         const { list, note } = problems();
         for (const [place, fields] of part(Object.entries(maker.pictures), 1)) {
           for (const { what, bytes, isPicture } of pictures) {
             // Once will do; a mask has the size of its picture.
-            if (isPicture && place !== Object.keys(maker.pictures)[0]) continue;
+            if (isPicture && (!isWhole || place !== Object.keys(maker.pictures)[0])) continue;
             const reply = await answer(edge, maker, { ...maker.good, ...fields(bytes) });
             note(`${place}: ${what}`, isPicture ? refusal(reply) : wrong(reply, [400], place));
           }
@@ -170,17 +168,11 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
       });
 
       it('refuses bodies over the limit, of other types, and that are no JSON', async () => {
-        const stream = () => {
-          let left = 24;
-          return new ReadableStream({
-            pull: (controller) =>
-              left-- > 0 ? controller.enqueue(new Uint8Array(2 ** 16).fill(32)) : controller.close(),
-          });
-        };
         const type = maker.isForm ? 'multipart/form-data; boundary=x' : 'application/json';
-        const cases: [BodyInit, string, number][] = [
-          [stream(), type, 413],
-          [new Uint8Array(1.5 * 2 ** 20), type, 413],
+        const large = Buffer.alloc(LIMIT + 2 ** 16, ' ');
+        const cases: [string | Uint8Array | Uint8Array[], string, number][] = [
+          [[large], type, 413],
+          [large, type, 413],
           ['', type, 400],
           ['{"prompt":', type, 400],
           ['[]', type, 400],
@@ -190,8 +182,7 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
         ];
         const { list, note } = problems();
         for (const [body, type, status] of cases) {
-          const init = { method: 'POST', body, headers: { 'content-type': type }, duplex: 'half' };
-          const reply = await read(await edge.fetch(maker.path, init as RequestInit));
+          const reply = await postAlone(edge.url + maker.path, type, body);
           note(`${status}`, wrong(reply, [status]));
         }
         expect(list).toEqual([]);
@@ -255,6 +246,40 @@ const post = (edge: Connected, path: string, body: object) =>
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
+
+/**
+ * On a connection of its own: of one whose body nobody wanted the next request may find nothing but its end. A body in
+ * parts does not say its length.
+ */
+async function postAlone(
+  url: string,
+  type: string,
+  body: string | Uint8Array | Uint8Array[],
+  tries = 3,
+): Promise<Reply> {
+  try {
+    return await new Promise<Reply>((resolve, reject) => {
+      const length = Array.isArray(body) ? {} : { 'content-length': Buffer.byteLength(body) };
+      const headers = { 'content-type': type, ...length };
+      const sent = request(url, { method: 'POST', agent: false, headers }, async (response) => {
+        const text = (await response.toArray().catch(reject)) as Buffer[];
+        const all = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
+        resolve({
+          status: response.statusCode!,
+          headers: new Headers(all as [string, string][]),
+          body: JSON.parse(Buffer.concat(text).toString()),
+        });
+      });
+      sent.on('error', reject);
+      for (const part of [body].flat()) sent.write(part);
+      sent.end();
+    });
+  } catch (error) {
+    // Reset before the answer was read, as a server may that will not listen any longer.
+    if (tries === 1 || (error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
+    return postAlone(url, type, body, tries - 1);
+  }
+}
 
 interface Reply {
   status: number;
