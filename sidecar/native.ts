@@ -98,7 +98,14 @@ export interface NativeTensor {
   dispose(): void;
 }
 
-export type InputValue = Float32Array | Int32Array | NativeTensor;
+/** Values of one input, or some of its rows. */
+export type InputPart = Float32Array | Int32Array | NativeTensor;
+
+/**
+ * An input; or a list of parts whose rows (the first dimension), one after the other, make it: so a batch is put together
+ * of what lies on the device. A tensor's other dimensions have to be the input's; one may come several times.
+ */
+export type InputValue = InputPart | readonly InputPart[];
 
 export interface RunOptions {
   /** Outputs to leave on the device, by name: they come back as NativeTensor. */
@@ -114,8 +121,8 @@ export interface CompileOptions {
 
 export interface NativeProgram {
   /**
-   * Runs the plan. Inputs are copied in before the promise is returned; every input of the plan must be
-   * given, with exactly its element count. Runs of one device happen in the order of the calls.
+   * Runs the plan. Arrays are copied before the promise is returned; every input of the plan must be given, with exactly
+   * its element count. Runs of one device happen in the order of the calls.
    */
   run(
     inputs: Record<string, InputValue>,

@@ -14,39 +14,75 @@ std::string names(const std::vector<NamedTensor>& tensors) {
   return text.empty() ? "none" : text;
 }
 
-void check_count(Napi::Env env, const Field& field, const NamedTensor& to, size_t received) {
-  const size_t expected = tensor_bytes(to) / 4;
-  if (received != expected)
-    throw Napi::RangeError::New(env, "Expected " + std::to_string(expected) + " elements " +
-                                         to_string(to.shape) + " for " + field.path() + " but received " +
-                                         std::to_string(received));
+std::string elements_of(const NamedTensor& to) {
+  return std::to_string(tensor_bytes(to) / 4) + " elements " + to_string(to.shape);
 }
 
-ProgramInput read_input(const Field& field, const NamedTensor& to, size_t index, const Session& session) {
+void check_count(Napi::Env env, const Field& field, const NamedTensor& to, size_t received) {
+  if (received != tensor_bytes(to) / 4)
+    throw Napi::RangeError::New(env, "Expected " + elements_of(to) + " for " + field.path() +
+                                         " but received " + std::to_string(received));
+}
+
+// Values of an array or a tensor of the type of `to`, however many they are.
+InputPart read_part(const Field& field, const NamedTensor& to, const Session& session,
+                    const std::string& otherwise) {
   const Napi::Value value = field.value();
   const bool integers = to.dtype == DType::i32;
   const std::string expected =
       std::string(integers ? "an Int32Array" : "a Float32Array") + " or a NativeTensor";
-  ProgramInput input;
-  input.index = index;
+  InputPart part;
   if (JsTensor::is(value)) {
-    input.tensor = JsTensor::from(field, session);
-    if (input.tensor->dtype != to.dtype)
+    part.tensor = JsTensor::from(field, session);
+    if (part.tensor->dtype != to.dtype)
       throw Napi::TypeError::New(value.Env(), "Expected " + expected + " of " + to_string(to.dtype) +
                                                   " for " + field.path() + " but received one of " +
-                                                  to_string(input.tensor->dtype));
-    check_count(value.Env(), field, to, static_cast<size_t>(elements(input.tensor->shape)));
-    return input;
+                                                  to_string(part.tensor->dtype));
+    return part;
   }
   if (!value.IsTypedArray() ||
       value.As<Napi::TypedArray>().TypedArrayType() != (integers ? napi_int32_array : napi_float32_array))
-    field.wrong(expected);
+    field.wrong(expected + otherwise);
   const auto array = value.As<Napi::TypedArray>();
-  check_count(value.Env(), field, to, array.ElementLength());
   const char* data =
       static_cast<const char*>(integers ? static_cast<void*>(value.As<Napi::Int32Array>().Data())
                                         : value.As<Napi::Float32Array>().Data());
-  input.data.assign(data, data + tensor_bytes(to));
+  part.data.assign(data, data + 4 * array.ElementLength());
+  return part;
+}
+
+// That a part is whole rows of `to`: of a tensor, rows of the same shape.
+void check_rows(Napi::Env env, const Field& field, const NamedTensor& to, const InputPart& part) {
+  const Shape row(to.shape.begin() + (to.shape.empty() ? 0 : 1), to.shape.end());
+  const size_t count = static_cast<size_t>(elements(row));
+  const bool fits = part.tensor ? !part.tensor->shape.empty() &&
+                                      Shape(part.tensor->shape.begin() + 1, part.tensor->shape.end()) == row
+                                : part.count() > 0 && part.count() % count == 0;
+  if (fits) return;
+  throw Napi::RangeError::New(env, "Expected whole rows of " + to_string(row) + " for " + field.path() +
+                                       " but received " +
+                                       (part.tensor ? "a NativeTensor " + to_string(part.tensor->shape)
+                                                    : std::to_string(part.count()) + " elements"));
+}
+
+ProgramInput read_input(const Field& field, const NamedTensor& to, size_t index, const Session& session) {
+  const Napi::Env env = field.value().Env();
+  ProgramInput input;
+  input.index = index;
+  if (!field.value().IsArray()) {
+    input.parts.push_back(read_part(field, to, session, ", or a list of them,"));
+    check_count(env, field, to, input.parts[0].count());
+    return input;
+  }
+  size_t received = 0;
+  const Napi::Array list = field.value().As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Field item(list.Get(i), "part " + std::to_string(i) + " of " + field.path());
+    input.parts.push_back(read_part(item, to, session, ""));
+    check_rows(env, item, to, input.parts.back());
+    received += input.parts.back().count();
+  }
+  check_count(env, field, to, received);
   return input;
 }
 

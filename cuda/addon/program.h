@@ -14,10 +14,16 @@
 
 namespace latent_edge {
 
-struct ProgramInput {
-  size_t index = 0;  // into plan().inputs
+// Rows of an input, one after the other: values, or a tensor of the device's.
+struct InputPart {
   std::vector<char> data;
   std::shared_ptr<Tensor> tensor;  // instead of data
+  size_t count() const { return tensor ? static_cast<size_t>(elements(tensor->shape)) : data.size() / 4; }
+};
+
+struct ProgramInput {
+  size_t index = 0;              // into plan().inputs
+  std::vector<InputPart> parts;  // together as many elements as the input has
 };
 
 struct ProgramOutput {

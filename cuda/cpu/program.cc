@@ -88,11 +88,17 @@ void CpuProgram::round(const TensorRef& output) {
 void CpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
   for (const ProgramInput& input : inputs) {
     const NamedTensor& to = plan_.inputs[input.index];
-    const auto* tensor = static_cast<const HostTensor*>(input.tensor.get());
-    const char* from = tensor ? tensor->data() : input.data.data();
-    if (!from)
-      throw std::runtime_error("input \"" + to.name + "\" of plan \"" + plan_.name + "\" has been disposed");
-    std::memcpy(arena_.data() + to.offset, from, tensor_bytes(to));
+    char* at = arena_.data() + to.offset;
+    for (const InputPart& part : input.parts) {
+      const auto* tensor = static_cast<const HostTensor*>(part.tensor.get());
+      const char* from = tensor ? tensor->data() : part.data.data();
+      if (tensor && !from)
+        throw std::runtime_error("input \"" + to.name + "\" of plan \"" + plan_.name +
+                                 "\" has been disposed");
+      const size_t bytes = 4 * part.count();
+      if (bytes > 0) std::memcpy(at, from, bytes);
+      at += bytes;
+    }
   }
 }
 

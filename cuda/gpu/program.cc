@@ -222,41 +222,58 @@ void GpuProgram::reserve(size_t bytes) {
   host_ = HostMemory(heap_, bytes);
 }
 
-// Values go through the stage, all in one copy; tensors come from where they are, unless they are in place already.
+// Values go through the stage, all in one copy; tensors come from where they are, unless all of an input are in place
+// already.
 void GpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
   size_t bytes = 0;
   for (const ProgramInput& input : inputs)
-    if (!input.tensor) bytes += aligned(input.data.size());
+    for (const InputPart& part : input.parts) bytes += aligned(part.data.size());
   reserve(bytes);
   size_t at_stage = 0;
   for (const ProgramInput& input : inputs)
-    if (!input.tensor) {
-      std::memcpy(host_.data() + at_stage, input.data.data(), input.data.size());
-      at_stage += aligned(input.data.size());
+    for (const InputPart& part : input.parts) {
+      if (!part.data.empty()) std::memcpy(host_.data() + at_stage, part.data.data(), part.data.size());
+      at_stage += aligned(part.data.size());
     }
   if (bytes > 0) runtime_.copy(stage_.data(), host_.data(), bytes);
   if (complaints_.bytes() > 0) runtime_.fill(complaints_.data(), 0, complaints_.bytes());
   at_stage = 0;
   for (const ProgramInput& input : inputs) {
-    const Placed& to = inputs_[input.index];
-    const auto* tensor = static_cast<const GpuTensor*>(input.tensor.get());
-    if (tensor && !tensor->data())
-      throw std::runtime_error("input \"" + plan_.inputs[input.index].name + "\" of plan \"" + plan_.name +
-                               "\" has been disposed");
+    const bool is_there = is_in_place(input);
     auto& there = in_place_[input.index];
-    if (tensor && there.size() == 1 && there[0].lock() == input.tensor) continue;
-    there.clear();
-    const char* from = tensor ? tensor->data() : stage_.data() + at_stage;
-    const Scalar type = tensor ? tensor->element : to.element == Scalar::i32 ? Scalar::i32 : Scalar::f32;
-    if (type == to.element)
-      runtime_.copy(at(to), from, to.bytes());
-    else
-      convert(runtime_.stream(), from, type, at(to), to.element, to.count);
-    if (tensor)
-      there.push_back(input.tensor);
-    else
-      at_stage += aligned(input.data.size());
+    if (!is_there) there.clear();
+    for (const InputPart& part : input.parts)
+      if (part.tensor && !static_cast<const GpuTensor*>(part.tensor.get())->data())
+        throw std::runtime_error("input \"" + plan_.inputs[input.index].name + "\" of plan \"" + plan_.name +
+                                 "\" has been disposed");
+    if (is_there) continue;
+    const Placed& to = inputs_[input.index];
+    char* onto = at(to);
+    for (const InputPart& part : input.parts) {
+      const auto* tensor = static_cast<const GpuTensor*>(part.tensor.get());
+      const char* from = tensor ? tensor->data() : stage_.data() + at_stage;
+      const Scalar type = tensor ? tensor->element : to.element == Scalar::i32 ? Scalar::i32 : Scalar::f32;
+      const size_t part_bytes = part.count() * bytes_of(to.element);
+      if (type == to.element)
+        runtime_.copy(onto, from, part_bytes);
+      else
+        convert(runtime_.stream(), from, type, onto, to.element, part.count());
+      onto += part_bytes;
+      at_stage += aligned(part.data.size());
+    }
+    if (std::all_of(input.parts.begin(), input.parts.end(), [](const InputPart& p) { return p.tensor; }))
+      for (const InputPart& part : input.parts) there.push_back(part.tensor);
   }
+}
+
+// Whether an input's place holds the very tensors that are given, from an earlier run.
+bool GpuProgram::is_in_place(const ProgramInput& input) const {
+  const auto& there = in_place_[input.index];
+  return !input.parts.empty() &&
+         std::equal(there.begin(), there.end(), input.parts.begin(), input.parts.end(),
+                    [](const std::weak_ptr<Tensor>& held, const InputPart& part) {
+                      return part.tensor && held.lock() == part.tensor;
+                    });
 }
 
 // Outputs come home as float32 through the stage, and with them what kernels complain about.

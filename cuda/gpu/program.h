@@ -40,6 +40,7 @@ class GpuProgram final : public Program {
   void compute(RunRequest& request, const std::atomic<bool>& stop);
   void reserve(size_t bytes);
   void copy_in(const std::vector<ProgramInput>& inputs);
+  bool is_in_place(const ProgramInput& input) const;
   void copy_out(std::vector<ProgramOutput>& outputs, size_t ops);
   char* at(const Placed& t) const { return arena_.data() + t.offset; }
 

@@ -26,9 +26,30 @@ describe('inputs', () => {
     [
       { x: new Int32Array(16) },
       TypeError,
-      'Expected a Float32Array or a NativeTensor for input "x" of plan "chain" but received an Int32Array',
+      'Expected a Float32Array or a NativeTensor, or a list of them, for input "x" of plan "chain" but received an Int32Array',
     ],
-    [{ x: [1, 2] }, TypeError, 'for input "x" of plan "chain" but received an Array'],
+    [{ x: [1, 2] }, TypeError, 'NativeTensor for part 0 of input "x" of plan "chain" but received 1'],
+    [{ x: [] }, RangeError, 'Expected 16 elements [2, 8] for input "x" of plan "chain" but received 0'],
+    [
+      { x: [ones(8), ones(9)] },
+      RangeError,
+      'Expected whole rows of [8] for part 1 of input "x" of plan "chain" but received 9 elements',
+    ],
+    [
+      { x: [ones(8), ones(0), ones(8)] },
+      RangeError,
+      'part 1 of input "x" of plan "chain" but received 0 elements',
+    ],
+    [
+      { x: [ones(8), ones(16)] },
+      RangeError,
+      'Expected 16 elements [2, 8] for input "x" of plan "chain" but received 24',
+    ],
+    [
+      { x: [ones(8), new Int32Array(8)] },
+      TypeError,
+      'part 1 of input "x" of plan "chain" but received an Int32Array',
+    ],
     [{ x: null }, TypeError, 'for input "x" of plan "chain" but received null'],
     [null, TypeError, 'Expected an object for inputs of plan "chain" but received null'],
   ])('run(%o) is refused', async (inputs, kind, message) => {
@@ -66,10 +87,46 @@ describe('inputs', () => {
     const { y } = await embed.run({ ids: Int32Array.of(2, 0) });
     expect(y).toEqual(Float32Array.of(108, 109, 110, 111, 100, 101, 102, 103));
     await expect(embed.run({ ids: ones(2) })).rejects.toThrow(
-      'Expected an Int32Array or a NativeTensor for input "ids"',
+      'Expected an Int32Array or a NativeTensor, or a list of them, for input "ids"',
     );
     const kept = await program.run({ x: ones(16) }, { keep: ['y'] });
     await expect(embed.run({ ids: kept.y! })).rejects.toThrow('of i32 for input "ids" of plan "ids"');
+  });
+});
+
+describe('rows', () => {
+  const row = (value: number) => new Float32Array(8).fill(value);
+
+  test('of arrays and tensors, one after the other, make an input', async () => {
+    const single = await device.compile(linearChain(1, 8, 3), await device.loadWeights(scaling(8, 3)));
+    const kept = async (value: number) =>
+      (await single.run({ x: row(value) }, { keep: ['y'] })).y as NativeTensor;
+    const [one, two] = [await kept(0), await kept(1)];
+    const values = (n: number) => new Float32Array(16).fill(n, 8).fill(n, 0, 8);
+    // y = 8x + 7, from 0: 7; from 1: 15.
+    expect((await program.run({ x: [two, one] })).y).toEqual(
+      Float32Array.of(...row(8 * 15 + 7), ...row(8 * 7 + 7)),
+    );
+    expect((await program.run({ x: [one, one] })).y).toEqual(values(8 * 7 + 7));
+    expect((await program.run({ x: [row(2), one] })).y).toEqual(
+      Float32Array.of(...row(23), ...row(8 * 7 + 7)),
+    );
+    expect((await program.run({ x: [ones(16)] })).y).toEqual(values(15));
+    const after = program.run({ x: [row(2), two] });
+    two.dispose(); // the run in flight still has it
+    expect((await after).y).toEqual(Float32Array.of(...row(23), ...row(8 * 15 + 7)));
+    await expect(program.run({ x: [one, two] })).rejects.toThrow(
+      'The NativeTensor for part 1 of input "x" of plan "chain" has been disposed',
+    );
+    await single.dispose();
+  });
+
+  test('of another shape are refused', async () => {
+    const wide = await device.compile(linearChain(1, 4, 1), await device.loadWeights(scaling(4, 1)));
+    const { y } = await wide.run({ x: ones(4) }, { keep: ['y'] });
+    await expect(program.run({ x: [ones(8), y!] })).rejects.toThrow(
+      'Expected whole rows of [8] for part 1 of input "x" of plan "chain" but received a NativeTensor [1, 4]',
+    );
   });
 });
 
