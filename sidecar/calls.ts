@@ -30,6 +30,8 @@ export interface Attended {
   requestId: string;
   /** The caller has left, the deadline has passed, or the sidecar is being stopped. */
   signal: AbortSignal;
+  /** When the caller stops waiting, milliseconds since 1970; undefined: never. */
+  deadline: number | undefined;
   /** For the log: model, size, steps. */
   note(what: string): void;
   /** For the log of an operator who wants them. */
@@ -94,7 +96,7 @@ export class Calls {
     };
     this.#running++;
     try {
-      const result = await Promise.race([work({ requestId, signal: left.signal, note, say }), stopped]);
+      const result = await Promise.race([work({ requestId, signal: left.signal, deadline: deadlineOf(call), note, say }), stopped]);
       done('ok');
       return result;
     } catch (thrown) {
@@ -120,6 +122,12 @@ function statusOf({ code, field, retryAfterMs }: ServiceError, message: string):
   return { code: status[grpc], details: message, metadata };
 }
 
+/** Milliseconds since 1970; undefined where the caller set none. */
+function deadlineOf(call: AnyCall): number | undefined {
+  const deadline = Number(call.getDeadline());
+  return Number.isFinite(deadline) ? deadline : undefined;
+}
+
 function deadlinePassed(call: AnyCall): boolean {
-  return Number(call.getDeadline()) <= Date.now();
+  return (deadlineOf(call) ?? Number.POSITIVE_INFINITY) <= Date.now();
 }

@@ -79,9 +79,9 @@ export function diffusionService(
           (status) => call.emit('error', status),
         );
     };
-  const part = <T>(part: Part<T>, { signal, note }: Attended) => {
+  const part = <T>(part: Part<T>, { signal, deadline, note }: Attended) => {
     note(part.model);
-    return engine.part(part, { signal });
+    return engine.part(part, { signal, deadline });
   };
 
   const handlers: DiffusionHandlers = {
@@ -117,14 +117,14 @@ export function diffusionService(
 async function generate(
   runs: SharedRuns,
   call: GenerateCall,
-  { signal, note }: Attended,
+  { signal, deadline, note }: Attended,
   metrics: Metrics | undefined,
 ): Promise<void> {
   const steps: number[] = [];
   const { images, effective, timings, textTokens } = await runs.generate(call.request, {
     idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
     bytes: () => diffusion.service.Generate.requestSerialize(call.request),
-    signal,
+    ...{ signal, deadline },
     onQueued: (position) => call.write({ queued: { position } }),
     onProgress: ({ step, total, stepMs, previews }) => {
       if (signal.aborted) return;
@@ -141,12 +141,12 @@ async function generate(
   note(`${model} ${width}x${height} ${images.length}×${effective.stepsRun}`);
 }
 
-async function denoise(engine: Engine, call: DenoiseCall, { signal, note }: Attended): Promise<void> {
+async function denoise(engine: Engine, call: DenoiseCall, { signal, deadline, note }: Attended): Promise<void> {
   const part = denoisePart(call.request, (step) => {
     if (!signal.aborted) call.write({ progress: step });
   });
   const onQueued = (position: number) => call.write({ queued: { position } });
-  const { latents, timings, ...rest } = await engine.part(part, { signal, onQueued });
+  const { latents, timings, ...rest } = await engine.part(part, { signal, deadline, onQueued });
   signal.throwIfAborted();
   call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });
   note(`${part.model} ${latents.shape.join('x')} ${rest.evaluationsRun}`);

@@ -97,7 +97,8 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
       const ignored = ignoredFields(body, generationBody.shape);
       const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
       const job = store.start({
-        ...{ owner: callerOf(c).name, request, ignored, timeoutMs },
+        ...{ owner: callerOf(c).name, ignored, timeoutMs },
+        request: { ...request, priority: 'bulk' },
         requestId: c.get('requestId' as never),
         idempotencyKey: key,
       });

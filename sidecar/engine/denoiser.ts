@@ -7,7 +7,7 @@ import {
   planUnconditionalUNet,
   type UnconditionalCheckpoint,
 } from '../models/components.ts';
-import type { ControlNetConfig } from '../models/controlnet-config.ts';
+import { type ControlNetConfig, residualCount } from '../models/controlnet-config.ts';
 import { crossAttentionLayers } from '../models/unet.ts';
 import type { InputValue, NativeTensor } from '../native.ts';
 import type { LatentSize } from './autoencoder.ts';
@@ -21,24 +21,63 @@ import type { Programs } from './programs.ts';
  */
 export type Context = Record<string, NativeTensor>;
 
-/** What the context is computed from: encoder_hidden_states [B,T,D] and, in XL, text_embeds [B,P], time_ids [B,n]. */
+export function disposeContext(context: Context): void {
+  for (const tensor of Object.values(context)) tensor.dispose();
+}
+
+/** What the context of a text is computed from: encoder_hidden_states [T,D] and, in XL, text_embeds [P], time_ids [n]. */
 export interface ContextInputs {
   encoder_hidden_states: Float32Array;
   text_embeds?: Float32Array;
   time_ids?: Float32Array;
 }
 
-/** A ControlNet's part in a prediction: its inputs by name, hint [B,h,w,C], scales [R,B] and its own context. */
-export interface ControlInput {
+/** A ControlNet's part in a row. */
+export interface ControlRow {
   net: ControlNet;
-  inputs: Record<string, InputValue>;
+  /** Embedded: [1,h,w,C]. */
+  hint: NativeTensor;
+  /** Of its residuals. */
+  factors: readonly number[];
+  /** Its own context of the text. */
+  context: Context;
+}
+
+/** What a batch is made of: one image under one text, in one step. */
+export interface Row {
+  /** What the U-Net takes: [C,h,w]. */
+  sample: Float32Array;
+  timestep: number;
+  /** Of the text: of a batch of one. */
+  context: Context;
+  controls: readonly ControlRow[];
+}
+
+/** What rows have in common that a plan can evaluate at once. */
+export interface Kind {
+  size: LatentSize;
+  /** Of the text. */
+  tokens: number;
+  nets: readonly ControlNet[];
+  /** The same for the same kind. */
+  key: string;
+}
+
+export function kindOf({ context, controls }: Row, size: LatentSize): Kind {
+  const tokens = context['kv.0']?.shape[1] ?? 0;
+  const nets = controls.map(({ net }) => net);
+  return { size, tokens, nets, key: [shapeKey(size, tokens), composedKey(nets)].join(' ') };
 }
 
 /** Sets of ControlNets that a U-Net is kept composed with. */
 const MAX_COMPOSED = 16;
 
+let made = 0;
+
 /** A U-Net on a device: what predicts the noise, or what the model was trained to predict. */
 export class Denoiser {
+  /** Of all that are loaded, also of one model with and without adapters. */
+  readonly id = ++made;
   /** Of the sample; more than `outChannels` in models made for inpainting. */
   readonly inChannels: number;
   /** Of the prediction. */
@@ -57,47 +96,78 @@ export class Denoiser {
     this.outChannels = checkpoint.unet.config.out_channels;
   }
 
-  /** To be disposed of, tensor by tensor. */
-  async context(inputs: ContextInputs, batch: number): Promise<Context> {
+  /** Of one text. To be disposed of, tensor by tensor. */
+  async context(inputs: ContextInputs): Promise<Context> {
     const { unet } = this.#conditional();
-    const tokens = inputs.encoder_hidden_states.length / batch / unet.config.cross_attention_dim;
-    const timeIds = inputs.time_ids && inputs.time_ids.length / batch;
+    const tokens = inputs.encoder_hidden_states.length / unet.config.cross_attention_dim;
+    const timeIds = inputs.time_ids?.length;
     const keep = crossAttentionLayers(unet.config).map((_, i) => `kv.${i}`);
     if (unet.config.added) keep.push('add_embedding');
     const outputs = await this.#programs.run(
-      `context ${batch}x${tokens}`,
-      () => planContext({ unet }, { batch, tokens, ...(timeIds && { timeIds }) }),
+      `context 1x${tokens}`,
+      () => planContext({ unet }, { batch: 1, tokens, ...(timeIds && { timeIds }) }),
       { ...inputs },
       { keep },
     );
     return outputs as Context;
   }
 
-  /** sample [B,C,h,w] at a timestep → the prediction, [B,outChannels,h,w]. */
-  async predict(
-    sample: Float32Array,
-    timestep: number,
-    context: Context,
-    { height, width }: LatentSize,
-    controls: readonly ControlInput[] = [],
-  ): Promise<Float32Array> {
-    const batch = sample.length / (this.inChannels * height * width);
-    const tokens = context['kv.0']?.shape[1] ?? 0;
+  /** The predictions of rows of one kind, each [outChannels,h,w]; a row's does not depend on the others. */
+  async predict({ size, tokens, nets }: Kind, rows: readonly Row[]): Promise<Float32Array[]> {
+    const batch = rows.length;
     const inputs: Record<string, InputValue> = {
-      sample,
-      timestep: new Float32Array(batch).fill(timestep),
-      ...context,
+      sample: rows.map(({ sample }) => sample),
+      timestep: Float32Array.from(rows, ({ timestep }) => timestep),
     };
-    for (const [i, control] of controls.entries())
-      for (const [name, value] of Object.entries(control.inputs)) inputs[`control.${i}.${name}`] = value;
-    const nets = controls.map(({ net }) => net);
-    if (nets.some(({ config }) => config.in_channels !== this.inChannels))
-      inputs['control.sample'] = firstChannels(sample, batch, this.outChannels / this.inChannels);
+    const put = (prefix: string, contexts: readonly Context[]) => {
+      for (const name of Object.keys(contexts[0]!))
+        inputs[prefix + name] = contexts.map((context) => context[name]!);
+    };
+    put(
+      '',
+      rows.map(({ context }) => context),
+    );
+    for (const [i, net] of nets.entries()) {
+      const parts = rows.map(({ controls }) => controls[i]!);
+      inputs[`control.${i}.hint`] = parts.map(({ hint }) => hint);
+      const R = residualCount(net.config);
+      inputs[`control.${i}.scales`] = Float32Array.from(
+        { length: R * batch },
+        (_, j) => parts[j % batch]!.factors[Math.floor(j / batch)]!,
+      );
+      put(
+        `control.${i}.`,
+        parts.map(({ context }) => context),
+      );
+    }
+    // What a ControlNet sees of an inpainting model's input: the latents alone, its first channels.
+    if (nets.some(({ config }) => config.in_channels !== this.inChannels)) {
+      const seen = this.outChannels * size.height * size.width;
+      inputs['control.sample'] = rows.map(({ sample }) => sample.subarray(0, seen));
+    }
     const configs = nets.map(({ component }) => component);
     const outputs = await this.#with(nets, (programs) =>
-      programs.run(...this.#prediction(batch, { height, width }, tokens, configs), inputs),
+      programs.run(...this.#prediction(batch, size, tokens, configs), inputs),
     );
-    return outputs.sample as Float32Array;
+    const predictions = outputs.sample as Float32Array;
+    const each = predictions.length / batch;
+    return rows.map((_, i) => predictions.subarray(i * each, (i + 1) * each));
+  }
+
+  /** Whether the program for so many rows is compiled. */
+  isReady({ size, tokens, nets }: Kind, rows: number): boolean {
+    const programs = nets.length === 0 ? this.#programs : this.#composed.peek(composedKey(nets));
+    return programs?.isCompiled(`unet ${rows}x${shapeKey(size, tokens)}`) ?? false;
+  }
+
+  /** Bytes that so many rows take. */
+  kindBytes({ size, tokens, nets }: Kind, rows: number): number {
+    return this.predictBytes(
+      rows,
+      size,
+      tokens,
+      nets.map(({ component }) => component),
+    );
   }
 
   /** Bytes that a prediction takes, of so many samples at once. */
@@ -113,13 +183,14 @@ export class Denoiser {
 
   #prediction(
     batch: number,
-    { height, width }: LatentSize,
+    size: LatentSize,
     tokens: number,
     controls: readonly Component<ControlNetConfig>[],
   ): [key: string, plan: () => Plan] {
     const checkpoint = this.#checkpoint;
+    const { height, width } = size;
     return [
-      `unet ${batch}x${height}x${width}x${tokens}`,
+      `unet ${batch}x${shapeKey(size, tokens)}`,
       () =>
         checkpoint.kind === 'unconditional'
           ? planUnconditionalUNet(checkpoint, { batch, height, width })
@@ -130,7 +201,7 @@ export class Denoiser {
   /** Runs `work` with this U-Net's programs, or those that have ControlNets in them. */
   #with<R>(nets: readonly ControlNet[], work: (programs: Programs) => Promise<R>): Promise<R> {
     if (nets.length === 0) return work(this.#programs);
-    const key = nets.map(({ id }) => `#${id}`).join('+');
+    const key = composedKey(nets);
     const compose = async () => {
       const others = nets.map(({ programs }, i) => [`control.${i}.`, programs]);
       const value = await this.#programs.beside(`unet${key}`, Object.fromEntries(others));
@@ -162,11 +233,10 @@ export class Denoiser {
   }
 }
 
-/** A share of the channels of each image: what a ControlNet sees of an inpainting model's input. */
-function firstChannels(sample: Float32Array, batch: number, share: number): Float32Array {
-  const image = sample.length / batch;
-  const kept = image * share;
-  const all = new Float32Array(batch * kept);
-  for (let i = 0; i < batch; i++) all.set(sample.subarray(i * image, i * image + kept), i * kept);
-  return all;
+function shapeKey({ height, width }: LatentSize, tokens: number): string {
+  return `${height}x${width}x${tokens}`;
+}
+
+function composedKey(nets: readonly ControlNet[]): string {
+  return nets.map(({ id }) => `#${id}`).join('+');
 }

@@ -1,6 +1,8 @@
 import type { DeviceInfo, NativeDevice, OpenOptions } from '../native.ts';
 import { findLearnedWords, type LearnedWordFile, learnedWordFiles } from '../text/learned-words.ts';
-import { adapterNames, findAdapters } from './adapter-files.ts';
+import { type AdapterChoice, adapterNames, findAdapters } from './adapter-files.ts';
+import type { Occupancy } from './batching/occupancy.ts';
+import { Ticket } from './batching/ticket.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import type { Control } from './control/controls.ts';
@@ -19,13 +21,14 @@ import type { Model } from './model.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { OpenModel } from './open-model.ts';
 import type { Pixels } from './png.ts';
-import { RequestQueue } from './queue.ts';
+import { type Admission, RequestQueue } from './queue.ts';
 import { latentDiffusionRefined } from './refine.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { openPictures, type Pictures, type Planned, planRequest } from './request-plan.ts';
 import { retouch } from './retouch.ts';
 import { ModelStore } from './store.ts';
 import type { Bench, Part } from './tensors/part.ts';
+import { type NeededWeights, WeightsInUse } from './weights-in-use.ts';
 
 export type { GeneratedImage } from './images.ts';
 
@@ -43,11 +46,17 @@ export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'cho
   memoryBudget?: number;
   /** Bytes that weights and one program may take together: what needs more is refused. Default: the device's memory. */
   memoryLimit?: number;
-  /** Requests that run at once, taking turns step by step. */
+  /** Requests that run at once, where their models fit into the budget together. Default: DEFAULT_CONCURRENCY. */
   concurrency?: number;
   /** Requests that may wait. */
   queueLimit?: number;
 }
+
+/**
+ * A running request holds its own latents, keys and values of its texts, and hints: some megabytes, at most some
+ * hundred. What its steps need while they are computed, all share.
+ */
+export const DEFAULT_CONCURRENCY = 16;
 
 export interface GenerateResult {
   images: GeneratedImage[];
@@ -76,6 +85,8 @@ export interface Progress {
 export interface GenerateOptions {
   /** Stops the work within one step; what is thrown then is its reason. */
   signal?: AbortSignal;
+  /** When the caller stops waiting, milliseconds since 1970: what is pressed for time goes first. */
+  deadline?: number | undefined;
   onQueued?: (position: number) => void;
   onProgress?: (progress: Progress) => void;
 }
@@ -92,6 +103,7 @@ interface Admitted {
   /** What decodes, as chosen and as loaded. */
   choices: DecoderChoices;
   decoders: Decoders;
+  ticket: Ticket;
 }
 
 /** A device, its models and the queue before it: all of the sidecar but the wire. */
@@ -105,17 +117,21 @@ export class Engine {
   readonly #decoders: DecoderStore;
   readonly #queue: RequestQueue;
   readonly #memoryLimit: number;
-  readonly #evaluator = new Evaluator();
+  readonly #weights: WeightsInUse;
+  readonly #evaluator: Evaluator;
   #stepsRun = 0;
 
   private constructor(device: NativeDevice, options: EngineOptions) {
-    const { folders, concurrency = 1, queueLimit = 32 } = options;
+    const { folders, concurrency = DEFAULT_CONCURRENCY, queueLimit = 32 } = options;
     this.#device = device;
     this.#memoryLimit = options.memoryLimit ?? device.info.memoryBytes;
     this.#folders = folders;
     this.#adapterFiles = options.adapterFiles;
     this.#controlFiles = options.controlFiles;
-    this.#store = new ModelStore(device, options.memoryBudget ?? device.info.memoryBytes / 2);
+    const budget = options.memoryBudget ?? device.info.memoryBytes / 2;
+    this.#store = new ModelStore(device, budget);
+    this.#weights = new WeightsInUse(budget);
+    this.#evaluator = new Evaluator({ hasRoom: (bytes) => this.#bytesInUse() + bytes <= this.#memoryLimit });
     this.#decoderFiles = options.decoderFiles ?? new Map();
     this.#decoders = new DecoderStore(device);
     this.#queue = new RequestQueue({ concurrency, limit: queueLimit });
@@ -132,8 +148,9 @@ export class Engine {
    * @throws ServiceError, CheckpointError, or the signal's reason.
    */
   async generate(input: ImageRequestInput, options: GenerateOptions = {}): Promise<GenerateResult> {
-    const { signal, onQueued } = options;
+    const { signal, deadline, onQueued } = options;
     const request = parseRequest(input);
+    const { priority } = request;
     const pictures = await openPictures(request);
     const folder = await this.#folders.find(request.model);
     const adapters = await findAdapters(request.adapters, this.#folders.loras(folder), this.#adapterFiles);
@@ -144,9 +161,12 @@ export class Engine {
     const admitted = await this.#admit(request, pictures, folder, opened);
     const takingPart = withPart(admitted, planned);
     const choices = await chooseDecoders(request, opened, () => this.#tinyAutoencoders(folder));
-    if (refiner) await this.#store.open(refiner);
+    const refining = refiner && (await this.#store.open(refiner));
+    const needed = neededWeights([folder, opened], [refiner, refining], takingPart, adapters);
+    const ticket = new Ticket({ priority, deadline, signal });
     const asked = performance.now();
-    return this.#queue.run(
+    return this.#enqueue(
+      needed,
       () => {
         const began = performance.now();
         return this.#store.use(folder, adapters, async (model) => {
@@ -161,12 +181,12 @@ export class Engine {
               signal?.throwIfAborted();
               const timings = { queueMs: began - asked, loadMs: performance.now() - began };
               const run = { folder, refiner, request, planned: plan, control, controls, choices, decoders };
-              return this.#run(model, run, timings, options);
+              return this.#run(model, { ...run, ticket }, timings, options);
             }),
           );
         });
       },
-      { signal, onQueued },
+      { priority, signal, onQueued },
     );
   }
 
@@ -189,18 +209,21 @@ export class Engine {
    * Runs a part of a request by itself, when its turn comes.
    * @throws as generate.
    */
-  async part<T>(part: Part<T>, { signal, onQueued }: GenerateOptions = {}): Promise<T> {
+  async part<T>(part: Part<T>, { signal, deadline, onQueued }: GenerateOptions = {}): Promise<T> {
     const folder = await this.#folders.find(part.model);
-    part.check(await this.#store.open(folder));
+    const opened = await this.#store.open(folder);
+    part.check(opened);
+    const ticket = new Ticket({ deadline, signal });
     const bench: Bench = {
-      ...{ evaluator: this.#evaluator, memoryLimit: this.#memoryLimit, signal },
+      ...{ evaluator: this.#evaluator, memoryLimit: this.#memoryLimit, ticket },
       learnedWords: () => findLearnedWords(this.#folders.embeddings(folder)),
     };
     const work = (model: Model) => {
       signal?.throwIfAborted();
       return part.run(model, bench);
     };
-    return this.#queue.run(() => this.#store.use(folder, [], work), { signal, onQueued });
+    const needed = neededWeights([folder, opened], [undefined, undefined], [], []);
+    return this.#enqueue(needed, () => this.#store.use(folder, [], work), { signal, onQueued });
   }
 
   /** An error's message for those who are not on this machine. */
@@ -250,6 +273,11 @@ export class Engine {
     return { device: this.#device.info.id, ...this.#device.memory() };
   }
 
+  /** How full batches have been. */
+  get occupancy(): Occupancy {
+    return this.#evaluator.occupancy;
+  }
+
   /** Takes no more requests. */
   close(): void {
     this.#queue.close();
@@ -262,6 +290,25 @@ export class Engine {
     await this.#decoders.dispose();
     await this.#store.dispose();
     await this.#device.dispose();
+  }
+
+  /** Runs work when its turn comes, and its weights fit beside those that are in use. */
+  #enqueue<T>(
+    needed: readonly NeededWeights[],
+    work: () => Promise<T>,
+    admission: Omit<Admission, 'reserve'>,
+  ): Promise<T> {
+    let giveBack: (() => void) | undefined;
+    const reserve = () => {
+      giveBack = this.#weights.take(needed);
+      return giveBack !== undefined;
+    };
+    return this.#queue.run(() => work().finally(() => giveBack?.()), { ...admission, reserve });
+  }
+
+  #bytesInUse(): number {
+    const { weights, arenas, tensors, scratch } = this.#device.memory();
+    return weights + arenas + tensors + scratch;
   }
 
   #admit(request: ImageRequest, pictures: Pictures, folder: NamedFolder, model: OpenModel) {
@@ -278,9 +325,9 @@ export class Engine {
 
   async #run(
     model: Model,
-    { folder, refiner, request, planned, control, controls: loaded, choices, decoders }: Admitted,
+    { folder, refiner, request, planned, control, controls: loaded, choices, decoders, ticket }: Admitted,
     { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
-    { signal, onProgress }: GenerateOptions,
+    { onProgress }: GenerateOptions,
   ): Promise<GenerateResult> {
     const { seeds, shape, count, guidanceScale } = planned.work;
     const encoding = planned.effective;
@@ -303,14 +350,14 @@ export class Engine {
       this.#stepsRun++;
       onProgress?.({ ...step, previews: await encodeImages(await finished(previews), seeds, encoding) });
     };
-    const run = { evaluator: this.#evaluator, signal, onStep, onRepeatedDecode };
     const ahead = hires ? work.count * hires.evaluations : 0;
+    const run = { evaluator: this.#evaluator, ticket, onStep, onRepeatedDecode };
     const drawn = await latentDiffusionRefined(
       model,
       work,
       handover,
       (work) => this.#store.use(refiner!, [], work),
-      { ...run, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
+      { ...run, ahead, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
     );
     const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
     const notes = [...planned.effective.notes, ...(repeated > 0 ? [decodedAgain(this.#device.info)] : [])];
@@ -329,6 +376,21 @@ export class Engine {
       textTokens: outcome.textTokens,
     };
   }
+}
+
+/** Of a request: its models, and ControlNets that take part. With adapters a model is counted as one of its own. */
+function neededWeights(
+  [folder, model]: [NamedFolder, OpenModel],
+  [refiner, refining]: [NamedFolder | undefined, OpenModel | undefined],
+  controls: readonly AdmittedControl[],
+  adapters: readonly AdapterChoice[],
+): NeededWeights[] {
+  const needed = new Map([[folder.dir, model.bytes]]);
+  const active = adapters.filter(({ scale }) => scale !== 0);
+  if (active.length > 0) needed.set(JSON.stringify([folder.dir, active]), model.bytes);
+  if (refiner && refining) needed.set(refiner.dir, refining.bytes);
+  for (const { place, component } of controls) needed.set(place.dir, 4 * component.parameters);
+  return [...needed].map(([name, bytes]) => ({ name, bytes }));
 }
 
 function decodedAgain({ dtype }: DeviceInfo): string {

@@ -1,13 +1,16 @@
 import type { LatentSize } from './autoencoder.ts';
-import type { Conditioning } from './conditioning/index.ts';
-import { repeat } from './conditioning/text.ts';
+import { Batches, type BatchLimits, BatchRow, type Step } from './batching/batches.ts';
+import type { Occupancy } from './batching/occupancy.ts';
+import type { Ticket } from './batching/ticket.ts';
+import { Alone, Turns } from './batching/turns.ts';
 import type { TextGroup } from './control/controls.ts';
-import type { Model } from './model.ts';
+import { type Context, type Denoiser, kindOf } from './denoiser.ts';
 
 /** One denoising step of one request: what the U-Net is asked. */
 export interface Evaluation {
-  model: Model;
-  conditioning: Conditioning;
+  denoiser: Denoiser;
+  /** Of each text that the images are conditioned on. */
+  contexts: readonly Context[];
   /** What the U-Net takes of all images: scaled latents, [images,C,h,w]. */
   sample: Float32Array;
   images: number;
@@ -17,71 +20,79 @@ export interface Evaluation {
   groups?: readonly TextGroup[];
 }
 
-/** Latent pixels of one U-Net run, at most, but for a single image: four of 512×512 without guidance, two with. */
+/** Latent pixels of one U-Net run, at most: four rows of 512×512. */
 const MAX_LATENT_PIXELS = 4 * 64 * 64;
 
-/** Images that the U-Net sees at once, each under so many texts. */
-export function imagesPerRun(texts: number, { height, width }: LatentSize): number {
-  return Math.max(1, Math.floor(MAX_LATENT_PIXELS / (texts * height * width)));
+/** Rows of one U-Net run, at most; two of any size, as guidance has them. */
+export function rowsPerRun({ height, width }: LatentSize): number {
+  return Math.max(2, Math.floor(MAX_LATENT_PIXELS / (height * width)));
 }
 
 /**
- * What stands between requests and a device: one thing is done at a time, first come, first served, step by step.
- * So requests that run together take turns. (Running their images in one batch is this class's to do.)
+ * What stands between requests and a device. Its unit is a row: one image under one text, in one step of one request.
+ * Whenever the device is free, the first in order has its turn, and rows that can share its plan come along. Other work,
+ * such as encoding and decoding, has the device to itself, in the same order.
  */
 export class Evaluator {
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
+  readonly #batches: Batches;
   #controlNetEvaluations = 0;
+
+  /** @param hasRoom whether the device has memory for so many bytes more; default: always. */
+  constructor({ hasRoom = () => true }: Partial<Pick<BatchLimits, 'hasRoom'>> = {}) {
+    this.#batches = new Batches({ hasRoom, maxRows: ({ size }) => rowsPerRun(size) });
+  }
 
   /** Evaluations of ControlNets so far: one for each image and text that one saw. */
   get controlNetEvaluations(): number {
     return this.#controlNetEvaluations;
   }
 
+  get occupancy(): Occupancy {
+    return this.#batches.occupancy;
+  }
+
   /**
    * The U-Net's predictions for each of the texts that the images are conditioned on.
    * @returns as many predictions as there are texts, each [images,outChannels,h,w].
+   * @throws the reason of the ticket's signal, where it fires before they have had their turn.
    */
-  async evaluate(evaluation: Evaluation, signal?: AbortSignal): Promise<Float32Array[]> {
-    const { model, conditioning, sample, images, size, timestep } = evaluation;
-    const all = [...Array(conditioning.texts).keys()];
-    const { groups = [{ texts: all, controls: [] }] } = evaluation;
+  async evaluate(evaluation: Evaluation, ticket: Ticket): Promise<Float32Array[]> {
+    const { denoiser, contexts, sample, images, size, timestep } = evaluation;
+    const { groups = [{ texts: [...contexts.keys()], controls: [] }] } = evaluation;
+    for (const { texts, controls } of groups)
+      for (const { control } of controls)
+        await control.prepare(texts, (work) => this.exclusive(work, ticket));
+
+    const step: Step = { ticket, denoiser };
     const perImage = sample.length / images;
-    const perPrediction = model.denoiser.outChannels * size.height * size.width;
-    const predictions = all.map(() => new Float32Array(images * perPrediction));
-    for (const { texts, controls } of groups) {
-      for (const { control } of controls) await control.prepare();
-      const perRun = imagesPerRun(texts.length, size);
-      for (let from = 0; from < images; from += perRun) {
-        const n = Math.min(perRun, images - from);
-        // Each image once for each text: [texts·n,C,h,w].
-        const rows = repeat(sample.subarray(from * perImage, (from + n) * perImage), texts.length);
-        const predicted = await this.exclusive(async () => {
-          const context = await conditioning.forImages(n, texts);
-          const inputs = [];
-          for (const { control, factors } of controls) inputs.push(await control.inputs(factors, n, texts));
-          return model.denoiser.predict(rows, timestep, context, size, inputs);
-        }, signal);
-        for (const { control } of controls) {
-          control.control.evaluations += n * texts.length;
-          this.#controlNetEvaluations += n * texts.length;
-        }
-        for (const [i, text] of texts.entries()) {
-          const part = predicted.subarray(i * n * perPrediction, (i + 1) * n * perPrediction);
-          predictions[text]!.set(part, from * perPrediction);
-        }
-      }
-    }
+    const perPrediction = denoiser.outChannels * size.height * size.width;
+    const predictions = contexts.map(() => new Float32Array(images * perPrediction));
+    const evaluate = async (i: number, text: number, { controls }: TextGroup) => {
+      const row = {
+        sample: sample.subarray(i * perImage, (i + 1) * perImage),
+        timestep,
+        context: contexts[text]!,
+        controls: controls.map(({ control, factors }) => control.row(factors, text)),
+      };
+      const waiting = new BatchRow(this.#batches, step, kindOf(row, size), row);
+      this.#turns.add(waiting);
+      predictions[text]!.set(await waiting.prediction, i * perPrediction);
+      for (const { control } of controls) control.control.evaluations++;
+      this.#controlNetEvaluations += controls.length;
+    };
+    await Promise.all(
+      Array.from({ length: images }, (_, i) =>
+        groups.flatMap((group) => group.texts.map((text) => evaluate(i, text, group))),
+      ).flat(),
+    );
     return predictions;
   }
 
-  /** Runs `work` once all that came before it is done; not at all, when the signal has fired by then. */
-  exclusive<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const turn = this.#last.then(() => {
-      signal?.throwIfAborted();
-      return work();
-    });
-    this.#last = turn.catch(() => {});
-    return turn;
+  /** Runs `work` alone on the device when its turn comes; not at all, when the ticket's signal has fired by then. */
+  exclusive<T>(work: () => Promise<T>, ticket: Ticket): Promise<T> {
+    const waiting = new Alone(work, ticket);
+    this.#turns.add(waiting);
+    return waiting.result;
   }
 }

@@ -68,7 +68,11 @@ export async function goOver(
         source: enlarged(outcome, i, hires),
         previewAt: () => false,
       },
-      { ...run, onStep: (step) => run.onStep?.({ ...step, step: done + step.step, total }) },
+      {
+        ...run,
+        ahead: (count - 1 - i) * hires.evaluations,
+        onStep: (step) => run.onStep?.({ ...step, step: done + step.step, total }),
+      },
     );
     images.push(...over.images);
     latents.push(over.latents);

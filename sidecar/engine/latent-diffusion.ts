@@ -1,12 +1,14 @@
 import { classifierFreeGuidance, rescaleGuidance } from '../samplers/guidance.ts';
 import type { Sampler } from '../samplers/index.ts';
 import type { LatentSize } from './autoencoder.ts';
+import type { Ticket } from './batching/ticket.ts';
 import { begin, type Enlarged, type Source, type Unfinished } from './beginnings/index.ts';
 import { type Exclusive, encodePrompts, type Prompts } from './conditioning/index.ts';
 import { join } from './conditioning/text.ts';
 import { type Control, Controls } from './control/controls.ts';
 import { stepOf } from './control/factors.ts';
 import type { Decoder, Decoders } from './decoders/decoder.ts';
+import { type Context, disposeContext } from './denoiser.ts';
 import type { Evaluator } from './evaluator.ts';
 import { finite } from './finite.ts';
 import type { Model } from './model.ts';
@@ -48,7 +50,10 @@ export interface Step {
 
 export interface Run {
   evaluator: Evaluator;
-  signal?: AbortSignal;
+  /** The request's: its steps to go are counted on it. */
+  ticket: Ticket;
+  /** Steps that follow this run, those of each image. */
+  ahead?: number;
   onStep?: (step: Step) => void | Promise<void>;
   /** A decode that overflowed in half precision was done again in float32. */
   onRepeatedDecode?: () => void;
@@ -70,44 +75,50 @@ export interface Outcome {
 /**
  * Latent diffusion (arXiv:2112.10752): noise in the autoencoder's latent space, made into an image's latents step by
  * step under the guidance of a text, and decoded. Draws and rounds as diffusers' pipelines do.
- * @throws the signal's reason, at most one step after it fired.
+ * @throws the reason of the ticket's signal, at most one step after it fired.
  */
 export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<Outcome> {
-  const { evaluator, signal } = run;
+  const { evaluator, ticket, ahead = 0 } = run;
   const { sampler, count } = p;
   const [C, height, width] = p.shape;
   const size = { height, width };
   const watch = stopwatch();
 
-  const exclusive: Exclusive = (work) => evaluator.exclusive(work, signal);
+  const exclusive: Exclusive = (work) => evaluator.exclusive(work, ticket);
+  const end = p.end ?? sampler.timesteps.length;
+  ticket.stepsLeft = (end - (p.source?.first ?? 0)) * count + ahead;
 
   const text = await encodePrompts(model, p, exclusive);
   const encodeTextMs = watch();
-  const controls = new Controls(p.controls ?? [], text.conditioning, size);
+  const { conditioning } = text;
+  const controls = new Controls(p.controls ?? [], conditioning, size);
+  let contexts: Context[] = [];
   try {
     const noise = new Noise(p.seeds, count);
     const { first, beside, hold, ...beginning } = await begin(model, p, noise, exclusive);
     let { latents } = beginning;
     const encodeImageMs = watch();
 
-    const timesteps = sampler.timesteps.slice(first, p.end);
+    contexts = await exclusive(() => conditioning.contexts());
+    const timesteps = sampler.timesteps.slice(first, end);
     const total = timesteps.length;
     for (const [step, timestep] of timesteps.entries()) {
       const lap = stopwatch();
       const i = first + step;
       const sample = sampler.scaleInput(latents, i);
-      const { conditioning } = text;
       const input = beside ? joinChannels(sample, beside, count) : sample;
       const place = { i: step, total, step: stepOf(i, p.steps, sampler.timesteps.length) };
       const groups = controls.at(place, conditioning.texts);
       const predictions = await evaluator.evaluate(
-        { model, conditioning, sample: input, images: count, size, timestep, groups },
-        signal,
+        { denoiser: model.denoiser, contexts, sample: input, images: count, size, timestep, groups },
+        ticket,
       );
       const prediction = finite(guided(predictions, p), `the U-Net's prediction at step ${step + 1}`, model);
       latents = sampler.step(prediction, i, latents, () => noise.draw(C * height * width));
       latents = hold?.(latents, i) ?? latents;
       const stepMs = lap();
+      ticket.stepMs = stepMs / count;
+      ticket.stepsLeft -= count;
       const previews = p.previewAt(step + 1, total)
         ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run, p.decoders?.previews)
         : [];
@@ -120,8 +131,8 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
     return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };
   } finally {
-    await controls.dispose();
-    await text.conditioning.dispose();
+    controls.dispose();
+    contexts.forEach(disposeContext);
   }
 }
 
@@ -160,7 +171,7 @@ async function decodeImages(
   for (let i = 0; i < p.count; i++) {
     const one = latents.subarray(i * elements, (i + 1) * elements);
     const decode = () => decoder.decode(one, size);
-    const { image, isRepeated } = await run.evaluator.exclusive(decode, run.signal);
+    const { image, isRepeated } = await run.evaluator.exclusive(decode, run.ticket);
     if (isRepeated) run.onRepeatedDecode?.();
     images.push(toPixels(finite(image, 'the decoded image', model), size, decoder.scale));
   }

@@ -3,7 +3,7 @@ import { errors } from '../errors.ts';
 import type { Component } from '../models/components.ts';
 import type { ControlNetConfig } from '../models/controlnet-config.ts';
 import type { Decoder } from './decoders/decoder.ts';
-import { imagesPerRun } from './evaluator.ts';
+import { rowsPerRun } from './evaluator.ts';
 import type { Work } from './latent-diffusion.ts';
 import type { Model } from './model.ts';
 
@@ -32,7 +32,7 @@ export function checkMemory(
   for (const { shape, count, encodes } of runs) {
     const [, height, width] = shape;
     const size = { height, width };
-    const batch = texts * Math.min(count, imagesPerRun(texts, size));
+    const batch = Math.min(texts * count, rowsPerRun(size));
     const tokens = model.textEncoders.length > 0 ? TOKENS : 0;
     const needs = {
       denoising: denoiser.predictBytes(batch, size, tokens, controls),

@@ -59,6 +59,11 @@ export class Pool<T> {
     return this.#entries.get(key)?.ready !== undefined;
   }
 
+  /** The value of `key`, if it is there; it may be let go at any time. */
+  peek(key: string): T | undefined {
+    return this.#entries.get(key)?.ready?.value;
+  }
+
   values(): T[] {
     return [...this.#entries.values()].flatMap(({ ready }) => (ready ? [ready.value] : []));
   }

@@ -107,6 +107,11 @@ export class Programs {
     return { outputs: await run('f32'), isRepeated: true };
   }
 
+  /** Whether the program of `key` is compiled. */
+  isCompiled(key: string): boolean {
+    return this.#pool.has(`${this.#name} ${key}`);
+  }
+
   /** What the device computes in. */
   get dtype(): Precision {
     return this.#device.info.dtype;

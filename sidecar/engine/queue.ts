@@ -1,4 +1,6 @@
 import { errors } from '../errors.ts';
+import { PATIENCE } from './batching/order.ts';
+import type { Priority } from './batching/ticket.ts';
 
 export interface QueueLimits {
   /** Requests that run at once. */
@@ -8,6 +10,10 @@ export interface QueueLimits {
 }
 
 export interface Admission {
+  /** Interactive requests, the default, go before bulk ones. */
+  priority?: Priority | undefined;
+  /** Takes what it needs beside what runs, if it is there; asked each time it could begin. Default: it needs nothing. */
+  reserve?: (() => boolean) | undefined;
   /** Leaves the queue, or is handed to the work that has begun. */
   signal?: AbortSignal;
   /** Called once on admission, with the number of requests that run before this one. */
@@ -15,10 +21,17 @@ export interface Admission {
 }
 
 interface Waiting {
+  priority: Priority;
+  reserve: () => boolean;
   start: () => void;
+  /** Requests that came later and began before it. */
+  overtaken: number;
 }
 
-/** First come, first served, and bounded: a request is run, waits, or is refused at once. */
+/**
+ * Bounded: a request is run, waits, or is refused at once. First come, first served, but interactive ones go before bulk
+ * ones, until one of these has been overtaken as often as it bears. While the first in line finds no room, none begins.
+ */
 export class RequestQueue {
   readonly #limits: QueueLimits;
   readonly #waiting: Waiting[] = [];
@@ -47,13 +60,15 @@ export class RequestQueue {
    * Runs `work` when its turn comes.
    * @throws ServiceError queue_full, shutting_down, or cancelled when the signal fires while it waits.
    */
-  async run<T>(work: () => Promise<T>, { signal, onQueued }: Admission = {}): Promise<T> {
+  async run<T>(work: () => Promise<T>, admission: Admission = {}): Promise<T> {
+    const { signal, onQueued, reserve = () => true } = admission;
     if (this.#closed) throw errors.shuttingDown();
     signal?.throwIfAborted();
-    const mustWait = this.#running >= this.#limits.concurrency;
+    const isFull = this.#running >= this.#limits.concurrency;
+    const mustWait = isFull || this.#waiting.length > 0 || !reserve();
     if (mustWait && this.#waiting.length >= this.#limits.limit)
       throw errors.queueFull(this.#waiting.length, this.#retryAfterMs());
-    const turn = mustWait ? this.#wait(signal) : undefined;
+    const turn = mustWait ? this.#wait(admission) : undefined;
     if (!mustWait) this.#running++;
     onQueued?.(mustWait ? this.#running + this.#waiting.length - 1 : this.#running - 1);
     await turn;
@@ -82,9 +97,9 @@ export class RequestQueue {
   }
 
   // The place of a request that starts is counted before its own code runs on, so that none slips in between.
-  #wait(signal?: AbortSignal): Promise<void> {
+  #wait({ priority = 'interactive', reserve = () => true, signal }: Admission): Promise<void> {
     return new Promise((resolve, reject) => {
-      const entry = { start: () => {} };
+      const entry: Waiting = { priority, reserve, start: () => {}, overtaken: 0 };
       const leave = () => {
         this.#waiting.splice(this.#waiting.indexOf(entry), 1);
         reject(signal?.reason);
@@ -97,13 +112,26 @@ export class RequestQueue {
       };
       signal?.addEventListener('abort', leave, { once: true });
       this.#waiting.push(entry);
+      this.#next();
     });
   }
 
   #next(): void {
-    while (this.#running < this.#limits.concurrency && this.#waiting.length > 0)
-      this.#waiting.shift()!.start();
+    while (this.#running < this.#limits.concurrency && this.#waiting.length > 0) {
+      const first = this.#first();
+      if (!this.#waiting[first]!.reserve()) break;
+      for (const passed of this.#waiting.slice(0, first)) passed.overtaken++;
+      this.#waiting.splice(first, 1)[0]!.start();
+    }
     if (this.#running + this.#waiting.length === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** The place of who begins next. */
+  #first(): number {
+    const first = this.#waiting.findIndex(
+      ({ priority, overtaken }) => priority === 'interactive' || overtaken >= PATIENCE.bulk,
+    );
+    return Math.max(0, first);
   }
 
   // About when half of those that wait now will have been served.

@@ -33,6 +33,7 @@ export async function latentDiffusionRefined(
     { ...work, end: at, previewAt: (step, before) => work.previewAt(step, before + behind) },
     {
       ...run,
+      ahead: (run.ahead ?? 0) + behind * work.count,
       onStep: (step) => {
         total = step.total + behind;
         return run.onStep?.({ ...step, total });

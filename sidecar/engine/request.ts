@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { errors } from '../errors.ts';
 import type { AdapterRequest } from './adapter-files.ts';
+import { type Priority, priorities } from './batching/ticket.ts';
 import type { PromptSyntax } from './conditioning/reading.ts';
 import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import { type ControlUnit, MAX_CONTROLS, parseUnits } from './control/units.ts';
@@ -50,6 +51,7 @@ export interface ImageRequest {
   format?: ImageFormat;
   quality?: number;
   maxPixels?: number;
+  priority?: Priority;
 }
 
 /** The same as it comes: from the wire, where 0 and "" stand for nothing, or from the command line. */
@@ -148,6 +150,7 @@ const rules: Record<keyof ImageRequest, Rule> = {
   format: rule('format', `one of ${imageFormats.join(', ')}`, z.enum(imageFormats)),
   quality: rule('quality', 'a whole number from 1 to 100', z.int().min(1).max(100)),
   maxPixels: rule('max_pixels', 'a whole number', z.int().min(0)),
+  priority: rule('priority', priorities.join(' or '), z.literal(['', ...priorities])),
 };
 
 const isText = new Set(['prompt', 'negative_prompt']);
@@ -208,6 +211,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     mask: bytes(request.mask),
     maskChannel: request.maskChannel || undefined,
     maxPixels: set(request.maxPixels),
+    priority: request.priority || undefined,
   };
 }
 

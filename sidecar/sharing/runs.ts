@@ -63,14 +63,21 @@ export class SharedRuns {
     if (known && known.fingerprint !== fingerprint) throw errors.idempotencyConflict();
     if (kept) return kept.result;
     if (run && !run.isEnded) return run.join(caller);
-    return this.#start(name, fingerprint, request, key === undefined ? 0 : this.#lingerMs).join(caller);
+    const lingerMs = key === undefined ? 0 : this.#lingerMs;
+    return this.#start(name, fingerprint, request, { lingerMs, deadline: caller.deadline }).join(caller);
   }
 
-  #start(name: string, fingerprint: string, request: ImageRequestInput, lingerMs: number): SharedRun {
+  /** @param deadline of the first caller. */
+  #start(
+    name: string,
+    fingerprint: string,
+    request: ImageRequestInput,
+    { lingerMs, deadline }: { lingerMs: number; deadline: number | undefined },
+  ): SharedRun {
     const generate = (options: GenerateOptions) => {
-      // One listener for each step's wait and each caller.
+      // One listener for each caller.
       setMaxListeners(0, options.signal!);
-      return this.#engine.generate(request, options);
+      return this.#engine.generate(request, { ...options, deadline });
     };
     const run = new SharedRun(fingerprint, generate, lingerMs);
     this.#runs.set(name, run);

@@ -10,11 +10,10 @@ import { encodeNothing } from './unconditional.ts';
 export interface Conditioning {
   /** Predictions that a step needs of each image: two with guidance. */
   readonly texts: number;
-  /** For a batch of `n` images for the first of these texts, then the same `n` for the next. */
-  forImages(n: number, texts?: readonly number[]): Promise<Context>;
-  /** What that is computed from; a ControlNet computes its own. */
-  inputs(n: number, texts?: readonly number[]): ContextInputs;
-  dispose(): Promise<void>;
+  /** Of each text, computed by the device; they stay there until they are disposed of. */
+  contexts(): Promise<Context[]>;
+  /** What that of a text is computed from; a ControlNet computes its own. */
+  inputs(text: number): ContextInputs;
 }
 
 /** What a request says of it. */

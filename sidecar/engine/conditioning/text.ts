@@ -1,4 +1,4 @@
-import type { Context, ContextInputs, Denoiser } from '../denoiser.ts';
+import { type Context, type ContextInputs, type Denoiser, disposeContext } from '../denoiser.ts';
 import type { Conditioning } from './index.ts';
 
 /** What a U-Net is told of one text. */
@@ -9,11 +9,10 @@ export interface TextEncoding {
   added?: { pooled: Float32Array; timeIds: readonly number[] };
 }
 
-/** The texts that a request's images are conditioned on, computed once and kept on the device for the whole request. */
+/** The texts that a request's images are conditioned on. */
 export class TextConditioning implements Conditioning {
   readonly #denoiser: Denoiser;
   readonly #encodings: TextEncoding[];
-  readonly #contexts = new Map<string, Promise<Context>>();
 
   /** @param encodings one for each text: with guidance the negative one first, else one alone. */
   constructor(denoiser: Denoiser, encodings: TextEncoding[]) {
@@ -25,41 +24,27 @@ export class TextConditioning implements Conditioning {
     return this.#encodings.length;
   }
 
-  forImages(n: number, texts = this.#all): Promise<Context> {
-    const key = `${n}x${texts}`;
-    const context =
-      this.#contexts.get(key) ?? this.#denoiser.context(this.inputs(n, texts), texts.length * n);
-    this.#contexts.set(key, context);
-    return context;
-  }
-
-  async dispose(): Promise<void> {
-    const contexts = await Promise.allSettled(this.#contexts.values());
-    for (const context of contexts)
-      if (context.status === 'fulfilled') for (const tensor of Object.values(context.value)) tensor.dispose();
-  }
-
-  /** The first text `n` times, then the next: [texts·n,T,D]. */
-  inputs(n: number, texts = this.#all): ContextInputs {
-    const encodings = texts.map((i) => this.#encodings[i]!);
-    const rows = (of: (encoding: TextEncoding) => ArrayLike<number>) =>
-      join(encodings.map((encoding) => repeat(Float32Array.from(of(encoding)), n)));
-    const inputs: ContextInputs = { encoder_hidden_states: rows(({ states }) => states) };
-    if (encodings[0]!.added) {
-      inputs.text_embeds = rows(({ added }) => added!.pooled);
-      inputs.time_ids = rows(({ added }) => added!.timeIds);
+  async contexts(): Promise<Context[]> {
+    const contexts: Context[] = [];
+    try {
+      for (const text of this.#encodings.keys())
+        contexts.push(await this.#denoiser.context(this.inputs(text)));
+      return contexts;
+    } catch (error) {
+      contexts.forEach(disposeContext);
+      throw error;
     }
-    return inputs;
   }
 
-  get #all(): readonly number[] {
-    return [...this.#encodings.keys()];
+  inputs(text: number): ContextInputs {
+    const { states, added } = this.#encodings[text]!;
+    if (!added) return { encoder_hidden_states: states };
+    return {
+      encoder_hidden_states: states,
+      text_embeds: added.pooled,
+      time_ids: Float32Array.from(added.timeIds),
+    };
   }
-}
-
-/** `values`, `times` in a row. */
-export function repeat(values: Float32Array, times: number): Float32Array {
-  return join(Array.from({ length: times }, () => values));
 }
 
 /** One after the other. */

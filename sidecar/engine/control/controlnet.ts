@@ -34,38 +34,32 @@ export class ControlNet {
     return this.component.config;
   }
 
-  /** A picture [3,H,W], 0…1 → the embedded hint, [rows,h,w,C]: the same for each row. To be disposed of. */
-  async hint(
-    picture: Float32Array,
-    size: { height: number; width: number },
-    rows: number,
-  ): Promise<NativeTensor> {
+  /** A picture [3,H,W], 0…1 → the embedded hint, [1,h,w,C]. To be disposed of. */
+  async hint(picture: Float32Array, size: { height: number; width: number }): Promise<NativeTensor> {
     const { height, width } = size;
-    const batch = new Float32Array(rows * picture.length);
-    for (let i = 0; i < rows; i++) batch.set(picture, i * picture.length);
     const outputs = await this.programs.run(
-      `hint ${rows}x${height}x${width}`,
-      () => planHint({ controlnet: this.component }, { batch: rows, height, width }),
-      { controlnet_cond: batch },
+      `hint 1x${height}x${width}`,
+      () => planHint({ controlnet: this.component }, { batch: 1, height, width }),
+      { controlnet_cond: picture },
       { keep: ['hint'] },
     );
     return outputs.hint as NativeTensor;
   }
 
-  /** Keys and values of its cross-attention and, in Stable Diffusion XL, add_embedding. To be disposed of. */
-  async context(inputs: ContextInputs, batch: number): Promise<Record<string, NativeTensor>> {
+  /** Of one text: keys and values of its cross-attention and, in Stable Diffusion XL, add_embedding. To be disposed of. */
+  async context(inputs: ContextInputs): Promise<Record<string, NativeTensor>> {
     const { cross_attention_dim, added } = this.config;
-    const tokens = inputs.encoder_hidden_states.length / batch / cross_attention_dim;
-    const timeIds = added && inputs.time_ids ? inputs.time_ids.length / batch : undefined;
+    const tokens = inputs.encoder_hidden_states.length / cross_attention_dim;
+    const timeIds = added && inputs.time_ids ? inputs.time_ids.length : undefined;
     const plan = planControlContext(
       { controlnet: this.component },
-      { batch, tokens, ...(timeIds && { timeIds }) },
+      { batch: 1, tokens, ...(timeIds && { timeIds }) },
     );
     // Of one that pays the text no attention.
     if (plan.outputs.length === 0) return {};
     const given = inputs as unknown as Record<string, Float32Array>;
     const outputs = await this.programs.run(
-      `context ${batch}x${tokens}`,
+      `context 1x${tokens}`,
       () => plan,
       Object.fromEntries(plan.inputs.map(({ name }) => [name, given[name]!])),
       { keep: plan.outputs.map(({ name }) => name) },

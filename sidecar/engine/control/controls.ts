@@ -1,7 +1,7 @@
-import { hintScale, residualCount } from '../../models/controlnet-config.ts';
+import { hintScale } from '../../models/controlnet-config.ts';
 import type { NativeTensor } from '../../native.ts';
-import type { Conditioning } from '../conditioning/index.ts';
-import type { ControlInput } from '../denoiser.ts';
+import type { Conditioning, Exclusive } from '../conditioning/index.ts';
+import { type Context, type ControlRow, disposeContext } from '../denoiser.ts';
 import type { AdmittedControl } from './admit.ts';
 import type { ControlNet } from './controlnet.ts';
 import { type Place, residualFactors } from './factors.ts';
@@ -65,8 +65,8 @@ export class Controls {
     ];
   }
 
-  async dispose(): Promise<void> {
-    await Promise.all(this.#controls.map((control) => control.dispose()));
+  dispose(): void {
+    for (const control of this.#controls) control.dispose();
   }
 }
 
@@ -80,8 +80,9 @@ export class ControlInRun {
   readonly #conditioning: Conditioning;
   readonly #size: { height: number; width: number };
   #picture: Promise<Float32Array> | undefined;
-  readonly #hints = new Map<number, Promise<NativeTensor>>();
-  readonly #contexts = new Map<string, Promise<Record<string, NativeTensor>>>();
+  #hint: NativeTensor | undefined;
+  /** By text. */
+  readonly #contexts = new Map<number, Context>();
 
   constructor(
     control: Control,
@@ -94,48 +95,28 @@ export class ControlInRun {
     this.#size = { height: height * scale, width: width * scale };
   }
 
-  /** Makes the hint, the first time. Nothing of that needs the device. */
-  async prepare(): Promise<void> {
-    const { admitted, part } = this.control;
+  /** Computes what of its inputs for these texts is not there yet: with `exclusive`, what takes the device's time. */
+  async prepare(texts: readonly number[], exclusive: Exclusive): Promise<void> {
+    const { admitted, part, net } = this.control;
     this.#picture ??= hintPixels(admitted.hint, this.#size, part);
-    await this.#picture;
+    const picture = await this.#picture;
+    const missing = texts.filter((text) => !this.#contexts.has(text));
+    if (this.#hint && missing.length === 0) return;
+    await exclusive(async () => {
+      this.#hint ??= await net.hint(picture, this.#size);
+      for (const text of missing)
+        this.#contexts.set(text, await net.context(this.#conditioning.inputs(text)));
+    });
   }
 
-  /** What it is given for `n` images of each of these texts. Takes the device's time when they are new. */
-  async inputs(factors: readonly number[], n: number, texts: readonly number[]): Promise<ControlInput> {
-    const { net } = this.control;
-    const rows = n * texts.length;
-    const hint = await this.#hint(rows);
-    const context = await this.#context(n, texts);
-    const R = residualCount(net.config);
-    const scales = Float32Array.from({ length: R * rows }, (_, i) => factors[Math.floor(i / rows)]!);
-    return { net, inputs: { hint, scales, ...context } };
+  /** Its part in a row of a text that it is prepared for. */
+  row(factors: readonly number[], text: number): ControlRow {
+    return { net: this.control.net, hint: this.#hint!, factors, context: this.#contexts.get(text)! };
   }
 
-  async dispose(): Promise<void> {
-    const [hints, contexts] = await Promise.all([
-      Promise.allSettled(this.#hints.values()),
-      Promise.allSettled(this.#contexts.values()),
-    ]);
-    for (const hint of hints) if (hint.status === 'fulfilled') hint.value.dispose();
-    for (const context of contexts)
-      if (context.status === 'fulfilled') for (const tensor of Object.values(context.value)) tensor.dispose();
-  }
-
-  #hint(rows: number): Promise<NativeTensor> {
-    const { net } = this.control;
-    const hint =
-      this.#hints.get(rows) ?? this.#picture!.then((picture) => net.hint(picture, this.#size, rows));
-    this.#hints.set(rows, hint);
-    return hint;
-  }
-
-  #context(n: number, texts: readonly number[]): Promise<Record<string, NativeTensor>> {
-    const key = `${n}x${texts}`;
-    const rows = n * texts.length;
-    const context =
-      this.#contexts.get(key) ?? this.control.net.context(this.#conditioning.inputs(n, texts), rows);
-    this.#contexts.set(key, context);
-    return context;
+  /** After `prepare`. */
+  dispose(): void {
+    this.#hint?.dispose();
+    for (const context of this.#contexts.values()) disposeContext(context);
   }
 }

@@ -28,13 +28,13 @@ export function encodePart(request: { model?: string; images?: TensorInput | nul
   return {
     model: request.model ?? '',
     check: read,
-    async run(model, { evaluator, signal, memoryLimit }) {
+    async run(model, { evaluator, ticket, memoryLimit }) {
       const { data, count, size } = read(model);
       const { autoencoder } = model;
       checkFits('encoding', autoencoder.encodeBytes(size), model, memoryLimit);
       const encoded = [];
       for (const image of split(data, count))
-        encoded.push(await evaluator.exclusive(() => autoencoder.encode(image, size), signal));
+        encoded.push(await evaluator.exclusive(() => autoencoder.encode(image, size), ticket));
       const of = (parts: Float32Array[]) => ({
         shape: [count, autoencoder.channels, size.height, size.width],
         data: finite(join(parts), 'the encoded image', model),
@@ -49,14 +49,14 @@ export function decodePart(request: { model?: string; latents?: TensorInput | nu
   return {
     model: request.model ?? '',
     check: (model) => readLatents(model, 'latents', request.latents),
-    async run(model: Model, { evaluator, signal, memoryLimit }: Bench) {
+    async run(model: Model, { evaluator, ticket, memoryLimit }: Bench) {
       const { data, count, size } = readLatents(model, 'latents', request.latents);
       const { autoencoder } = model;
       checkFits('decoding', autoencoder.decodeBytes(size), model, memoryLimit);
       const images = [];
       for (const latents of split(data, count)) {
         const decode = () => autoencoder.decode(latents, size);
-        images.push((await evaluator.exclusive(decode, signal)).image);
+        images.push((await evaluator.exclusive(decode, ticket)).image);
       }
       const { scale } = autoencoder;
       const shape = [count, 3, size.height * scale, size.width * scale];

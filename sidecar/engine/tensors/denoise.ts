@@ -59,11 +59,11 @@ export function denoisePart(
   return {
     model: request.model ?? '',
     check: (model) => void workOf(request, model),
-    async run(model, { evaluator, signal, memoryLimit }) {
+    async run(model, { evaluator, ticket, memoryLimit }) {
       const { work, evaluations } = workOf(request, model);
       const runs = [{ shape: work.shape, count: work.count, encodes: false }];
       checkMemory(model, [], runs, work.guidanceScale > 1, memoryLimit);
-      const outcome = await latentDiffusion(model, work, { evaluator, signal, onStep });
+      const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep });
       return {
         latents: { shape: [work.count, ...work.shape], data: outcome.latents },
         evaluationsRun: outcome.stepsRun,

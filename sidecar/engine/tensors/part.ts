@@ -1,6 +1,7 @@
 import { errors } from '../../errors.ts';
 import type { LearnedWords } from '../../text/learned-words.ts';
 import type { LatentSize } from '../autoencoder.ts';
+import type { Ticket } from '../batching/ticket.ts';
 import type { Evaluator } from '../evaluator.ts';
 import type { Model } from '../model.ts';
 import type { OpenModel } from '../open-model.ts';
@@ -12,7 +13,7 @@ export interface Bench {
   /** Bytes that weights and one program may take together. */
   memoryLimit: number;
   learnedWords(): Promise<LearnedWords>;
-  signal?: AbortSignal | undefined;
+  ticket: Ticket;
 }
 
 /** A part of a request by itself: checked against its model before it waits, then run. */

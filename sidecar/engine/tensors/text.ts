@@ -40,7 +40,7 @@ export function encodeTextPart(request: TextRequest): Part<EncodedTexts> {
       clipSkipOf(read[0]!, model);
     },
     async run(model: Model, bench: Bench) {
-      const exclusive: Exclusive = (work) => bench.evaluator.exclusive(work, bench.signal);
+      const exclusive: Exclusive = (work) => bench.evaluator.exclusive(work, bench.ticket);
       const learnedWords = await bench.learnedWords();
       const clipSkip = clipSkipOf(read[0]!, model);
       const options = { promptSyntax, learnedWords, clipSkip };

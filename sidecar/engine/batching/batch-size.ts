@@ -1,0 +1,58 @@
+import type { Costs } from './costs.ts';
+
+/** Rows of a batch: powers of two, and three times them. */
+const SIZES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/** For the sake of others, the first in line waits at most so many times as long as its rows alone would take. */
+export const STRETCH = 2;
+
+/** A larger batch has to save so much time per row that it is preferred. */
+const GAIN = 0.05;
+
+/** What a batch can be made of. */
+export interface Waiting {
+  /** Rows that can share a plan. */
+  rows: number;
+  /** Those of them that are the first in line's, for the same step. */
+  own: number;
+  /** Rows at most. */
+  limit: number;
+  costs: Costs;
+  /** Whether the plan is compiled for so many rows. */
+  isReady: (size: number) => boolean;
+  /** Whether there is memory to compile it for so many. */
+  fits: (size: number) => boolean;
+}
+
+/**
+ * How many rows to evaluate at once. By measured time: of the sizes with the least time per row, or nearly so, the
+ * smallest that holds the first in line's own rows, so that others wait less for their turn; but none that would take
+ * longer than STRETCH times those rows alone.
+ *
+ * What is not left over from before is compiled only where it at least halves the runs: the first in line's own rows, or
+ * twice the largest size that is there. What is compiled and not measured yet is tried.
+ */
+export function batchSize({ rows, own, limit, costs, isReady, fits }: Waiting): number {
+  const most = Math.max(1, Math.min(rows, limit));
+  const sizes = SIZES.filter((size) => size <= most);
+  const alone = sizes.findLast((size) => size <= own)!;
+  const ready = sizes.filter(isReady);
+  const largest = ready.at(-1);
+  if (!largest) return costs.hasFailed(alone) ? 1 : alone;
+
+  const bound = STRETCH * (costs.estimate(alone) ?? 0);
+  const isBearable = (size: number) =>
+    size <= alone || (costs.estimate(size) ?? Number.POSITIVE_INFINITY) <= bound;
+  const isUntried = (size: number) => costs.ms(size) === undefined && isBearable(size);
+
+  const larger = Math.max(alone, 2 * largest);
+  if (larger <= most && isUntried(larger) && (larger === alone || fits(larger))) return larger;
+  const untried = ready.findLast(isUntried);
+  if (untried) return untried;
+
+  const perRow = (size: number) => costs.ms(size)! / size;
+  const measured = ready.filter((size) => costs.ms(size) !== undefined && isBearable(size));
+  const best = Math.min(...measured.map(perRow));
+  const good = measured.filter((size) => perRow(size) <= (1 + GAIN) * best && !costs.hasFailed(size));
+  return good.find((size) => size >= alone) ?? good.at(-1) ?? ready[0]!;
+}

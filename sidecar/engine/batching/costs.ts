@@ -1,0 +1,60 @@
+/** Runs after which a time that was not measured again is forgotten, so that a size once slow gets another chance. */
+const FORGOTTEN_AFTER = 64;
+
+/** The share of a new measurement in the running mean. */
+const SHARE = 0.3;
+
+interface Measured {
+  ms: number;
+  /** The run that it was last measured in. */
+  at: number;
+}
+
+/** What a plan's runs cost, by the number of rows in a batch. */
+export class Costs {
+  readonly #known = new Map<number, Measured>();
+  #runs = 0;
+
+  /** @param isCold of a program just compiled: not counted. */
+  add(size: number, ms: number, isCold = false): void {
+    this.#runs++;
+    if (isCold) return;
+    const before = this.ms(size);
+    const mean = before === undefined || !Number.isFinite(before) ? ms : before + SHARE * (ms - before);
+    this.#known.set(size, { ms: mean, at: this.#runs });
+  }
+
+  /** For a batch for which there was no memory. */
+  fail(size: number): void {
+    this.#known.set(size, { ms: Number.POSITIVE_INFINITY, at: this.#runs });
+  }
+
+  hasFailed(size: number): boolean {
+    return this.ms(size) === Number.POSITIVE_INFINITY;
+  }
+
+  /** Milliseconds as measured; infinite where there was no memory; undefined where nothing is known. */
+  ms(size: number): number | undefined {
+    const known = this.#known.get(size);
+    return known && this.#runs - known.at < FORGOTTEN_AFTER ? known.ms : undefined;
+  }
+
+  /** As measured, or along a straight line through what was measured; undefined where nothing was. */
+  estimate(size: number): number | undefined {
+    const own = this.ms(size);
+    if (own !== undefined) return own;
+    const known = [...this.#known.keys()]
+      .sort((a, b) => a - b)
+      .map((at) => [at, this.ms(at)] as const)
+      .filter((each): each is [number, number] => Number.isFinite(each[1]));
+    if (known.length === 0) return undefined;
+    const above = known.findIndex(([at]) => at > size);
+    // Below all of them, and of one alone: in proportion.
+    if (above === 0 || known.length === 1) return (known[0]![1] * size) / known[0]![0];
+    const [[n, a], [m, b]] = known.slice(above < 0 ? -2 : above - 1).slice(0, 2) as [
+      [number, number],
+      [number, number],
+    ];
+    return b + Math.max(0, (b - a) / (m - n)) * (size - m);
+  }
+}

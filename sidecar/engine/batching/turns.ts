@@ -1,0 +1,106 @@
+import { setImmediate as macrotask } from 'node:timers/promises';
+import { inOrder } from './order.ts';
+import type { Ticket } from './ticket.ts';
+
+/** What waits for its turn on the device. */
+export interface Unit {
+  readonly ticket: Ticket;
+  /** Lets go of it, without a turn. */
+  reject(reason: unknown): void;
+  /** Why it need not have a turn any more, other than its ticket's signal. */
+  readonly failure?: { reason: unknown } | undefined;
+  /**
+   * Has its turn.
+   * @param others that wait, in order.
+   * @returns those of them that have theirs together with it, and the end of the turn, which never rejects.
+   */
+  begin(others: readonly Unit[]): { together: readonly Unit[]; done: Promise<void> };
+}
+
+/** A device's time: one turn after the other, each for the first in order. */
+export class Turns {
+  #waiting: Unit[] = [];
+  #isGoing = false;
+
+  add(unit: Unit): void {
+    this.#waiting.push(unit);
+    if (!this.#isGoing) void this.#go();
+  }
+
+  async #go(): Promise<void> {
+    this.#isGoing = true;
+    for (;;) {
+      // Who had the turn that just ended asks for the next one meanwhile.
+      await macrotask();
+      this.#letGo();
+      const [first, ...others] = inOrder(this.#waiting);
+      if (!first) break;
+      await this.#give(first, others);
+    }
+    this.#isGoing = false;
+  }
+
+  async #give(first: Unit, others: readonly Unit[]): Promise<void> {
+    try {
+      const { together, done } = first.begin(others);
+      this.#take(new Set([first, ...together]));
+      await done;
+    } catch (error) {
+      // It did not begin.
+      this.#take(new Set([first]));
+      first.reject(error);
+    }
+  }
+
+  /** Of what nobody wants any more. */
+  #letGo(): void {
+    this.#waiting = this.#waiting.filter((unit) => {
+      const { signal } = unit.ticket;
+      const failure = signal?.aborted ? { reason: signal.reason as unknown } : unit.failure;
+      if (failure) unit.reject(failure.reason);
+      return !failure;
+    });
+  }
+
+  #take(taken: ReadonlySet<Unit>): void {
+    this.#waiting = this.#waiting.filter((unit) => !taken.has(unit));
+    const served = new Set([...taken].map(({ ticket }) => ticket));
+    for (const ticket of new Set(this.#waiting.map(({ ticket }) => ticket)))
+      if (!served.has(ticket)) ticket.passedOver++;
+    for (const ticket of served) ticket.passedOver = 0;
+  }
+}
+
+/** Work that has the device to itself. */
+export class Alone<T> implements Unit {
+  readonly ticket: Ticket;
+  readonly result: Promise<T>;
+  readonly #work: () => Promise<T>;
+  #resolve!: (value: T) => void;
+  #reject!: (reason: unknown) => void;
+
+  constructor(work: () => Promise<T>, ticket: Ticket) {
+    this.ticket = ticket;
+    this.#work = work;
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  reject(reason: unknown): void {
+    this.#reject(reason);
+  }
+
+  begin() {
+    return { together: [], done: this.#run() };
+  }
+
+  async #run(): Promise<void> {
+    try {
+      this.#resolve(await this.#work());
+    } catch (error) {
+      this.#reject(error);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { inOrder, PATIENCE } from '../../sidecar/engine/batching/order.ts';
+import { Ticket, type TicketOptions } from '../../sidecar/engine/batching/ticket.ts';
+import { Alone, Turns } from '../../sidecar/engine/batching/turns.ts';
+
+const ticket = (stepsLeft: number, options: TicketOptions = {}) =>
+  Object.assign(new Ticket(options), { stepsLeft });
+
+describe('inOrder', () => {
+  const order = (tickets: Record<string, Ticket>, now = 0) =>
+    inOrder(
+      Object.entries(tickets).map(([name, ticket]) => ({ name, ticket })),
+      now,
+    ).map(({ name }) => name);
+
+  it('is that of the fewest steps to go, then that of coming', () => {
+    expect(order({ long: ticket(50), one: ticket(1), same: ticket(1), none: ticket(0) })).toEqual([
+      'none',
+      'one',
+      'same',
+      'long',
+    ]);
+  });
+
+  it('has interactive requests before bulk ones', () => {
+    expect(order({ job: ticket(1, { priority: 'bulk' }), long: ticket(50) })).toEqual(['long', 'job']);
+  });
+
+  it('has what is pressed for time before the rest, by its deadline', () => {
+    const at = (deadline: number, stepMs: number, stepsLeft = 50) =>
+      Object.assign(ticket(stepsLeft, { deadline }), { stepMs });
+    // 50 steps of 10 ms: half a second, a second to be sure.
+    const tickets = { one: ticket(1), later: at(900, 10), sooner: at(800, 10), far: at(60_000, 10) };
+    expect(order(tickets)).toEqual(['sooner', 'later', 'one', 'far']);
+    expect(order({ ...tickets, bulk: Object.assign(at(100, 10), { priority: 'bulk' }) }).at(-1)).toBe('bulk');
+  });
+
+  it('has those first that were passed over as often as they bear', () => {
+    const long = ticket(50);
+    const job = ticket(50, { priority: 'bulk' });
+    long.passedOver = PATIENCE.interactive - 1;
+    job.passedOver = PATIENCE.bulk - 1;
+    const tickets = { one: ticket(1), long, job };
+    expect(order(tickets)).toEqual(['one', 'long', 'job']);
+    long.passedOver++;
+    expect(order(tickets)).toEqual(['long', 'one', 'job']);
+    job.passedOver++;
+    expect(order(tickets)).toEqual(['job', 'long', 'one']);
+  });
+});
+
+describe('Turns', () => {
+  /** Requests of so many steps, which note who has a turn. */
+  function device() {
+    const turns = new Turns();
+    const had: string[] = [];
+    const work = (name: string, ticket: Ticket, done: () => void = () => {}) => {
+      const unit = new Alone(async () => {
+        had.push(name);
+        done();
+      }, ticket);
+      turns.add(unit);
+      return unit.result;
+    };
+    const request = async (name: string, ticket: Ticket) => {
+      for (; ticket.stepsLeft > 0; ticket.stepsLeft--) await work(name, ticket);
+    };
+    return { had, work, request };
+  }
+
+  it('let a request of one step go before the next of fifty', async () => {
+    const { had, request, work } = device();
+    const long = request('long', ticket(50));
+    const one = new Promise<void>((resolve) => {
+      // While the third step is under way.
+      const wait = async () => {
+        while (had.length < 3) await new Promise(setImmediate);
+        await request('one', ticket(1));
+        resolve();
+      };
+      void wait();
+    });
+    await one;
+    expect(had.indexOf('one')).toBeLessThanOrEqual(4);
+    await long;
+    await work('after', ticket(0));
+    expect(had).toHaveLength(52);
+  });
+
+  it('begin what one asks for right after another, when its turn has ended', async () => {
+    const { had, work } = device();
+    const [one, long] = [ticket(1), ticket(50)];
+    const text = work('text', one).then(() => work('step', one));
+    await Promise.all([text, work('long', long), work('long', long)]);
+    expect(had).toEqual(['text', 'step', 'long', 'long']);
+  });
+
+  it.each(['interactive', 'bulk'] as const)('keep nobody waiting for ever: %s', async (priority) => {
+    const { had, request } = device();
+    const slow = ticket(3, { priority });
+    let isDone = false;
+    const served = request('slow', slow).then(() => {
+      isDone = true;
+    });
+    // Two callers who ask for one step after the other, without end.
+    const stream = async () => {
+      while (!isDone) await request('one', ticket(1));
+    };
+    await Promise.all([served, stream(), stream()]);
+    const at = had.flatMap((name, i) => (name === 'slow' ? [i] : []));
+    expect(at).toHaveLength(3);
+    for (const [i, turn] of at.entries())
+      expect(turn - (at[i - 1] ?? -1)).toBeLessThanOrEqual(PATIENCE[priority] + 2);
+    // And nobody waits for what has patience left.
+    expect(at[0]).toBe(PATIENCE[priority]);
+  });
+
+  it('let go of those whose callers have left, with the reason', async () => {
+    const { had, work } = device();
+    const controller = new AbortController();
+    const leaving = work('leaving', ticket(1, { signal: controller.signal }));
+    const staying = work('staying', ticket(2), () => {});
+    controller.abort(new Error('left'));
+    await expect(leaving).rejects.toThrow('left');
+    await staying;
+    expect(had).toEqual(['staying']);
+  });
+
+  it('go on after work that fails', async () => {
+    const turns = new Turns();
+    const failing = new Alone(() => {
+      throw new Error('no');
+    }, ticket(0));
+    const next = new Alone(async () => 'done', ticket(1));
+    turns.add(failing);
+    turns.add(next);
+    await expect(failing.result).rejects.toThrow('no');
+    expect(await next.result).toBe('done');
+  });
+});
