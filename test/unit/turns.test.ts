@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { inOrder, PATIENCE } from '../../sidecar/engine/batching/order.ts';
+import { FAVOUR_EVERY, inOrder, mostPassedOver, PATIENCE } from '../../sidecar/engine/batching/order.ts';
 import { Ticket, type TicketOptions } from '../../sidecar/engine/batching/ticket.ts';
 import { Alone, Turns } from '../../sidecar/engine/batching/turns.ts';
 
@@ -34,18 +34,20 @@ describe('inOrder', () => {
     expect(order(tickets)).toEqual(['sooner', 'later', 'one', 'far']);
     expect(order({ ...tickets, bulk: Object.assign(at(100, 10), { priority: 'bulk' }) }).at(-1)).toBe('bulk');
   });
+});
 
-  it('has those first that were passed over as often as they bear', () => {
+describe('mostPassedOver', () => {
+  it('is of those that have been as often as they bear', () => {
     const long = ticket(50);
     const job = ticket(50, { priority: 'bulk' });
+    const of = () => mostPassedOver([ticket(1), long, job].map((ticket) => ({ ticket })))?.ticket;
     long.passedOver = PATIENCE.interactive - 1;
     job.passedOver = PATIENCE.bulk - 1;
-    const tickets = { one: ticket(1), long, job };
-    expect(order(tickets)).toEqual(['one', 'long', 'job']);
+    expect(of()).toBeUndefined();
     long.passedOver++;
-    expect(order(tickets)).toEqual(['long', 'one', 'job']);
+    expect(of()).toBe(long);
     job.passedOver++;
-    expect(order(tickets)).toEqual(['job', 'long', 'one']);
+    expect(of()).toBe(job);
   });
 });
 
@@ -110,9 +112,22 @@ describe('Turns', () => {
     const at = had.flatMap((name, i) => (name === 'slow' ? [i] : []));
     expect(at).toHaveLength(3);
     for (const [i, turn] of at.entries())
-      expect(turn - (at[i - 1] ?? -1)).toBeLessThanOrEqual(PATIENCE[priority] + 2);
+      expect(turn - (at[i - 1] ?? -1)).toBeLessThanOrEqual(PATIENCE[priority] + FAVOUR_EVERY);
     // And nobody waits for what has patience left.
     expect(at[0]).toBe(PATIENCE[priority]);
+  });
+
+  it('keep those who come for one step from waiting for many who wait long', async () => {
+    const { had, request } = device();
+    const longs = Array.from({ length: 20 }, () => request('long', ticket(20)));
+    while (had.length < 100) await new Promise(setImmediate);
+    for (let i = 0; i < 10; i++) {
+      const before = had.length;
+      await request('one', ticket(4));
+      // The turn under way, and a favour.
+      expect(had.slice(before).filter((name) => name === 'long').length).toBeLessThanOrEqual(2);
+    }
+    await Promise.all(longs);
   });
 
   it('let go of those whose callers have left, with the reason', async () => {

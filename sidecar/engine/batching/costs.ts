@@ -4,6 +4,8 @@ const FORGOTTEN_AFTER = 64;
 /** The share of a new measurement in the running mean. */
 const SHARE = 0.3;
 
+type Point = [size: number, ms: number | undefined];
+
 interface Measured {
   ms: number;
   /** The run that it was last measured in. */
@@ -39,14 +41,17 @@ export class Costs {
     return known && this.#runs - known.at < FORGOTTEN_AFTER ? known.ms : undefined;
   }
 
-  /** As measured, or along a straight line through what was measured; undefined where nothing was. */
+  /**
+   * As measured, or along a straight line through what was measured, but never more per row than the largest smaller
+   * batch took; undefined where nothing was measured.
+   */
   estimate(size: number): number | undefined {
     const own = this.ms(size);
     if (own !== undefined) return own;
     const known = [...this.#known.keys()]
       .sort((a, b) => a - b)
-      .map((at) => [at, this.ms(at)] as const)
-      .filter((each): each is [number, number] => Number.isFinite(each[1]));
+      .map((at): Point => [at, this.ms(at)])
+      .filter((point): point is [number, number] => Number.isFinite(point[1]));
     if (known.length === 0) return undefined;
     const above = known.findIndex(([at]) => at > size);
     // Below all of them, and of one alone: in proportion.
@@ -55,6 +60,8 @@ export class Costs {
       [number, number],
       [number, number],
     ];
-    return b + Math.max(0, (b - a) / (m - n)) * (size - m);
+    const [at, ms] = above < 0 ? [m, b] : [n, a];
+    const slope = Math.min(ms / at, Math.max(0, (b - a) / (m - n)));
+    return ms + slope * (size - at);
   }
 }

@@ -1,14 +1,14 @@
 import type { Priority, Ticket } from './ticket.ts';
 
-/** Turns that a request lets others go before it; then it is its turn. */
+/** Turns that a request lets others go before it, before it asks for a favour. */
 export const PATIENCE: Readonly<Record<Priority, number>> = { interactive: 8, bulk: 32 };
 
+/** At most every so many turns one is given as a favour, so that those who wait long do not make all others wait. */
+export const FAVOUR_EVERY = 8;
+
 /**
- * Who goes first: those that have been passed over as often as they bear, the most often passed over first; then
- * interactive requests before bulk ones; of these, those that are pressed for time, by their deadlines; then those with
- * the fewest steps to go; then those that came first.
- *
- * So the wait is bounded: at most PATIENCE turns, and one for each other request that has waited as long.
+ * Who goes first: interactive requests before bulk ones; of these, those that are pressed for time, by their deadlines;
+ * then those with the fewest steps to go; then those that came first.
  */
 export function inOrder<T extends { ticket: Ticket }>(waiting: Iterable<T>, now = Date.now()): T[] {
   const ranks = new Map<Ticket, number[]>();
@@ -24,11 +24,20 @@ export function inOrder<T extends { ticket: Ticket }>(waiting: Iterable<T>, now 
   });
 }
 
+/** The one most often passed over of those that have been as often as they bear: so nobody waits for ever. */
+export function mostPassedOver<T extends { ticket: Ticket }>(waiting: readonly T[]): T | undefined {
+  return waiting
+    .filter(({ ticket }) => ticket.passedOver >= PATIENCE[ticket.priority])
+    .reduce<T | undefined>(
+      (most, unit) => (most && most.ticket.passedOver >= unit.ticket.passedOver ? most : unit),
+      undefined,
+    );
+}
+
 /** What is smaller goes first, number by number. */
 function rankOf(ticket: Ticket, now: number): number[] {
-  const { priority, passedOver, stepsLeft } = ticket;
+  const { priority, stepsLeft } = ticket;
   return [
-    passedOver >= PATIENCE[priority] ? -passedOver : 0,
     priority === 'interactive' ? 0 : 1,
     isPressed(ticket, now) ? ticket.deadline! : Number.MAX_VALUE,
     stepsLeft,

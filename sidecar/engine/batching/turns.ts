@@ -1,5 +1,5 @@
 import { setImmediate as macrotask } from 'node:timers/promises';
-import { inOrder } from './order.ts';
+import { FAVOUR_EVERY, inOrder, mostPassedOver } from './order.ts';
 import type { Ticket } from './ticket.ts';
 
 /** What waits for its turn on the device. */
@@ -17,10 +17,11 @@ export interface Unit {
   begin(others: readonly Unit[]): { together: readonly Unit[]; done: Promise<void> };
 }
 
-/** A device's time: one turn after the other, each for the first in order. */
+/** A device's time: one turn after the other, each for the first in order, but now and then one as a favour. */
 export class Turns {
   #waiting: Unit[] = [];
   #isGoing = false;
+  #sinceFavour = FAVOUR_EVERY;
 
   add(unit: Unit): void {
     this.#waiting.push(unit);
@@ -33,11 +34,21 @@ export class Turns {
       // Who had the turn that just ended asks for the next one meanwhile.
       await macrotask();
       this.#letGo();
-      const [first, ...others] = inOrder(this.#waiting);
+      const inLine = inOrder(this.#waiting);
+      const first = this.#favoured(inLine) ?? inLine[0];
       if (!first) break;
-      await this.#give(first, others);
+      await this.#give(
+        first,
+        inLine.filter((unit) => unit !== first),
+      );
     }
     this.#isGoing = false;
+  }
+
+  #favoured(inLine: readonly Unit[]): Unit | undefined {
+    const favoured = ++this.#sinceFavour < FAVOUR_EVERY ? undefined : mostPassedOver(inLine);
+    if (favoured) this.#sinceFavour = 0;
+    return favoured;
   }
 
   async #give(first: Unit, others: readonly Unit[]): Promise<void> {
