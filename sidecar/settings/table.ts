@@ -136,8 +136,8 @@ export const table = {
   concurrency: row(wholeNumber(1, 64), {
     env: 'LATENT_EDGE_CONCURRENCY',
     flag: '--concurrency <n>',
-    what: 'requests that run at once, taking turns',
-    fallback: 2,
+    what: 'requests that run at once, where their models fit into memory together',
+    fallback: 16,
   }),
   queue_limit: row(wholeNumber(0, 10_000), {
     env: 'LATENT_EDGE_QUEUE_LIMIT',
