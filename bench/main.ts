@@ -4,6 +4,7 @@ import { controlCommand } from './control.ts';
 import { edgeCommand } from './edge/index.ts';
 import { frechetCommand } from './frechet-command.ts';
 import { gpuCommand, gpuPageCommand } from './gpu.ts';
+import { mixedCommand } from './mixed.ts';
 import { modulesCommand } from './modules.ts';
 import { qualityCommand } from './quality.ts';
 import { turboCommand } from './turbo.ts';
@@ -14,6 +15,7 @@ await new Command('bench')
   .addCommand(gpuCommand())
   .addCommand(gpuPageCommand())
   .addCommand(turboCommand())
+  .addCommand(mixedCommand())
   .addCommand(qualityCommand())
   .addCommand(controlCommand())
   .addCommand(edgeCommand())

@@ -28,6 +28,9 @@ interface Waiting {
   overtaken: number;
 }
 
+/** Of the places, those that bulk requests may take together: some are left for who comes and cannot wait. */
+const BULK_SHARE = 0.75;
+
 /**
  * Bounded: a request is run, waits, or is refused at once. First come, first served, but interactive ones go before bulk
  * ones, until one of these has been overtaken as often as it bears. While the first in line finds no room, none begins.
@@ -36,6 +39,7 @@ export class RequestQueue {
   readonly #limits: QueueLimits;
   readonly #waiting: Waiting[] = [];
   #running = 0;
+  #bulkRunning = 0;
   #closed = false;
   #meanMs = 2000;
   #idle: (() => void)[] = [];
@@ -61,15 +65,14 @@ export class RequestQueue {
    * @throws ServiceError queue_full, shutting_down, or cancelled when the signal fires while it waits.
    */
   async run<T>(work: () => Promise<T>, admission: Admission = {}): Promise<T> {
-    const { signal, onQueued, reserve = () => true } = admission;
+    const { priority = 'interactive', signal, onQueued, reserve = () => true } = admission;
     if (this.#closed) throw errors.shuttingDown();
     signal?.throwIfAborted();
-    const isFull = this.#running >= this.#limits.concurrency;
-    const mustWait = isFull || this.#waiting.length > 0 || !reserve();
+    const mustWait = !this.#hasPlace(priority) || this.#waiting.length > 0 || !reserve();
     if (mustWait && this.#waiting.length >= this.#limits.limit)
       throw errors.queueFull(this.#waiting.length, this.#retryAfterMs());
     const turn = mustWait ? this.#wait(admission) : undefined;
-    if (!mustWait) this.#running++;
+    if (!mustWait) this.#count(priority, 1);
     onQueued?.(mustWait ? this.#running + this.#waiting.length - 1 : this.#running - 1);
     await turn;
 
@@ -80,7 +83,7 @@ export class RequestQueue {
       this.#meanMs += 0.2 * (performance.now() - began - this.#meanMs);
       return result;
     } finally {
-      this.#running--;
+      this.#count(priority, -1);
       this.#next();
     }
   }
@@ -107,7 +110,7 @@ export class RequestQueue {
       };
       entry.start = () => {
         signal?.removeEventListener('abort', leave);
-        this.#running++;
+        this.#count(priority, 1);
         resolve();
       };
       signal?.addEventListener('abort', leave, { once: true });
@@ -117,21 +120,32 @@ export class RequestQueue {
   }
 
   #next(): void {
-    while (this.#running < this.#limits.concurrency && this.#waiting.length > 0) {
+    for (;;) {
       const first = this.#first();
-      if (!this.#waiting[first]!.reserve()) break;
+      if (first < 0 || !this.#waiting[first]!.reserve()) break;
       for (const passed of this.#waiting.slice(0, first)) passed.overtaken++;
       this.#waiting.splice(first, 1)[0]!.start();
     }
     if (this.#running + this.#waiting.length === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** The place of who begins next. */
+  /** Where in the line who begins next is; -1: nobody. */
   #first(): number {
-    const first = this.#waiting.findIndex(
-      ({ priority, overtaken }) => priority === 'interactive' || overtaken >= PATIENCE.bulk,
-    );
-    return Math.max(0, first);
+    const isNext = ({ priority, overtaken }: Waiting) =>
+      this.#hasPlace(priority) && (priority === 'interactive' || overtaken >= PATIENCE.bulk);
+    const first = this.#waiting.findIndex(isNext);
+    return first >= 0 ? first : this.#waiting.findIndex(({ priority }) => this.#hasPlace(priority));
+  }
+
+  #hasPlace(priority: Priority): boolean {
+    const { concurrency } = this.#limits;
+    const isRoomForBulk = this.#bulkRunning < Math.max(1, Math.floor(BULK_SHARE * concurrency));
+    return this.#running < concurrency && (priority === 'interactive' || isRoomForBulk);
+  }
+
+  #count(priority: Priority, by: 1 | -1): void {
+    this.#running += by;
+    if (priority === 'bulk') this.#bulkRunning += by;
   }
 
   // About when half of those that wait now will have been served.

@@ -135,7 +135,7 @@ describe('a row', () => {
       rows.push({ sample, timestep: 100 * i + 1, context, controls: [] });
     }
     const kind = kindOf(rows[0]!, size);
-    const alone = [];
+    const alone: Float32Array[] = [];
     for (const row of rows) alone.push((await denoiser.predict(kind, [row]))[0]!);
     expect(alone[3]!.every(Number.isNaN)).toBe(true);
     for (const order of [

@@ -66,6 +66,43 @@ export function testProgram(id: string, second?: string) {
     await program.dispose();
   });
 
+  test('rows of arrays and tensors, of whatever type and at whatever place, make an input', async () => {
+    const weights = await device.loadWeights([]);
+    /** silu of x [rows,n]; with rows of an odd number of elements, parts do not begin where vectors do. */
+    const rows = (n: number, count: number) => {
+      const g = new Graph('rows');
+      g.output('y', g.op('activation', 'silu', { x: g.input('x', [count, n]) }, {}, { fn: 'silu' }));
+      return plan(g);
+    };
+    for (const n of [1, 3, 64, 1001]) {
+      const values = Array.from({ length: 3 }, (_, i) => wave(`row ${i}`, [1, n]).data);
+      const single = await device.compile(rows(n, 1), weights);
+      const exact = await device.compile(rows(n, 1), weights, { dtype: 'f32' });
+      const four = await device.compile(rows(n, 4), weights);
+      const [a, b] = [
+        (await single.run({ x: values[0]! }, { keep: ['y'] })).y as NativeTensor,
+        (await exact.run({ x: values[1]! }, { keep: ['y'] })).y as NativeTensor,
+      ];
+      const y = (await four.run({ x: [values[2]!, a, b, a] })).y as Float32Array;
+      const alone = async (x: Float32Array | NativeTensor) => [
+        ...((await single.run({ x })).y as Float32Array),
+      ];
+      expect([...y]).toEqual(
+        [await alone(values[2]!), await alone(a), await alone(b), await alone(a)].flat(),
+      );
+      // Tensors that are in place already stay there; in another order they are brought anew.
+      for (const list of [
+        [a, b, a, b],
+        [a, b, a, b],
+        [b, a, a, b],
+      ]) {
+        const again = (await four.run({ x: list })).y as Float32Array;
+        expect([...again]).toEqual((await Promise.all(list.map(alone))).flat());
+      }
+      for (const program of [single, exact, four]) await program.dispose();
+    }
+  });
+
   test('every byte is given back', async () => {
     const own = await native().open({ device: id });
     const weights = await own.loadWeights([
