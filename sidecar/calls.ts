@@ -96,7 +96,10 @@ export class Calls {
     };
     this.#running++;
     try {
-      const result = await Promise.race([work({ requestId, signal: left.signal, deadline: deadlineOf(call), note, say }), stopped]);
+      const result = await Promise.race([
+        work({ requestId, signal: left.signal, deadline: deadlineOf(call), note, say }),
+        stopped,
+      ]);
       done('ok');
       return result;
     } catch (thrown) {

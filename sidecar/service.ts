@@ -141,7 +141,11 @@ async function generate(
   note(`${model} ${width}x${height} ${images.length}×${effective.stepsRun}`);
 }
 
-async function denoise(engine: Engine, call: DenoiseCall, { signal, deadline, note }: Attended): Promise<void> {
+async function denoise(
+  engine: Engine,
+  call: DenoiseCall,
+  { signal, deadline, note }: Attended,
+): Promise<void> {
   const part = denoisePart(call.request, (step) => {
     if (!signal.aborted) call.write({ progress: step });
   });
