@@ -42,7 +42,14 @@ export async function testSanitized({ emulator = false } = {}) {
           '600000',
         ],
         ...(emulator
-          ? ['--project', 'emulator', 'test/emulator/ops', 'test/emulator/program']
+          ? [
+              '--project',
+              'emulator',
+              'test/emulator/ops',
+              'test/emulator/program',
+              'test/emulator/weights',
+              'test/emulator/providers',
+            ]
           : ['--project', 'cpu', 'test/cpu/ops', 'test/cpu/addon']),
       ],
       {

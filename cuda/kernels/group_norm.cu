@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) group_norm_sums(Source<T> source, Mo
 }
 
 template <class T, int kCount>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     group_norm_apply(Source<T> source, const Moments* partial, const float* weight, const float* bias, T* y,
                      float eps, bool with_silu) {
   const int channels = source.channels(), size = channels / source.groups, count = source.count();
