@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FAVOUR_EVERY, inOrder, mostPassedOver, PATIENCE } from '../../sidecar/engine/batching/order.ts';
 import { Ticket, type TicketOptions } from '../../sidecar/engine/batching/ticket.ts';
-import { Alone, Turns } from '../../sidecar/engine/batching/turns.ts';
+import { Alone, Turns, type Unit } from '../../sidecar/engine/batching/turns.ts';
 
 const ticket = (stepsLeft: number, options: TicketOptions = {}) =>
   Object.assign(new Ticket(options), { stepsLeft });
@@ -56,10 +56,11 @@ describe('Turns', () => {
   function device() {
     const turns = new Turns();
     const had: string[] = [];
-    const work = (name: string, ticket: Ticket, done: () => void = () => {}) => {
+    const work = (name: string, ticket: Ticket) => {
       const unit = new Alone(async () => {
         had.push(name);
-        done();
+        // As on a device: the event loop goes round meanwhile.
+        await new Promise(setImmediate);
       }, ticket);
       turns.add(unit);
       return unit.result;
@@ -118,23 +119,56 @@ describe('Turns', () => {
   });
 
   it('keep those who come for one step from waiting for many who wait long', async () => {
-    const { had, request } = device();
+    const { had, request, work } = device();
     const longs = Array.from({ length: 20 }, () => request('long', ticket(20)));
     while (had.length < 100) await new Promise(setImmediate);
     for (let i = 0; i < 10; i++) {
       const before = had.length;
-      await request('one', ticket(4));
-      // The turn under way, and a favour.
+      const last = ticket(0);
+      for (let turn = 0; turn < 4; turn++) await work('one', last);
+      // One that has begun, or a favour.
       expect(had.slice(before).filter((name) => name === 'long').length).toBeLessThanOrEqual(2);
     }
     await Promise.all(longs);
+  });
+
+  it('bring those together who ask at different times, and keep them together', async () => {
+    const turns = new Turns();
+    const sizes: number[] = [];
+    /** Units that all have their turn together. */
+    const shared = (ticket: Ticket) =>
+      new Promise<void>((resolve, reject) => {
+        const done = () => new Promise<void>((end) => setTimeout(end, 1));
+        turns.add({
+          ticket,
+          reject,
+          begin: (others) => {
+            sizes.push(1 + others.length);
+            const finish = done().then(() => {
+              for (const unit of others) (unit as unknown as { resolve: () => void }).resolve();
+              resolve();
+            });
+            return { together: others, done: finish };
+          },
+          resolve,
+        } as Unit & { resolve: () => void });
+      });
+    const request = async (ticket: Ticket) => {
+      for (; ticket.stepsLeft > 0; ticket.stepsLeft--) await shared(ticket);
+    };
+    const first = request(ticket(20));
+    while (sizes.length < 3) await new Promise(setImmediate);
+    await Promise.all([first, request(ticket(20))]);
+    // From the turn after the one that was under way.
+    expect(sizes.slice(0, 4)).toEqual([1, 1, 1, 2]);
+    expect(sizes.filter((size) => size === 2).length).toBeGreaterThanOrEqual(16);
   });
 
   it('let go of those whose callers have left, with the reason', async () => {
     const { had, work } = device();
     const controller = new AbortController();
     const leaving = work('leaving', ticket(1, { signal: controller.signal }));
-    const staying = work('staying', ticket(2), () => {});
+    const staying = work('staying', ticket(2));
     controller.abort(new Error('left'));
     await expect(leaving).rejects.toThrow('left');
     await staying;

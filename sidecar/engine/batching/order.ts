@@ -4,7 +4,7 @@ import type { Priority, Ticket } from './ticket.ts';
 export const PATIENCE: Readonly<Record<Priority, number>> = { interactive: 8, bulk: 32 };
 
 /** At most every so many turns one is given as a favour, so that those who wait long do not make all others wait. */
-export const FAVOUR_EVERY = 8;
+export const FAVOUR_EVERY = 16;
 
 /**
  * Who goes first: interactive requests before bulk ones; of these, those that are pressed for time, by their deadlines;

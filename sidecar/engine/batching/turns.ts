@@ -22,6 +22,8 @@ export class Turns {
   #waiting: Unit[] = [];
   #isGoing = false;
   #sinceFavour = FAVOUR_EVERY;
+  /** Whether the last turn was one request's and no other waited: it need not wait for anybody. */
+  #isOneAlone = true;
 
   add(unit: Unit): void {
     this.#waiting.push(unit);
@@ -31,8 +33,8 @@ export class Turns {
   async #go(): Promise<void> {
     this.#isGoing = true;
     for (;;) {
-      // Who had the turn that just ended asks for the next one meanwhile.
-      await macrotask();
+      // Those who had the turn that just ended ask for the next one meanwhile.
+      await (this.#isOneAlone ? undefined : macrotask());
       this.#letGo();
       const inLine = inOrder(this.#waiting);
       const first = this.#favoured(inLine) ?? inLine[0];
@@ -54,8 +56,9 @@ export class Turns {
   async #give(first: Unit, others: readonly Unit[]): Promise<void> {
     try {
       const { together, done } = first.begin(others);
-      this.#take(new Set([first, ...together]));
+      const served = this.#take(new Set([first, ...together]));
       await done;
+      this.#isOneAlone = served.size === 1 && this.#waiting.every(({ ticket }) => served.has(ticket));
     } catch (error) {
       // It did not begin.
       this.#take(new Set([first]));
@@ -73,12 +76,14 @@ export class Turns {
     });
   }
 
-  #take(taken: ReadonlySet<Unit>): void {
+  /** @returns whose turn it is. */
+  #take(taken: ReadonlySet<Unit>): Set<Ticket> {
     this.#waiting = this.#waiting.filter((unit) => !taken.has(unit));
     const served = new Set([...taken].map(({ ticket }) => ticket));
     for (const ticket of new Set(this.#waiting.map(({ ticket }) => ticket)))
       if (!served.has(ticket)) ticket.passedOver++;
     for (const ticket of served) ticket.passedOver = 0;
+    return served;
   }
 }
 
