@@ -63,7 +63,7 @@ function wrongLines(text: string): string[] {
   const types = new Map<string, string>();
   const label = '[a-zA-Z_]\\w*="(?:[^"\\\\\\n]|\\\\["\\\\n])*"';
   const sample = new RegExp(
-    `^([a-zA-Z_:][\\w:]*)(\\{${label}(,${label})*\\})? (-?\\d[\\d.e+-]*|NaN|[+-]Inf)$`,
+    `^([a-zA-Z_:][\\w:]*)(\\{${label}(,${label})*\\})? (-?\\d[\\d.e+-]*|Na[Nn]|[+-]Inf)$`,
   );
   return text.split('\n').filter((line) => {
     const type = /^# TYPE (\S+) (counter|gauge|histogram|summary)$/.exec(line);
