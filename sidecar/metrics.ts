@@ -25,7 +25,7 @@ export class Metrics {
   readonly #queueSeconds: Histogram;
   readonly #stepSeconds: Histogram<'model' | 'size' | 'images'>;
 
-  constructor(engine: Pick<Engine, 'info' | 'memory'>) {
+  constructor(engine: Pick<Engine, 'info' | 'memory' | 'occupancy'>) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
     // Gauges with names of counters, which promtool does not take; the same is there by type.
@@ -56,6 +56,17 @@ export class Metrics {
       'latent_edge_controlnet_evaluations_total',
       'Evaluations of ControlNets: one for each image and text that one saw.',
       () => engine.info().controlnetEvaluations,
+    );
+    this.#total('latent_edge_unet_runs_total', 'Runs of a U-Net.', () => engine.occupancy.runs);
+    this.#total(
+      'latent_edge_unet_rows_total',
+      'Rows of all those runs: images, once for each text. Rows for each run are how full batches are.',
+      () => engine.occupancy.rows,
+    );
+    this.#total(
+      'latent_edge_unet_shared_rows_total',
+      "Rows that shared a run with another request's.",
+      () => engine.occupancy.batchedRows,
     );
     const memory = new Gauge({
       ...{ registers, name: 'latent_edge_memory_bytes', labelNames: ['device', 'kind'] as const },

@@ -4,10 +4,11 @@ import { Metrics } from '../../sidecar/metrics.ts';
 import { type RunningOperations, startOperations } from '../../sidecar/operations.ts';
 
 const info = { devices: [], running: 1, queued: 3, queueLimit: 8, stepsRun: 40, controlnetEvaluations: 2 };
+const occupancy = { runs: 5, rows: 12, batchedRows: 8, bySize: new Map() };
 const memory = { device: 'cpu', weights: 1000, arenas: 200, tensors: 30, scratch: 4 };
 
 describe('metrics', () => {
-  const metrics = new Metrics({ info: () => info, memory: () => memory });
+  const metrics = new Metrics({ info: () => info, memory: () => memory, occupancy });
   let isReady = false;
   let server: RunningOperations;
   beforeAll(async () => {
@@ -33,6 +34,9 @@ describe('metrics', () => {
       'latent_edge_step_seconds_sum{model="a \\"b\\"\\\\",size="64x72",images="2"} 0.1',
       'latent_edge_requests_waiting 3',
       'latent_edge_steps_total 40',
+      'latent_edge_unet_runs_total 5',
+      'latent_edge_unet_rows_total 12',
+      'latent_edge_unet_shared_rows_total 8',
       'latent_edge_memory_bytes{device="cpu",kind="weights"} 1000',
     ])
       expect(text.split('\n')).toContain(line);
