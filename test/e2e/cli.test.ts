@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
+import { pictureOf } from '../support/controls.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
 import { startHub } from '../support/hub.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
@@ -80,6 +81,25 @@ describe('generate', () => {
     expect([status, out]).toEqual([0, 'painted.png\n']);
     const pixels = await sharp(join(folder, 'painted.png')).raw().toBuffer();
     expect(shareBeyondOneLevel(pixels, tensors['out.images']!.data)).toBeLessThanOrEqual(1e-3);
+  });
+
+  it('takes ControlNets, one after the other', async () => {
+    const golden = fixtureCase('pipeline-sd15-multicontrolnet');
+    const { params, tensors } = golden;
+    const scales = params.controlnet_conditioning_scale as unknown as number[];
+    const nets = ['tiny-controlnet-sd15-canny', 'tiny-controlnet-sd15-depth'];
+    const flags = [];
+    for (const [i, net] of nets.entries()) {
+      await writeFile(join(folder, `hint-${i}.png`), await pictureOf(golden, 'image', i));
+      flags.push('--control', `model=${await fixtureModel(net)},image=hint-${i}.png,scale=${scales[i]}`);
+    }
+    const command = ['generate', '--model', await fixtureModel('tiny-sd15'), '--prompt', params.prompt!];
+    command.push('--steps', `${params.num_inference_steps}`, '--guidance', `${params.guidance_scale}`);
+    command.push('--size', '128x128', '--sampler', 'euler', '--seed', `${params.seed}`, ...flags);
+    const { status, err } = await run(...command, '--output', 'c.png', '--save-latents', 'c.safetensors');
+    expect([status, err]).toEqual([0, expect.stringContaining('128x128, euler, 4 steps')]);
+    const { latents } = readTensors(join(folder, 'c.safetensors'));
+    expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
   });
 
   it('tells Stable Diffusion XL of sizes', async () => {
