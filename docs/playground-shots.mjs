@@ -11,13 +11,13 @@ await shoot('playground', { viewport: { width: 1200, height: 1420 }, colorScheme
 await shoot('playground-phone', { viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
 await browser.close();
 
-/** Draws a circle, has a face made of it, and takes a picture of the page. */
+/** Draws a circle, has a sun made of it, and takes a picture of the page. */
 async function shoot(name, options) {
   const page = await (await browser.newContext(options)).newPage();
   page.setDefaultTimeout(120_000);
   await page.goto(url);
   await page.locator('#control_model option').first().waitFor({ state: 'attached' });
-  await page.fill('#prompt', 'grinning face');
+  await page.fill('#prompt', 'sun');
   await page.fill('#seed', '1');
   await page.click('#control summary');
   const board = page.locator('#control canvas');

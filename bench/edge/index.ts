@@ -74,14 +74,13 @@ interface Load {
   connections?: number;
   accept?: string;
   body?: object;
-  /** Called with the text of each reply. */
-  onBody?: (text: string) => void;
-  onResponse?: (status: number) => void;
+  /** Called for each reply. */
+  onReply?: (status: number, text: string) => void;
 }
 
 /** @returns the milliseconds of each reply. */
 async function post(edge: EdgeUnderLoad, load: Load): Promise<number[]> {
-  const { amount, connections = 1, accept = 'application/json', body = {}, onBody, onResponse } = load;
+  const { amount, connections = 1, accept = 'application/json', body = {}, onReply } = load;
   const times: number[] = [];
   const options: autocannon.Options = {
     url: `${edge.url}/v1/images/generations`,
@@ -89,15 +88,18 @@ async function post(edge: EdgeUnderLoad, load: Load): Promise<number[]> {
     headers: { 'content-type': 'application/json', accept },
     body: JSON.stringify({ prompt: 'x', ...body }),
     setupClient: (client) => {
-      if (onBody) client.on('body', (bytes) => onBody(bytes.toString()));
+      if (!onReply) return;
+      let parts: Buffer[] = [];
+      client.on('body', (bytes) => void parts.push(bytes));
+      client.on('response', (status) => {
+        onReply(status, Buffer.concat(parts).toString());
+        parts = [];
+      });
     },
   };
   const { errors, timeouts } = await new Promise<autocannon.Result>((resolve, reject) => {
     const instance = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)));
-    instance.on('response', (_client, status, _bytes, ms) => {
-      times.push(ms);
-      onResponse?.(status);
-    });
+    instance.on('response', (_client, _status, _bytes, ms) => void times.push(ms));
   });
   if (errors + timeouts > 0) throw new Error(`Expected replies but ${errors + timeouts} requests had none`);
   return times;
@@ -110,9 +112,9 @@ async function streamsAtOnce(edge: EdgeUnderLoad, count: number) {
   await post(edge, {
     ...{ amount: count, connections: count },
     body: { prompt: '20 steps of 50 ms', stream: true },
-    onBody: (text) => {
-      if (text.includes('event: image_generation.completed')) completed++;
-      else if (text.includes('queue_full')) refused++;
+    onReply: (status, text) => {
+      if (status === 200 && text.includes('event: image_generation.completed')) completed++;
+      else if (status === 429) refused++;
       else broken++;
     },
   });
@@ -127,7 +129,7 @@ async function memoryOver(edge: EdgeUnderLoad, requests: number) {
   for (let tenth = 0; tenth < 10; tenth++) {
     await post(edge, {
       ...{ amount: Math.ceil(requests / 10), connections: 16 },
-      onResponse: (status) => {
+      onReply: (status) => {
         if (status !== 200) failed++;
       },
     });

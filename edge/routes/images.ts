@@ -142,8 +142,7 @@ function pictureReply(c: Context, { images, effective }: Result, ignored: string
   const names = effectiveOf(effective!, ignored).ignored.map((line) =>
     line.split(':', 1)[0]!.replace(/[^\w.-]/g, '?'),
   );
-  // A copy: the bytes may be a view into a larger message.
-  return c.body(new Uint8Array(image.data), 200, {
+  return c.body(image.data as Uint8Array<ArrayBuffer>, 200, {
     'content-type': `image/${toOutputFormat(image.format)}`,
     'x-seed': String(image.seed),
     ...(names.length > 0 && { 'x-ignored': names.join(', ') }),
