@@ -67,7 +67,8 @@ const data = await png();
 const server = new Server();
 server.addService(diffusion.service, {
   Generate: (call: Call) => void generate(call, data),
-  DeviceInfo: (_: unknown, reply: (error: null, value: object) => void) => reply(null, { running, ready: true }),
+  DeviceInfo: (_: unknown, reply: (error: null, value: object) => void) =>
+    reply(null, { running, ready: true }),
 });
 server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => {
   if (error) throw error;

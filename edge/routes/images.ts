@@ -1,9 +1,9 @@
 import { z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { toBase64 } from '../base64.ts';
 import { placeOf } from '../cache/replies.ts';
 import type { ResultCache, StoredResult } from '../cache/results.ts';
 import { ApiError, invalid } from '../errors.ts';
+import { FileText, jsonBytes } from '../json-bytes.ts';
 import type { Limits } from '../limits.ts';
 import type { FetchPicture } from '../pictures.ts';
 import { type OutputFormat, toImageFormat, toOutputFormat } from '../schema/formats.ts';
@@ -61,7 +61,7 @@ export async function imagesResponse(
   const request = picture ? { ...asked, format: toImageFormat(picture) } : asked;
   const asUrls = body.response_format === 'url';
   const answer = ({ result, ignored, created }: StoredResult) =>
-    picture ? pictureReply(c, result, ignored) : c.json(reply(result, ignored, { asUrls, created }), 200);
+    picture ? pictureReply(c, result, ignored) : jsonReply(c, reply(result, ignored, { asUrls, created }));
   // A stream is for who wants to see how it comes about.
   const seeded = body.seed !== undefined && body.seed !== null && !body.stream;
   const place = seeded ? await placeOf(c, cache, request, ignored) : undefined;
@@ -104,7 +104,7 @@ export function resultResponse(
   created = Math.floor(Date.now() / 1000),
 ): Response {
   if (representationOf(c, result) !== 'json') return pictureReply(c, result, ignored);
-  return c.json(reply(result, ignored, { asUrls: false, created }), 200);
+  return jsonReply(c, reply(result, ignored, { asUrls: false, created }));
 }
 
 export function representationOf(c: Context, { images }: Result): string {
@@ -149,19 +149,29 @@ function pictureReply(c: Context, { images, effective }: Result, ignored: string
   });
 }
 
+/** A reply with its files yet to be written as text. */
+type Written<Reply extends { data: unknown[] }> = Omit<Reply, 'data'> & {
+  data: { b64_json?: FileText; url?: FileText; seed: number }[];
+};
+
+function jsonReply(c: Context, reply: Written<ImagesReply>): Response {
+  return c.body(jsonBytes(reply), 200, { 'content-type': 'application/json' });
+}
+
 function reply(
   result: Result,
   ignored: string[],
   { asUrls, created }: { asUrls: boolean; created: number },
-): ImagesReply {
+): Written<ImagesReply> {
   const { width, height } = result.images[0]!;
   const effective = effectiveOf(result.effective!, ignored);
   const { output_format } = effective;
   return {
     created,
     data: result.images.map(({ data, seed }) => {
-      const b64_json = toBase64(data);
-      return asUrls ? { url: `data:image/${output_format};base64,${b64_json}`, seed } : { b64_json, seed };
+      return asUrls
+        ? { url: new FileText(data, `data:image/${output_format};base64,`), seed }
+        : { b64_json: new FileText(data), seed };
     }),
     size: `${width}x${height}`,
     background: 'opaque',
