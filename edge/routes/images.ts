@@ -131,8 +131,11 @@ function acceptedPicture(
   return output_format ?? (isAny ? 'png' : (accepted[0] as OutputFormat));
 }
 
+/** Reads to the end: a call that is left is reset, and of a thousand resets an HTTP/2 server closes the connection. */
 async function resultOf(events: AsyncIterable<GenerateEvent>): Promise<Result> {
-  for await (const { result } of events) if (result) return result;
+  let last: Result | undefined;
+  for await (const { result } of events) last = result ?? last;
+  if (last) return last;
   throw new ApiError(500, 'internal', 'The sidecar ended the call without a result');
 }
 

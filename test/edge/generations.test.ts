@@ -108,6 +108,17 @@ describe('POST /v1/images/generations', () => {
     expect((await response.json()).effective.loras).toEqual(loras);
   });
 
+  it('reads the call to its end, so that it is not reset', async () => {
+    const fake = fakeSidecar();
+    let ended = 0;
+    const generate: typeof fake.generate = async function* (...asked) {
+      yield* fake.generate(...asked);
+      ended++;
+    };
+    expect((await post({ prompt: 'x' }, { ...fake, generate })).status).toBe(200);
+    expect(ended).toBe(1);
+  });
+
   it('passes the request id on', async () => {
     const sidecar = fakeSidecar();
     const response = await post({ prompt: 'x' }, sidecar, { 'x-request-id': 'abc-1' });
