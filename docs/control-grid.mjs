@@ -3,6 +3,7 @@
 //   node docs/control-grid.mjs [http://127.0.0.1:8787]
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
+import { picture } from './ask.mjs';
 
 const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const control = 'tiny-emoji-controlnet-canny';
@@ -17,16 +18,6 @@ const rows = [
   { path: 'M32 6 L58 54 L6 54 Z', prompts: ['pizza', 'tree', 'watermelon'] },
 ];
 const [side, head, gap] = [64, 22, 4];
-
-async function picture(fields) {
-  const response = await fetch(`${url}/v1/images/generations`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'image/png' },
-    body: JSON.stringify(fields),
-  });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  return Buffer.from(await response.arrayBuffer());
-}
 
 function outline(path) {
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${side}" height="${side}" shape-rendering="crispEdges">
@@ -45,8 +36,12 @@ for (const [row, { path, prompts }] of rows.entries()) {
   for (const [i, prompt] of prompts.entries()) {
     const fields = { prompt, seed: 2 };
     const unit = { model: control, image: hint.toString('base64') };
-    tiles.push({ input: await picture({ ...fields, control: [unit] }), left: left(2 * i), top: top(row) });
-    tiles.push({ input: await picture(fields), left: left(2 * i + 1), top: top(row) });
+    tiles.push({
+      input: await picture(url, { ...fields, control: [unit] }),
+      left: left(2 * i),
+      top: top(row),
+    });
+    tiles.push({ input: await picture(url, fields), left: left(2 * i + 1), top: top(row) });
     labels.push(`<text x="${left(2 * i) + side + gap / 2}" y="${top(row) + side + 15}">${prompt}</text>`);
   }
 }

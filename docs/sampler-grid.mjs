@@ -4,6 +4,7 @@
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { samplers, schedules } from '../dist/sidecar/samplers/table.js';
+import { picture } from './ask.mjs';
 
 const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const request = { prompt: 'rocket', seed: 9 };
@@ -14,16 +15,6 @@ const rows = samplers.map(({ name }) => ({ label: name, sampler: name }));
 for (const schedule of Object.keys(schedules))
   if (schedule !== 'default') rows.push({ label: `euler, ${schedule}`, sampler: 'euler', schedule });
 
-async function picture(fields) {
-  const response = await fetch(`${url}/v1/images/generations`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'image/png' },
-    body: JSON.stringify({ ...request, ...fields }),
-  });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  return Buffer.from(await response.arrayBuffer());
-}
-
 const height = Math.ceil(rows.length / columns);
 const blockWidth = labelWidth + steps.length * (side + gap) + gap;
 const left = (row) => Math.floor(row / height) * blockWidth;
@@ -33,7 +24,7 @@ const place = (row, step) => left(row) + labelWidth + step * (side + gap);
 const tiles = [];
 for (const [row, { sampler, schedule }] of rows.entries())
   for (const [step, count] of steps.entries()) {
-    const input = await picture({ sampler, schedule, steps: count });
+    const input = await picture(url, { ...request, sampler, schedule, steps: count });
     tiles.push({ input, left: place(row, step), top: top(row) });
   }
 

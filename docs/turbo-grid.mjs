@@ -3,6 +3,7 @@
 //   node docs/turbo-grid.mjs [http://127.0.0.1:8787]
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
+import { picture } from './ask.mjs';
 
 const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const prompts = ['red apple', 'cat face', 'pizza', 'frog', 'rocket', 'cactus'];
@@ -12,23 +13,13 @@ const columns = [
 ];
 const [side, labelWidth, head, gap] = [64, 84, 36, 4];
 
-async function picture(fields) {
-  const response = await fetch(`${url}/v1/images/generations`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'image/png' },
-    body: JSON.stringify(fields),
-  });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  return Buffer.from(await response.arrayBuffer());
-}
-
 // A little more between student and base.
 const left = (column) => labelWidth + column * (side + gap) + (column < 3 ? 0 : 3 * gap);
 const top = (row) => head + row * (side + gap);
 const tiles = [];
 for (const [row, prompt] of prompts.entries())
   for (const [column, { model, steps }] of columns.entries()) {
-    const input = await picture({ model, steps, prompt, seed: 2 });
+    const input = await picture(url, { model, steps, prompt, seed: 2 });
     tiles.push({ input, left: left(column), top: top(row) });
   }
 

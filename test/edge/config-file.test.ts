@@ -1,18 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { readSettings } from '../../edge/config.ts';
 import { withConfigFile } from '../../edge/config-file.ts';
+import { settingsFolder } from '../support/settings-file.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'settings-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function fileOf(contents: unknown): string {
-  const file = join(folder, 'latent-edge.json');
-  writeFileSync(file, typeof contents === 'string' ? contents : JSON.stringify(contents));
-  return file;
-}
+const { fileOf } = settingsFolder();
 
 describe('the file of settings', () => {
   it('says what the environment does not', () => {

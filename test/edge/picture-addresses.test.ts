@@ -1,11 +1,10 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { pictureFetcher } from '../../edge/net/pictures.ts';
 import { fakeSidecar, PIXEL } from '../support/fake-sidecar.ts';
+import { type Routes, serveRoutes } from '../support/web-server.ts';
 
-const routes: Record<string, RequestListener> = {
+const routes: Routes = {
   '/a.png': (_, response) => response.end(PIXEL),
   '/once': (_, response) => response.writeHead(302, { location: '/a.png' }).end(),
   '/loopback': (_, response) => response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end(),
@@ -20,17 +19,7 @@ const routes: Record<string, RequestListener> = {
   },
 };
 
-let server: Server;
-let port: number;
-beforeAll(async () => {
-  server = createServer((request, response) => routes[request.url!]!(request, response));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  ({ port } = server.address() as AddressInfo);
-});
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
-});
+const served = serveRoutes(routes);
 
 /** What the resolver says, one answer after the other; the last stays. */
 const fetcher = (
@@ -51,7 +40,7 @@ const post = (path: string, body: object, sidecar = fakeSidecar(), fetchPicture 
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-const at = (path: string, host = 'cdn.test') => `http://${host}:${port}${path}`;
+const at = (path: string, host = 'cdn.test') => `http://${host}:${served.port}${path}`;
 const generate = (init_image: string, fetchPicture?: ReturnType<typeof fetcher>) =>
   post('/v1/images/generations', { prompt: 'x', init_image }, undefined, fetchPicture);
 

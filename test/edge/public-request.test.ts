@@ -1,9 +1,8 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { isPublic, type PublicRequest, publicRequest } from '../../edge/net/public-request.ts';
+import { type Routes, serveRoutes } from '../support/web-server.ts';
 
-const routes: Record<string, RequestListener> = {
+const routes: Routes = {
   '/image': (_, response) => response.end('bytes'),
   '/large': (_, response) => response.end(Buffer.alloc(2000)),
   '/endless': (_, response) => {
@@ -19,21 +18,11 @@ const routes: Record<string, RequestListener> = {
   '/round': (_, response) => response.writeHead(302, { location: '/round' }).end(),
 };
 
-let server: Server;
-let port: number;
-beforeAll(async () => {
-  server = createServer((request, response) => routes[request.url!]!(request, response));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  ({ port } = server.address() as AddressInfo);
-});
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
-});
+const served = serveRoutes(routes);
 
 /** As if this server were a public one: `outside.test`. */
 const ask = (path: string, options: Partial<PublicRequest> = {}) =>
-  publicRequest(new URL(`http://outside.test:${port}${path}`), {
+  publicRequest(new URL(`http://outside.test:${served.port}${path}`), {
     ...{ maxBytes: 1000, timeoutMs: 20_000, redirects: 2 },
     resolve: async (host) => [host === 'outside.test' ? '127.0.0.1' : '10.0.0.1'],
     isAllowed: (address) => address === '127.0.0.1',

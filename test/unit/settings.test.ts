@@ -1,19 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { readAccess } from '../../sidecar/settings/access.ts';
 import { updated } from '../../sidecar/settings/page.ts';
 import { readSettings } from '../../sidecar/settings/read.ts';
+import { settingsFolder } from '../support/settings-file.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'settings-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function fileOf(contents: unknown): string {
-  const file = join(folder, 'latent-edge.json');
-  writeFileSync(file, typeof contents === 'string' ? contents : JSON.stringify(contents));
-  return file;
-}
+const { folder, fileOf } = settingsFolder();
 
 describe('settings of the sidecar', () => {
   it('are a flag, else a variable, else in the file, else the default', () => {
