@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { toServiceError } from '../errors.ts';
 import { devicesCommand } from './devices.ts';
 import { doctorCommand } from './doctor.ts';
@@ -32,10 +32,14 @@ export async function main(args: string[]): Promise<number> {
     moduleCommand(),
   ])
     program.addCommand(command);
+  everyCommand(program, (command) => command.exitOverride());
   try {
     await program.parseAsync(args, { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (thrown) {
+    // It has been said: what is wrong with the arguments, or the help that was asked for. What a command itself
+    // throws has not.
+    if (thrown instanceof CommanderError && !(thrown instanceof InvalidArgumentError)) return thrown.exitCode;
     const error = toServiceError(thrown);
     // Here the operator reads, and is told what was hidden from a remote caller.
     const shown = error.code === 'internal' && thrown instanceof Error ? thrown : error;
@@ -43,6 +47,11 @@ export async function main(args: string[]): Promise<number> {
     if (process.env.LATENT_EDGE_DEBUG) console.error(shown);
     return 1;
   }
+}
+
+function everyCommand(command: Command, visit: (command: Command) => void): void {
+  visit(command);
+  for (const child of command.commands) everyCommand(child, visit);
 }
 
 // From sources (sidecar/cli) and from the build (dist/sidecar/cli).

@@ -2,18 +2,19 @@ import { spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
 import { pictureOf } from '../support/controls.ts';
 import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
 import { startHub } from '../support/hub.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
 
-// The command line as it is built, each command a process of its own.
+// The command line as it is built: each command a process of its own, but for refusals and modules, of which there are many.
 
 const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
+const BUILT = fileURLToPath(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
 
 let folder: string;
 beforeAll(async () => {
@@ -38,6 +39,32 @@ function runWith(
       resolve({ status, out: `${Buffer.concat(out)}`, err: `${Buffer.concat(err)}` }),
     );
   });
+}
+
+/** The same without a process of its own, which takes a second to begin. */
+async function call(...args: string[]): Promise<{ status: number; out: string; err: string }> {
+  const { main } = await import(pathToFileURL(BUILT).href);
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockReturnValue(true),
+  );
+  // Tests' own console does not write to the process's streams.
+  const [log, error] = (['log', 'error'] as const).map((name) =>
+    vi.spyOn(console, name).mockImplementation((line) => {
+      (name === 'log' ? process.stdout : process.stderr).write(`${line}\n`);
+    }),
+  );
+  const [cwd, exitCode] = [process.cwd(), process.exitCode];
+  process.chdir(folder);
+  process.exitCode = undefined;
+  try {
+    const status = await main(args);
+    const [out, err] = spies.map(({ mock }) => mock.calls.map(([chunk]) => `${chunk}`).join(''));
+    return { status, out: out!, err: err! };
+  } finally {
+    process.chdir(cwd);
+    process.exitCode = exitCode;
+    for (const spy of [...spies, log!, error!]) spy.mockRestore();
+  }
 }
 
 describe('generate', () => {
@@ -171,7 +198,7 @@ describe('generate', () => {
     [['--threads', '0'], 'threads'],
     [['--device', 'cuda:99'], 'cuda:99'],
   ])('%s', async (args, name) => {
-    const { status, out, err } = await run('generate', '--prompt', 'x', '--steps', '1', ...args);
+    const { status, out, err } = await call('generate', '--prompt', 'x', '--steps', '1', ...args);
     expect([status, out]).toEqual([1, '']);
     expect(err).toMatch(/Expected .+ but (received|found)|Cannot open|Unknown device/);
     expect(err).toContain(name);
@@ -234,9 +261,10 @@ describe('preprocess', () => {
       [['canny', '--option', 'low_threshold'], /Expected NAME=NUMBER/],
       [['inpaint', '--image', input, '--output', 'a.png'], /Expected --mask but received nothing/],
     ];
-    const answers = await Promise.all(refusals.map(([args]) => run('preprocess', ...args)));
-    for (const [i, { status, err }] of answers.entries())
-      expect([status, err]).toEqual([1, expect.stringMatching(refusals[i]![1])]);
+    for (const [args, expected] of refusals) {
+      const { status, err } = await call('preprocess', ...args);
+      expect([status, err]).toEqual([1, expect.stringMatching(expected)]);
+    }
   });
 });
 
@@ -260,7 +288,7 @@ describe('module', () => {
     const { tensors } = fixtureCase(name);
     await writeTensors(join(folder, 'in.safetensors'), inputsOf(tensors));
     const dir = await fixtureModel(model);
-    const { status, err } = await run('module', dir, component, 'in.safetensors', 'out.safetensors');
+    const { status, err } = await call('module', dir, component, 'in.safetensors', 'out.safetensors');
     expect([status, err]).toEqual([0, '']);
     const out = readTensors(join(folder, 'out.safetensors'));
     expect(Object.keys(out).sort()).toEqual(outputs.sort());
@@ -275,13 +303,14 @@ describe('module', () => {
     const dir = await fixtureModel('tiny-sd15');
     writeTensors(join(folder, 'none.safetensors'), {});
     await writeFile(join(folder, 'bad.safetensors'), 'PK\x03\x04 not this');
-    const messages = await Promise.all([
-      run('module', dir, 'nope', 'none.safetensors', 'o.safetensors'),
-      run('module', dir, 'unet', 'none.safetensors', 'o.safetensors'),
-      run('module', dir, 'unet', 'bad.safetensors', 'o.safetensors'),
-      run('module', dir, 'unet', 'missing.safetensors', 'o.safetensors'),
-      run('module', folder, 'unet', 'none.safetensors', 'o.safetensors'),
-    ]);
+    const messages = [await run('module', dir, 'nope', 'none.safetensors', 'o.safetensors')];
+    for (const [model, file] of [
+      [dir, 'none'],
+      [dir, 'bad'],
+      [dir, 'missing'],
+      [folder, 'none'],
+    ])
+      messages.push(await call('module', model!, 'unet', `${file}.safetensors`, 'o.safetensors'));
     expect(messages.map(({ status }) => status)).toEqual([1, 1, 1, 1, 1]);
     expect(messages[0]!.err).toMatch(
       /Expected one of text_encoder, text_encoder_2, unet, .+ but received "nope"/,
@@ -337,7 +366,7 @@ describe('models', () => {
     await writeFile(join(folder, 'text.safetensors'), 'no tensors');
     const wrong = [];
     for (const model of ['lacking', 'text.safetensors', 'nope'])
-      wrong.push(await run('models', 'inspect', model));
+      wrong.push(await call('models', 'inspect', model));
     expect(wrong.map(({ status }) => status)).toEqual([1, 1, 1]);
     const listed = await run('models', '--model', 'lacking');
     expect(listed.err).toMatch(/^lacking cannot be read: latent-edge models inspect .+lacking says why$/m);
