@@ -33,7 +33,11 @@ export const errorCodes = {
   },
   queue_full: { grpc: 'RESOURCE_EXHAUSTED', http: 429, when: 'As many requests wait as may wait.' },
   cancelled: { grpc: 'CANCELLED', http: 499, when: 'The caller left.' },
-  deadline_exceeded: { grpc: 'DEADLINE_EXCEEDED', http: 504, when: "The request's deadline passed." },
+  deadline_exceeded: {
+    grpc: 'DEADLINE_EXCEEDED',
+    http: 504,
+    when: "The request's deadline passed, or is too near.",
+  },
   shutting_down: { grpc: 'UNAVAILABLE', http: 503, when: 'The sidecar is being stopped.' },
   out_of_memory: {
     grpc: 'UNAVAILABLE',
@@ -123,6 +127,13 @@ export const errors = {
   cancelled: (cause?: unknown) => new ServiceError('cancelled', 'The request was cancelled', { cause }),
   deadlineExceeded: () =>
     new ServiceError('deadline_exceeded', 'The deadline passed before the images were done'),
+  /** @param waitMs until the request could begin; trying again makes sense then. */
+  deadlineTooNear: (leftMs: number, workMs: number, waitMs: number) =>
+    new ServiceError(
+      'deadline_exceeded',
+      `Expected a deadline that can be met, but it is in ${seconds(Math.max(0, leftMs))} and the request takes about ${seconds(workMs)}${waitMs > 0 ? `, ${seconds(waitMs)} from now` : ''}`,
+      waitMs > 0 ? { retryAfterMs: Math.round(waitMs) } : {},
+    ),
   shuttingDown: () =>
     new ServiceError('shutting_down', 'The sidecar is shutting down', { retryAfterMs: 1000 }),
   outOfMemory: (cause: unknown) =>
@@ -136,6 +147,10 @@ export const errors = {
   internal: (cause: unknown) =>
     new ServiceError('internal', 'An internal error occurred; the log of the sidecar has details', { cause }),
 };
+
+function seconds(ms: number): string {
+  return `${Number((ms / 1000).toPrecision(2))} s`;
+}
 
 /** Whatever was thrown, as the error to answer with. */
 export function toServiceError(error: unknown): ServiceError {

@@ -72,8 +72,8 @@ export class Metrics {
       ...{ registers, name: 'latent_edge_memory_bytes', labelNames: ['device', 'kind'] as const },
       help: 'Memory of the device, by what it is used for.',
       collect() {
-        const { device, ...kinds } = engine.memory();
-        for (const [kind, bytes] of Object.entries(kinds)) memory.set({ device, kind }, bytes);
+        for (const { device, ...kinds } of engine.memory())
+          for (const [kind, bytes] of Object.entries(kinds)) memory.set({ device, kind }, bytes);
       },
     });
   }

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { readTensors } from '../checkpoints/safetensors.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
-import { openDevice } from '../engine/device.ts';
+import { openDevice } from '../engine/devices/open.ts';
 import { type ModuleOptions, modules } from '../engine/modules/index.ts';
 import { type DeviceOptions, deviceOptions, number, openOptions } from './options.ts';
 

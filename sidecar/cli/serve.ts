@@ -60,10 +60,10 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
     await server.stop(0);
     throw error;
   }
-  const [opened] = engine.info().devices;
-  console.error(
-    `sidecar: grpc${access.tls ? 's' : ''}://${server.address} on ${opened!.id} (${opened!.name}, ${opened!.arch}, ${opened!.threads} threads)`,
-  );
+  const devices = engine.info().devices.map(({ id, name, arch, threads }) => {
+    return `${id} (${[name, arch, ...(threads > 0 ? [`${threads} threads`] : [])].join(', ')})`;
+  });
+  console.error(`sidecar: grpc${access.tls ? 's' : ''}://${server.address} on ${devices.join(', ')}`);
   if (server.webAddress)
     console.error(`sidecar: gRPC-Web at http${access.tls ? 's' : ''}://${server.webAddress}`);
   if (server.operationsAddress)

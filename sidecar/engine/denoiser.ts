@@ -10,6 +10,7 @@ import {
 import { type ControlNetConfig, residualCount } from '../models/controlnet-config.ts';
 import { crossAttentionLayers } from '../models/unet.ts';
 import type { InputValue, NativeTensor } from '../native.ts';
+import { type PlanCost, planCost } from './admission/plan-cost.ts';
 import type { LatentSize } from './autoencoder.ts';
 import type { ControlNet } from './control/controlnet.ts';
 import { Pool } from './pool.ts';
@@ -67,6 +68,46 @@ export function kindOf({ context, controls }: Row, size: LatentSize): Kind {
   const tokens = context['kv.0']?.shape[1] ?? 0;
   const nets = controls.map(({ net }) => net);
   return { size, tokens, nets, key: [shapeKey(size, tokens), composedKey(nets)].join(' ') };
+}
+
+/** Of a text's chunk: what is counted where the text is not known; longer ones take little more beside the rest. */
+export const TOKENS = 77;
+
+type Nets = readonly Component<ControlNetConfig>[];
+
+/** The plan of so many rows, and a name for it, unique among those of a U-Net without ControlNets or with the same. */
+function prediction(
+  checkpoint: AnyCheckpoint,
+  batch: number,
+  size: LatentSize,
+  tokens: number,
+  nets: Nets,
+): [key: string, plan: () => Plan] {
+  const { height, width } = size;
+  return [
+    `unet ${batch}x${shapeKey(size, tokens)}`,
+    () =>
+      checkpoint.kind === 'unconditional'
+        ? planUnconditionalUNet(checkpoint, { batch, height, width })
+        : planUNet(checkpoint, { batch, height, width, tokens }, nets),
+  ];
+}
+
+/** What it takes to evaluate so many rows at once. */
+export function predictionCost(
+  checkpoint: AnyCheckpoint,
+  batch: number,
+  size: LatentSize,
+  tokens: number,
+  nets: Nets,
+): PlanCost {
+  const [key, plan] = prediction(checkpoint, batch, size, tokens, nets);
+  return planCost(checkpoint.unet, [[key, ...nets.map(({ dir }) => dir)].join(' '), plan]);
+}
+
+/** What rows are measured by: the same for a model that is loaded and one that is not, with adapters and without. */
+export function rowsKey({ unet }: AnyCheckpoint, { height, width }: LatentSize, nets: Nets): string {
+  return [unet.dir, `${height}x${width}`, ...nets.map(({ dir }) => dir)].join(' ');
 }
 
 /** Sets of ControlNets that a U-Net is kept composed with. */
@@ -145,9 +186,8 @@ export class Denoiser {
       const seen = this.outChannels * size.height * size.width;
       inputs['control.sample'] = rows.map(({ sample }) => sample.subarray(0, seen));
     }
-    const configs = nets.map(({ component }) => component);
     const outputs = await this.#with(nets, (programs) =>
-      programs.run(...this.#prediction(batch, size, tokens, configs), inputs),
+      programs.run(...prediction(this.#checkpoint, batch, size, tokens, componentsOf(nets)), inputs),
     );
     const predictions = outputs.sample as Float32Array;
     const each = predictions.length / batch;
@@ -160,42 +200,14 @@ export class Denoiser {
     return programs?.isCompiled(`unet ${rows}x${shapeKey(size, tokens)}`) ?? false;
   }
 
-  /** Bytes that so many rows take. */
+  /** Bytes that so many rows take while they are evaluated. */
   kindBytes({ size, tokens, nets }: Kind, rows: number): number {
-    return this.predictBytes(
-      rows,
-      size,
-      tokens,
-      nets.map(({ component }) => component),
-    );
+    return predictionCost(this.#checkpoint, rows, size, tokens, componentsOf(nets)).bytes;
   }
 
-  /** Bytes that a prediction takes, of so many samples at once. */
-  predictBytes(
-    batch: number,
-    size: LatentSize,
-    tokens: number,
-    controls: readonly Component<ControlNetConfig>[] = [],
-  ): number {
-    const [key, plan] = this.#prediction(batch, size, tokens, controls);
-    return this.#programs.arenaBytes([key, ...controls.map(({ dir }) => dir)].join(' '), plan);
-  }
-
-  #prediction(
-    batch: number,
-    size: LatentSize,
-    tokens: number,
-    controls: readonly Component<ControlNetConfig>[],
-  ): [key: string, plan: () => Plan] {
-    const checkpoint = this.#checkpoint;
-    const { height, width } = size;
-    return [
-      `unet ${batch}x${shapeKey(size, tokens)}`,
-      () =>
-        checkpoint.kind === 'unconditional'
-          ? planUnconditionalUNet(checkpoint, { batch, height, width })
-          : planUNet(checkpoint, { batch, height, width, tokens }, controls),
-    ];
+  /** What rows of a kind are measured by. */
+  rowsKey({ size, nets }: Kind): string {
+    return rowsKey(this.#checkpoint, size, componentsOf(nets));
   }
 
   /** Runs `work` with this U-Net's programs, or those that have ControlNets in them. */
@@ -235,6 +247,10 @@ export class Denoiser {
 
 function shapeKey({ height, width }: LatentSize, tokens: number): string {
   return `${height}x${width}x${tokens}`;
+}
+
+function componentsOf(nets: readonly ControlNet[]): Nets {
+  return nets.map(({ component }) => component);
 }
 
 function composedKey(nets: readonly ControlNet[]): string {

@@ -39,8 +39,8 @@ export class Evaluator {
   #controlNetEvaluations = 0;
 
   /** @param hasRoom whether the device has memory for so many bytes more; default: always. */
-  constructor({ hasRoom = () => true }: Partial<Pick<BatchLimits, 'hasRoom'>> = {}) {
-    this.#batches = new Batches({ hasRoom, maxRows: ({ size }) => rowsPerRun(size) });
+  constructor({ hasRoom = () => true, onRun }: Partial<Omit<BatchLimits, 'maxRows'>> = {}) {
+    this.#batches = new Batches({ hasRoom, onRun, maxRows: ({ size }) => rowsPerRun(size) });
   }
 
   /** Evaluations of ControlNets so far: one for each image and text that one saw. */

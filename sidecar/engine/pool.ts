@@ -64,6 +64,11 @@ export class Pool<T> {
     return this.#entries.get(key)?.ready?.value;
   }
 
+  /** Of all values that are there. */
+  get cost(): number {
+    return [...this.#entries.values()].reduce((sum, { ready }) => sum + (ready?.cost ?? 0), 0);
+  }
+
   values(): T[] {
     return [...this.#entries.values()].flatMap(({ ready }) => (ready ? [ready.value] : []));
   }

@@ -20,9 +20,6 @@ export type Outputs = Record<string, Float32Array | NativeTensor>;
 /** Programs of one model kept compiled, and bytes of their arenas. */
 const limits: PoolLimits = { count: 32, cost: 2 * 2 ** 30 };
 
-/** Shapes whose arenas' sizes are remembered. */
-const MAX_ARENAS = 256;
-
 /** The programs of one component on one device, compiled for each shape when it first comes. */
 export class Programs {
   readonly #device: NativeDevice;
@@ -30,7 +27,6 @@ export class Programs {
   readonly #name: string;
   readonly #dir: string;
   readonly #pool: Pool<NativeProgram>;
-  readonly #arenas = new Map<string, number>();
 
   /**
    * @param part the component's name, unique in the pool, and where its weights come from, for messages.
@@ -115,16 +111,6 @@ export class Programs {
   /** What the device computes in. */
   get dtype(): Precision {
     return this.#device.info.dtype;
-  }
-
-  /** Bytes that the program of `key` takes while it runs, beside the weights. */
-  arenaBytes(key: string, plan: () => Plan): number {
-    const known = this.#arenas.get(key);
-    if (known !== undefined) return known;
-    if (this.#arenas.size >= MAX_ARENAS) this.#arenas.clear();
-    const { arenaBytes } = plan();
-    this.#arenas.set(key, arenaBytes);
-    return arenaBytes;
   }
 
   /** The same component with deltas on top of its weights, which are shared where none touches them. */

@@ -96,8 +96,14 @@ export class ModelStore {
     return this.#pool.use(dir, load, (net) => work(net as ControlNet));
   }
 
-  isLoaded(folder: NamedFolder): boolean {
-    return this.#pool.has(folder.dir);
+  /** Whether the model or ControlNet of that folder is there. */
+  isLoaded(dir: string): boolean {
+    return this.#pool.has(dir);
+  }
+
+  /** Of the weights of all that are there, as float32. */
+  get bytes(): number {
+    return this.#pool.cost;
   }
 
   async dispose(): Promise<void> {

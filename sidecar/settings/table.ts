@@ -1,4 +1,5 @@
 import { delimiter } from 'node:path';
+import { DEVICES } from '../engine/devices/spelling.ts';
 import { bytes, choice, flag, type Kind, list, port, text, wholeNumber } from './kinds.ts';
 
 /** One thing that an operator sets. */
@@ -106,13 +107,13 @@ export const table = {
   device: row(text, {
     env: 'LATENT_EDGE_DEVICE',
     flag: '--device <id>',
-    what: 'where to compute: cpu, cuda:N, or auto, the first GPU if there is one; `latent-edge devices` lists them',
+    what: `where to compute: ${DEVICES}; \`latent-edge devices\` lists them`,
     fallback: 'cpu',
   }),
   threads: row(wholeNumber(1, 256), {
     env: 'LATENT_EDGE_THREADS',
     flag: '--threads <n>',
-    what: 'CPU threads',
+    what: 'CPU threads, of all its workers together',
     otherwise: 'one for each core',
   }),
   dtype: row(choice('f32', 'f16', 'bf16'), {
@@ -136,7 +137,7 @@ export const table = {
   concurrency: row(wholeNumber(1, 64), {
     env: 'LATENT_EDGE_CONCURRENCY',
     flag: '--concurrency <n>',
-    what: 'requests that run at once, where their models fit into memory together',
+    what: 'requests that run at once on each device, where their models fit into memory together',
     fallback: 16,
   }),
   queue_limit: row(wholeNumber(0, 10_000), {
@@ -148,13 +149,13 @@ export const table = {
   memory_budget: row(bytes, {
     env: 'LATENT_EDGE_MEMORY_BUDGET',
     flag: '--memory-budget <bytes>',
-    what: 'for the weights of loaded models together',
+    what: 'for the weights of loaded models together, on each device',
     otherwise: "half of the device's memory",
   }),
   preload: row(flag, {
     env: 'LATENT_EDGE_PRELOAD',
     flag: '--preload',
-    what: 'load the default model and make a picture before saying that it is ready: the first request is as fast as others',
+    what: 'load the default model on every device and make a picture there before saying that it is ready: the first request is as fast as others',
     fallback: false,
   }),
   grace: row(wholeNumber(0, 3600), {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openDevice } from '../../sidecar/engine/device.ts';
+import { openDevice } from '../../sidecar/engine/devices/open.ts';
 import type { NativeAddon, NativeDevice, OpenOptions } from '../../sidecar/native.ts';
 
 /** An addon that opens some devices, and says why not of others. */

@@ -8,7 +8,7 @@ const occupancy = { runs: 5, rows: 12, batchedRows: 8, bySize: new Map() };
 const memory = { device: 'cpu', weights: 1000, arenas: 200, tensors: 30, scratch: 4 };
 
 describe('metrics', () => {
-  const metrics = new Metrics({ info: () => info, memory: () => memory, occupancy });
+  const metrics = new Metrics({ info: () => info, memory: () => [memory], occupancy });
   let isReady = false;
   let server: RunningOperations;
   beforeAll(async () => {

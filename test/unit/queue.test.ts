@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { type Admission, RequestQueue, type Seat } from '../../sidecar/engine/admission/queue.ts';
+import { WeightsInUse } from '../../sidecar/engine/admission/weights-in-use.ts';
 import { PATIENCE } from '../../sidecar/engine/batching/order.ts';
-import { RequestQueue } from '../../sidecar/engine/queue.ts';
-import { WeightsInUse } from '../../sidecar/engine/weights-in-use.ts';
 
 /** Work that ends when it is told to. */
 function work() {
@@ -17,15 +17,29 @@ function work() {
   return { run, finish, started: () => started };
 }
 
+interface Asked extends Partial<Omit<Admission<Seat>, 'reserve'>> {
+  /** What it waits for, where there is something. */
+  reserve?: (blocked: Set<unknown>) => Seat | undefined;
+}
+
+/** A queue before one device, of requests that take two seconds and anything that is there. */
+function queueOf({ places, limit, devices = 1 }: { places: number; limit: number; devices?: number }) {
+  const queue = new RequestQueue<Seat>({ places: () => places, devices: () => devices, limit });
+  const seat = (workMs: number): Seat => ({ leftMs: workMs, leave: () => {} });
+  const run = <T>(work: () => Promise<T>, { workMs = 2000, ...asked }: Asked = {}) =>
+    queue.run(work, { workMs, reserve: () => seat(workMs), ...asked });
+  return { queue, run };
+}
+
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 describe('RequestQueue', () => {
   it('runs as many as it may, keeps the rest in order, and refuses what is more', async () => {
-    const queue = new RequestQueue({ concurrency: 2, limit: 2 });
+    const { queue, run } = queueOf({ places: 2, limit: 2 });
     const jobs = Array.from({ length: 4 }, work);
     const positions: number[] = [];
-    const runs = jobs.map(({ run }) => queue.run(run, { onQueued: (position) => positions.push(position) }));
-    await expect(queue.run(async () => {})).rejects.toMatchObject({
+    const runs = jobs.map((job) => run(job.run, { onQueued: (position) => positions.push(position) }));
+    await expect(run(async () => {})).rejects.toMatchObject({
       code: 'queue_full',
       retryAfterMs: expect.any(Number),
     });
@@ -41,17 +55,17 @@ describe('RequestQueue', () => {
   });
 
   it('lets interactive requests go first, and keeps places for them', async () => {
-    const queue = new RequestQueue({ concurrency: 4, limit: 100 });
+    const { run } = queueOf({ places: 4, limit: 100 });
     const began: string[] = [];
     const jobs: ReturnType<typeof work>[] = [];
     const ask = (name: string, priority: 'interactive' | 'bulk') => {
       const job = work();
       jobs.push(job);
-      const run = async () => {
+      const noted = async () => {
         began.push(name);
         await job.run();
       };
-      return queue.run(run, { priority });
+      return run(noted, { priority });
     };
     const all = [1, 2, 3, 4, 5].map((i) => ask(`bulk ${i}`, 'bulk'));
     await settled();
@@ -68,10 +82,10 @@ describe('RequestQueue', () => {
   });
 
   it('does not let bulk requests wait for ever', async () => {
-    const queue = new RequestQueue({ concurrency: 1, limit: 100 });
+    const { run } = queueOf({ places: 1, limit: 100 });
     const began: string[] = [];
     const ask = (name: string, priority: 'interactive' | 'bulk') =>
-      queue.run(async () => void began.push(name), { priority });
+      run(async () => void began.push(name), { priority });
     const first = ask('first', 'interactive');
     const all = [ask('bulk', 'bulk'), ...Array.from({ length: 50 }, () => ask('interactive', 'interactive'))];
     await Promise.all([first, ...all]);
@@ -79,22 +93,22 @@ describe('RequestQueue', () => {
   });
 
   it('has the first in line wait until what it needs is there, and the others behind it', async () => {
-    const queue = new RequestQueue({ concurrency: 3, limit: 10 });
+    const { queue, run } = queueOf({ places: 3, limit: 10 });
     const weights = new WeightsInUse(100);
     const began: string[] = [];
     const ask = (name: string, needed: Record<string, number>) => {
       const job = work();
-      let giveBack: (() => void) | undefined;
       const list = Object.entries(needed).map(([name, bytes]) => ({ name, bytes }));
-      const reserve = () => {
-        giveBack = weights.take(list);
-        return giveBack !== undefined;
+      const reserve = (blocked: Set<unknown>): Seat | undefined => {
+        const leave = blocked.size > 0 ? undefined : weights.take(list);
+        if (!leave) blocked.add('the device');
+        return leave && { leftMs: 0, leave };
       };
-      const run = async () => {
+      const noted = async () => {
         began.push(name);
-        await job.run().finally(() => giveBack!());
+        await job.run();
       };
-      return { ...job, done: queue.run(run, { reserve }) };
+      return { ...job, done: run(noted, { reserve }) };
     };
     const [one, same, large, behind] = [
       ask('one', { a: 60 }),
@@ -119,38 +133,82 @@ describe('RequestQueue', () => {
     await queue.idle();
   });
 
-  it('estimates the wait by work that was finished, not by what was refused or cancelled', async () => {
-    const queue = new RequestQueue({ concurrency: 1, limit: 0 });
-    for (let i = 0; i < 20; i++) await queue.run(() => Promise.reject(new Error('no'))).catch(() => {});
+  it('lets a request begin on a device that nobody before it waits for', async () => {
+    const { queue, run } = queueOf({ places: 4, limit: 10, devices: 2 });
+    const busy = new Set(['a', 'b']);
+    const began: string[] = [];
+    const ask = (name: string, device: string) =>
+      run(async () => {}, {
+        reserve: (blocked) => {
+          const isFree = !busy.has(device) && !blocked.has(device);
+          if (isFree) began.push(name);
+          else blocked.add(device);
+          return isFree ? { leftMs: 0, leave: () => {} } : undefined;
+        },
+      });
+    const all = [ask('first', 'a'), ask('second', 'a'), ask('third', 'b')];
+    busy.delete('b');
+    await ask('fourth', 'b');
+    expect(began).toEqual(['third', 'fourth']);
+    busy.delete('a');
+    await ask('fifth', 'a');
+    await Promise.all(all);
+    expect(began).toEqual(['third', 'fourth', 'first', 'second', 'fifth']);
+    await queue.idle();
+  });
+
+  it('hints when to try again by the work of those that run and wait', async () => {
+    const { run } = queueOf({ places: 2, limit: 2, devices: 2 });
+    const jobs = [8000, 6000, 3000, 40_000].map((workMs) => ({ ...work(), workMs }));
+    const runs = jobs.map(({ run: job, workMs }) => run(job, { workMs }));
+    // Of the two that wait one will have begun when the quickest of all has ended, two devices working at it.
+    await expect(run(async () => {})).rejects.toMatchObject({ code: 'queue_full', retryAfterMs: 1500 });
+    for (const { finish } of jobs) finish();
+    await Promise.all(runs);
+  });
+
+  it('refuses a deadline that cannot be met, and says what it would take', async () => {
+    const { queue, run } = queueOf({ places: 1, limit: 5 });
+    const inMs = (ms: number) => Date.now() + ms;
+    await expect(run(async () => {}, { workMs: 60_000, deadline: inMs(10_000) })).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+      message: expect.stringMatching(/it is in (9\.\d|10) s and the request takes about 60 s$/),
+      retryAfterMs: undefined,
+    });
     const job = work();
-    const running = queue.run(job.run);
-    // Half of the two seconds that are assumed before anything has been finished.
-    await expect(queue.run(async () => {})).rejects.toMatchObject({ retryAfterMs: 1000 });
+    const running = run(job.run, { workMs: 100_000 });
+    await expect(run(async () => {}, { workMs: 1000, deadline: inMs(10_000) })).rejects.toMatchObject({
+      message: expect.stringMatching(/the request takes about 1 s, 100 s from now$/),
+      retryAfterMs: 100_000,
+    });
+    expect(queue.queued).toBe(0);
+    const patient = run(async () => 'done', { workMs: 1000, deadline: inMs(100_000) });
     job.finish();
     await running;
+    expect(await patient).toBe('done');
   });
 
   it('goes on after work that fails', async () => {
-    const queue = new RequestQueue({ concurrency: 1, limit: 1 });
-    const failing = queue.run(async () => {
+    const { run } = queueOf({ places: 1, limit: 1 });
+    const failing = run(async () => {
       throw new Error('no');
     });
-    const next = queue.run(async () => 'done');
+    const next = run(async () => 'done');
     await expect(failing).rejects.toThrow('no');
     expect(await next).toBe('done');
   });
 
   it('lets go of who leaves while waiting, with the reason', async () => {
-    const queue = new RequestQueue({ concurrency: 1, limit: 1 });
+    const { queue, run } = queueOf({ places: 1, limit: 1 });
     const first = work();
-    const running = queue.run(first.run);
+    const running = run(first.run);
     const controller = new AbortController();
     const never = work();
-    const waiting = queue.run(never.run, { signal: controller.signal });
+    const waiting = run(never.run, { signal: controller.signal });
     controller.abort(new Error('left'));
     await expect(waiting).rejects.toThrow('left');
     expect(queue.queued).toBe(0);
-    const other = queue.run(async () => 'in its place');
+    const other = run(async () => 'in its place');
     first.finish();
     await running;
     expect(await other).toBe('in its place');
@@ -158,12 +216,12 @@ describe('RequestQueue', () => {
   });
 
   it('takes no request when closed or aborted, and no place for it', async () => {
-    const queue = new RequestQueue({ concurrency: 1, limit: 0 });
-    await expect(queue.run(async () => {}, { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow(
+    const { queue, run } = queueOf({ places: 1, limit: 0 });
+    await expect(run(async () => {}, { signal: AbortSignal.abort(new Error('gone')) })).rejects.toThrow(
       'gone',
     );
-    expect(await queue.run(async () => 1)).toBe(1);
+    expect(await run(async () => 1)).toBe(1);
     queue.close();
-    await expect(queue.run(async () => {})).rejects.toMatchObject({ code: 'shutting_down' });
+    await expect(run(async () => {})).rejects.toMatchObject({ code: 'shutting_down' });
   });
 });

@@ -22,6 +22,8 @@ export interface BatchLimits {
   hasRoom: (bytes: number) => boolean;
   /** Rows of one run, at most. */
   maxRows: (kind: Kind) => number;
+  /** Receives each measured run: what its rows are measured by, how many, milliseconds. */
+  onRun?: ((key: string, rows: number, ms: number) => void) | undefined;
 }
 
 /** Puts rows that wait together into batches, whichever requests they are of. */
@@ -66,7 +68,9 @@ export class Batches {
         kind,
         rows.map(({ row }) => row),
       );
-      costs.add(rows.length, performance.now() - began, isCold);
+      const ms = performance.now() - began;
+      costs.add(rows.length, ms, isCold);
+      if (!isCold) this.#limits.onRun?.(denoiser.rowsKey(kind), rows.length, ms);
       this.#occupancy.add(rows.length, new Set(rows.map(({ ticket }) => ticket)).size);
       for (const [i, row] of rows.entries()) row.resolve(predictions[i]!);
     } catch (error) {

@@ -8,8 +8,6 @@ export interface Decoder {
   readonly scale: number;
   /** latents [C,h,w] as a U-Net has them → image [3,H,W], about −1…1. */
   decode(latents: Float32Array, size: LatentSize): Promise<Decoded>;
-  /** Bytes that it takes to decode latents of that size. */
-  decodeBytes(size: LatentSize): number;
 }
 
 export interface Decoded {

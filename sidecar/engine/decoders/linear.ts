@@ -62,8 +62,4 @@ export class LinearDecoder implements Decoder {
       }
     return { image };
   }
-
-  decodeBytes(): number {
-    return 0;
-  }
 }

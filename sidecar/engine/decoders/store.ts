@@ -1,5 +1,4 @@
 import type { NativeDevice } from '../../native.ts';
-import type { NamedFolder } from '../model-folders.ts';
 import { Pool } from '../pool.ts';
 import type { DecoderChoice, DecoderChoices } from './choose.ts';
 import type { Decoder, Decoders } from './decoder.ts';
@@ -23,7 +22,7 @@ export class DecoderStore {
     return this.#one(images, (own) => this.#one(previews, (rough) => work({ images: own, previews: rough })));
   }
 
-  isLoaded({ dir }: NamedFolder): boolean {
+  isLoaded(dir: string): boolean {
     return this.#pool.has(dir);
   }
 

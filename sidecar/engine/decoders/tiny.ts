@@ -1,9 +1,23 @@
 import { type Component, planTaesdDecode } from '../../models/components.ts';
 import { type TaesdConfig, taesdScale } from '../../models/taesd.ts';
 import type { NativeDevice } from '../../native.ts';
+import { type PlanCost, planCost } from '../admission/plan-cost.ts';
 import type { LatentSize } from '../autoencoder.ts';
 import { Programs, programPool } from '../programs.ts';
 import type { Decoded, Decoder } from './decoder.ts';
+
+function decoding(
+  config: TaesdConfig,
+  { height, width }: LatentSize,
+): [key: string, plan: () => ReturnType<typeof planTaesdDecode>] {
+  const taesd = { config };
+  return [`decode 1x${height}x${width}`, () => planTaesdDecode({ taesd }, { batch: 1, height, width })];
+}
+
+/** What it takes to decode latents of that size. */
+export function tinyDecodingCost({ config }: Component<TaesdConfig>, size: LatentSize): PlanCost {
+  return planCost(config, decoding(config, size));
+}
 
 /** The decoder of an AutoencoderTiny on a device: a fraction of the arithmetic, and a little of the detail lost. */
 export class TinyDecoder implements Decoder {
@@ -27,22 +41,13 @@ export class TinyDecoder implements Decoder {
 
   async decode(latents: Float32Array, size: LatentSize): Promise<Decoded> {
     const scaled = latents.map((z) => z / this.#config.scaling_factor);
-    const { outputs, isRepeated } = await this.#programs.runFinite(...this.#decoding(size), {
+    const { outputs, isRepeated } = await this.#programs.runFinite(...decoding(this.#config, size), {
       latents: scaled,
     });
     return { image: outputs.image!, isRepeated };
   }
 
-  decodeBytes(size: LatentSize): number {
-    return this.#programs.arenaBytes(...this.#decoding(size));
-  }
-
   async dispose(): Promise<void> {
     await this.#programs.dispose();
-  }
-
-  #decoding({ height, width }: LatentSize): [key: string, plan: () => ReturnType<typeof planTaesdDecode>] {
-    const taesd = { config: this.#config };
-    return [`decode 1x${height}x${width}`, () => planTaesdDecode({ taesd }, { batch: 1, height, width })];
   }
 }

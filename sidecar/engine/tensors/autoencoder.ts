@@ -1,10 +1,13 @@
 import { errors } from '../../errors.ts';
-import type { LatentSize } from '../autoencoder.ts';
+import { memoryFor } from '../admission/memory.ts';
+import type { PlanCost } from '../admission/plan-cost.ts';
+import { noWork } from '../admission/workload.ts';
+import { decodingCost, encodingCost, type LatentSize } from '../autoencoder.ts';
 import { join } from '../conditioning/text.ts';
 import { finite } from '../finite.ts';
 import type { Model } from '../model.ts';
 import type { OpenModel } from '../open-model.ts';
-import { type Bench, batch, checkArea, checkFits, latentSide, type Part, pixelSide } from './part.ts';
+import { type Bench, batch, checkArea, latentSide, type Needs, type Part, pixelSide } from './part.ts';
 import { type Floats, readTensor, type TensorInput } from './tensor.ts';
 
 export interface Gaussians {
@@ -27,11 +30,13 @@ export function encodePart(request: { model?: string; images?: TensorInput | nul
   };
   return {
     model: request.model ?? '',
-    check: read,
-    async run(model, { evaluator, ticket, memoryLimit }) {
+    check(model) {
+      const { count, size } = read(model);
+      return needs(model, 'encoding', count, encodingCost(model.checkpoint, size));
+    },
+    async run(model, { evaluator, ticket }) {
       const { data, count, size } = read(model);
       const { autoencoder } = model;
-      checkFits('encoding', autoencoder.encodeBytes(size), model, memoryLimit);
       const encoded = [];
       for (const image of split(data, count))
         encoded.push(await evaluator.exclusive(() => autoencoder.encode(image, size), ticket));
@@ -48,11 +53,13 @@ export function encodePart(request: { model?: string; images?: TensorInput | nul
 export function decodePart(request: { model?: string; latents?: TensorInput | null }): Part<Floats> {
   return {
     model: request.model ?? '',
-    check: (model) => readLatents(model, 'latents', request.latents),
-    async run(model: Model, { evaluator, ticket, memoryLimit }: Bench) {
+    check(model) {
+      const { count, size } = readLatents(model, 'latents', request.latents);
+      return needs(model, 'decoding', count, decodingCost(model.checkpoint, size));
+    },
+    async run(model: Model, { evaluator, ticket }: Bench) {
       const { data, count, size } = readLatents(model, 'latents', request.latents);
       const { autoencoder } = model;
-      checkFits('decoding', autoencoder.decodeBytes(size), model, memoryLimit);
       const images = [];
       for (const latents of split(data, count)) {
         const decode = () => autoencoder.decode(latents, size);
@@ -63,6 +70,11 @@ export function decodePart(request: { model?: string; latents?: TensorInput | nu
       return { shape, data: finite(join(images), 'the decoded image', model) };
     },
   };
+}
+
+/** Of one after the other. */
+function needs(model: OpenModel, what: string, count: number, { bytes, flops }: PlanCost): Needs {
+  return { memory: memoryFor(model, what, bytes), workload: { ...noWork, flops: count * flops } };
 }
 
 /** [N,C,h,w] of a model's latents. */

@@ -1,10 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { errors } from '../../errors.ts';
 import type { Sampler } from '../../samplers/index.ts';
+import { memoryOf } from '../admission/memory.ts';
+import { noWork, passOf } from '../admission/workload.ts';
 import { AESTHETIC_SCORE, timeIds } from '../conditioning/stable-diffusion-xl.ts';
 import type { TextEncoding } from '../conditioning/text.ts';
 import { latentDiffusion, type Outcome, type Work } from '../latent-diffusion.ts';
-import { checkMemory } from '../memory-check.ts';
 import type { OpenModel } from '../open-model.ts';
 import { type ImageRequestInput, parseRequest } from '../request.ts';
 import { sizesOf } from '../request-plan.ts';
@@ -58,11 +59,20 @@ export function denoisePart(
 ): Part<Denoised> {
   return {
     model: request.model ?? '',
-    check: (model) => void workOf(request, model),
-    async run(model, { evaluator, ticket, memoryLimit }) {
+    check(model) {
+      const { work } = workOf(request, model);
+      const [, height, width] = work.shape;
+      const size = { height, width };
+      const isGuided = work.guidanceScale > 1;
+      const evaluations = work.end! - (work.source?.first ?? 0);
+      const pass = passOf(model, { size, evaluations, images: work.count, isGuided });
+      return {
+        memory: memoryOf(model, [], [{ size, count: work.count, encodes: false }], isGuided),
+        workload: { ...noWork, passes: [pass], steps: work.count * evaluations },
+      };
+    },
+    async run(model, { evaluator, ticket }) {
       const { work, evaluations } = workOf(request, model);
-      const runs = [{ shape: work.shape, count: work.count, encodes: false }];
-      checkMemory(model, [], runs, work.guidanceScale > 1, memoryLimit);
       const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep });
       return {
         latents: { shape: [work.count, ...work.shape], data: outcome.latents },

@@ -1,5 +1,7 @@
 import { errors } from '../../errors.ts';
 import type { LearnedWords } from '../../text/learned-words.ts';
+import type { MemoryNeed } from '../admission/memory.ts';
+import type { Workload } from '../admission/workload.ts';
 import type { LatentSize } from '../autoencoder.ts';
 import type { Ticket } from '../batching/ticket.ts';
 import type { Evaluator } from '../evaluator.ts';
@@ -10,17 +12,21 @@ import type { Dimension } from './tensor.ts';
 /** What a part of a request is run with, when its turn has come. */
 export interface Bench {
   evaluator: Evaluator;
-  /** Bytes that weights and one program may take together. */
-  memoryLimit: number;
   learnedWords(): Promise<LearnedWords>;
   ticket: Ticket;
+}
+
+/** What a part takes of a device. */
+export interface Needs {
+  memory: MemoryNeed;
+  workload: Workload;
 }
 
 /** A part of a request by itself: checked against its model before it waits, then run. */
 export interface Part<T> {
   model: string;
   /** @throws ServiceError invalid_argument for what the model cannot do. */
-  check(model: OpenModel): void;
+  check(model: OpenModel): Needs;
   run(model: Model, bench: Bench): Promise<T>;
 }
 
@@ -47,14 +53,4 @@ export function checkArea(field: string, count: number, { height, width }: Laten
   if (count * height * width <= MAX_LATENT_PIXELS) return;
   const most = Math.floor(MAX_LATENT_PIXELS / (height * width));
   throw errors.unexpected(field, `at most ${most} of ${height}x${width} latents`, `${count}`);
-}
-
-/** @throws ServiceError out_of_memory where something never fits beside a model's weights. */
-export function checkFits(what: string, bytes: number, model: Model, limit: number): void {
-  if (model.bytes + bytes <= limit) return;
-  const gigabytes = (n: number) => `${(n / 1e9).toPrecision(3)} GB`;
-  throw errors.neverFits(
-    `Expected what fits into the ${gigabytes(limit)} of memory that this device has, but ${what} takes ` +
-      `${gigabytes(bytes)} beside the ${gigabytes(model.bytes)} of the weights of ${model.name}: send a smaller tensor`,
-  );
 }

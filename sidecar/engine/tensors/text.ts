@@ -1,4 +1,6 @@
 import { errors } from '../../errors.ts';
+import { memoryFor } from '../admission/memory.ts';
+import { noWork } from '../admission/workload.ts';
 import { type Exclusive, encodeTexts } from '../conditioning/index.ts';
 import { join, type TextEncoding } from '../conditioning/text.ts';
 import type { Model } from '../model.ts';
@@ -38,6 +40,7 @@ export function encodeTextPart(request: TextRequest): Part<EncodedTexts> {
     check(model) {
       if (model.texts.length === 0) throw errors.unexpected('model', 'a model that takes text', model.name);
       clipSkipOf(read[0]!, model);
+      return { memory: memoryFor(model, 'encoding texts', 0), workload: noWork };
     },
     async run(model: Model, bench: Bench) {
       const exclusive: Exclusive = (work) => bench.evaluator.exclusive(work, bench.ticket);

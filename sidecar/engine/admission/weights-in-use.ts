@@ -17,6 +17,10 @@ export class WeightsInUse {
     this.#budget = budget;
   }
 
+  has(name: string): boolean {
+    return this.#users.has(name);
+  }
+
   /** @returns what gives them back; undefined where there is no room. */
   take(needed: readonly NeededWeights[]): (() => void) | undefined {
     const used = [...this.#users.values()].reduce((sum, { bytes }) => sum + bytes, 0);

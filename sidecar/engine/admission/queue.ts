@@ -1,0 +1,208 @@
+import { errors } from '../../errors.ts';
+import { PATIENCE } from '../batching/order.ts';
+import type { Priority } from '../batching/ticket.ts';
+import { checkDeadline } from './deadline.ts';
+
+export interface QueueLimits {
+  /** Devices, and requests that run on them at once; asked each time, as devices can be lost. */
+  devices: () => number;
+  places: () => number;
+  /** Requests that may wait; 0: none. */
+  limit: number;
+}
+
+/** What a request runs on. */
+export interface Seat {
+  /** Milliseconds of work to go, about. */
+  readonly leftMs: number;
+  /** Gives back what it took. */
+  leave(): void;
+}
+
+export interface Admission<S extends Seat> {
+  /** Interactive requests, the default, go before bulk ones. */
+  priority?: Priority | undefined;
+  /** Milliseconds of a device's time that it takes, about. */
+  workMs: number;
+  /** When the caller stops waiting, milliseconds since 1970. */
+  deadline?: number | undefined;
+  /**
+   * Takes what it needs beside what runs, if it is there; asked each time it could begin.
+   * @param blocked what requests before it wait for, which it may not take: where it finds none, it adds what it waits for.
+   */
+  reserve: (blocked: Set<unknown>) => S | undefined;
+  /** Leaves the queue, or is handed to the work that has begun. */
+  signal?: AbortSignal | undefined;
+  /** Called once on admission, with the number of requests that run before this one. */
+  onQueued?: ((position: number) => void) | undefined;
+}
+
+/** A request in the queue. */
+interface Entry<S extends Seat> {
+  admission: Admission<S>;
+  priority: Priority;
+  /** Once it has begun. */
+  seat?: S;
+  onBegin: () => void;
+  /** Requests that came later and began before it. */
+  overtaken: number;
+}
+
+/** Of the places, those that bulk requests may take together: some are left for who comes and cannot wait. */
+const BULK_SHARE = 0.75;
+
+/** Of a retry hint, in milliseconds. */
+const HINT = { least: 500, most: 60_000 };
+
+/**
+ * Bounded: a request is run, waits, or is refused at once. First come, first served, but interactive ones go before bulk
+ * ones, until one of these has been overtaken as often as it bears. One that waits for a device lets those behind it
+ * begin on others alone.
+ */
+export class RequestQueue<S extends Seat> {
+  readonly #limits: QueueLimits;
+  readonly #waiting: Entry<S>[] = [];
+  readonly #running = new Set<Entry<S>>();
+  #isClosed = false;
+  #idle: (() => void)[] = [];
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  get queued(): number {
+    return this.#waiting.length;
+  }
+
+  get limit(): number {
+    return this.#limits.limit;
+  }
+
+  /**
+   * Runs `work` when its turn comes.
+   * @throws ServiceError queue_full, shutting_down, deadline_exceeded where it cannot be met, or cancelled when the
+   * signal fires while it waits.
+   */
+  async run<T>(work: (seat: S) => Promise<T>, admission: Admission<S>): Promise<T> {
+    const { signal, workMs, deadline, onQueued } = admission;
+    if (this.#isClosed) throw errors.shuttingDown();
+    signal?.throwIfAborted();
+    checkDeadline(deadline, workMs);
+    const { priority = 'interactive' } = admission;
+    const entry: Entry<S> = { admission, priority, onBegin: () => {}, overtaken: 0 };
+    this.#waiting.push(entry);
+    this.#next();
+    if (!entry.seat) this.#checkWait(entry);
+    onQueued?.(entry.seat ? this.running - 1 : this.running + this.queued - 1);
+    if (!entry.seat) await this.#begin(entry);
+    try {
+      return await work(entry.seat!);
+    } finally {
+      entry.seat!.leave();
+      this.#running.delete(entry);
+      this.#next();
+    }
+  }
+
+  /** Refuses new requests; those that run or wait go on. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** When nothing runs or waits. */
+  async idle(): Promise<void> {
+    if (this.running + this.queued === 0) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Refuses what has come to wait and may not, or need not. */
+  #checkWait(entry: Entry<S>): void {
+    const { deadline, workMs } = entry.admission;
+    try {
+      if (this.queued > this.#limits.limit) {
+        const others = this.#waiting.filter((one) => one !== entry);
+        throw errors.queueFull(others.length, this.#retryAfterMs(others));
+      }
+      const before = this.#inOrder();
+      const ahead = before.slice(0, before.indexOf(entry));
+      checkDeadline(deadline, workMs, this.#soonestMs(ahead.length + 1, ahead));
+    } catch (error) {
+      this.#waiting.splice(this.#waiting.indexOf(entry), 1);
+      throw error;
+    }
+  }
+
+  /** Until a waiting request begins. */
+  #begin(entry: Entry<S>): Promise<void> {
+    const { signal } = entry.admission;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#waiting.splice(this.#waiting.indexOf(entry), 1);
+        reject(signal?.reason);
+        this.#next();
+      };
+      entry.onBegin = () => {
+        signal?.removeEventListener('abort', leave);
+        resolve();
+      };
+      signal?.addEventListener('abort', leave, { once: true });
+      if (signal?.aborted) leave();
+    });
+  }
+
+  #next(): void {
+    while (this.#beginOne());
+    if (this.running + this.queued === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  // It counts as running before its own code goes on, so that none slips in between.
+  #beginOne(): boolean {
+    const blocked = new Set<unknown>();
+    for (const entry of this.#inOrder()) {
+      if (blocked.size >= this.#limits.devices()) break;
+      const seat = this.#hasPlace(entry.priority) ? entry.admission.reserve(blocked) : undefined;
+      if (!seat) continue;
+      entry.seat = seat;
+      const at = this.#waiting.indexOf(entry);
+      for (const passed of this.#waiting.slice(0, at)) passed.overtaken++;
+      this.#waiting.splice(at, 1);
+      this.#running.add(entry);
+      entry.onBegin();
+      return true;
+    }
+    return false;
+  }
+
+  /** Those that wait, first who goes first. */
+  #inOrder(): Entry<S>[] {
+    const isUrgent = ({ priority, overtaken }: Entry<S>) =>
+      priority === 'interactive' || overtaken >= PATIENCE.bulk;
+    return [...this.#waiting.filter(isUrgent), ...this.#waiting.filter((entry) => !isUrgent(entry))];
+  }
+
+  #hasPlace(priority: Priority): boolean {
+    const places = this.#limits.places();
+    const bulk = [...this.#running].filter((entry) => entry.priority === 'bulk').length;
+    const isRoomForBulk = bulk < Math.max(1, Math.floor(BULK_SHARE * places));
+    return this.running < places && (priority === 'interactive' || isRoomForBulk);
+  }
+
+  /** About when half of those that wait now will have begun. */
+  #retryAfterMs(waiting: readonly Entry<S>[]): number {
+    const ms = this.#soonestMs(Math.max(1, Math.ceil(waiting.length / 2)), waiting);
+    return Math.round(Math.min(HINT.most, Math.max(HINT.least, ms)));
+  }
+
+  /** Milliseconds until so many have ended, of those that run and some that wait: those with the least to do go first. */
+  #soonestMs(count: number, waiting: readonly Entry<S>[]): number {
+    const left = [
+      ...[...this.#running].map(({ seat }) => seat!.leftMs),
+      ...waiting.map(({ admission }) => admission.workMs),
+    ].sort((a, b) => a - b);
+    return left.slice(0, count).reduce((sum, ms) => sum + ms, 0) / Math.max(1, this.#limits.devices());
+  }
+}

@@ -1,0 +1,78 @@
+import { mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { type NativeAddon, type NativeDevice, native, type OpenOptions } from '../../native.ts';
+import { parseDevices } from './spelling.ts';
+
+/** A device that is open, by the name that it has here. */
+export interface Opened {
+  /** `cpu`, `cuda:1`; `cpu:0` and `cpu:1` of two workers on one CPU. */
+  id: string;
+  device: NativeDevice;
+  /** Of its memory, what it may use: a CPU's is shared by its workers. */
+  memoryBytes: number;
+}
+
+/**
+ * Opens all devices that a text names (spelling.ts), or none.
+ * @throws Error when there is no such device, or the addon is not built.
+ */
+export async function openDevices(
+  { device: names, ...options }: OpenOptions,
+  say: (line: string) => void = console.error,
+  addon: NativeAddon = native(),
+): Promise<Opened[]> {
+  const opened: Opened[] = [];
+  try {
+    for (const { id, device, workers, index } of parseDevices(names, () => addon.devices())) {
+      const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
+      const native = await openDevice({ ...options, device, threads }, say, addon);
+      const { info } = native;
+      opened.push({ id: id ?? info.id, device: native, memoryBytes: info.memoryBytes / workers });
+    }
+    return opened;
+  } catch (error) {
+    await Promise.all(opened.map(({ device }) => device.dispose()));
+    throw error;
+  }
+}
+
+/**
+ * Opens a device; `auto` is the first GPU, or the CPU where none can be used.
+ * @param say receives one line on why `auto` is the CPU.
+ * @throws Error when there is no such device, or the addon is not built.
+ */
+export async function openDevice(
+  options: OpenOptions,
+  say: (line: string) => void = console.error,
+  addon: NativeAddon = native(),
+): Promise<NativeDevice> {
+  const given = options.providers === 'auto' ? { choicesFile: await choicesFile(), ...options } : options;
+  if (options.device !== 'auto') return addon.open(given);
+  try {
+    return await addon.open({ ...given, device: 'cuda:0' });
+  } catch (error) {
+    say(`computing on the CPU: ${error instanceof Error ? error.message : error}`);
+    return addon.open({ ...given, device: 'cpu' });
+  }
+}
+
+function allThreads({ threads }: Pick<OpenOptions, 'threads'>, addon: NativeAddon): number {
+  return threads ?? addon.devices().find(({ id }) => id === 'cpu')?.threads ?? 1;
+}
+
+/** As many for each as for any other, or one more; at least one. */
+function share(threads: number, workers: number, index: number): number {
+  return Math.max(1, Math.floor(threads / workers) + (index < threads % workers ? 1 : 0));
+}
+
+/** `gpu-choices.tsv` in the user's folder of caches; none where there can be no such folder. */
+async function choicesFile(): Promise<string | undefined> {
+  const dir = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'latent-edge');
+  try {
+    await mkdir(dir, { recursive: true });
+    return join(dir, 'gpu-choices.tsv');
+  } catch {
+    return undefined;
+  }
+}
