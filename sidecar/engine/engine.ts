@@ -18,7 +18,7 @@ import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { OpenModel } from './open-model.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { openPictures, type Pictures, type Planned, planRequest } from './request-plan.ts';
-import { type GenerateResult, type Progress, runRequest, type Timings } from './run-request.ts';
+import { type GenerateResult, type Progress, runRequest } from './run-request.ts';
 import type { Part } from './tensors/part.ts';
 
 export type { GeneratedImage } from './images.ts';

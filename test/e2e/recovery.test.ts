@@ -58,10 +58,9 @@ it('says 504 when a request takes too long, and its work ends', async () => {
   const late = await generate({ steps: 1000 });
   expect(late.status).toBe(504);
   expect(await late.json()).toMatchObject({ error: { code: 'deadline_exceeded' } });
-  // Long enough for the stream to begin on a busy machine.
+  // Refused at once, or while it runs, by what is known of its time.
   const patient = startEdge(server.address, 3000);
-  const streamed = await (await patient.generate({ steps: 1000, stream: true })).text();
-  expect(streamed).toMatch(/event: error\ndata: .+deadline_exceeded/);
+  expect(await (await patient.generate({ steps: 1000, stream: true })).text()).toContain('deadline_exceeded');
   await expect.poll(async () => (await sidecar.deviceInfo()).running).toBe(0);
 });
 
