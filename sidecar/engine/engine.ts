@@ -17,7 +17,7 @@ import { Workers } from './devices/workers.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import type { OpenModel } from './open-model.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
-import { openPictures, type Pictures, type Planned, planRequest } from './request-plan.ts';
+import { openPictures, type Pictures, type Planned, planRequest } from './request-plan/index.ts';
 import { type GenerateResult, type Progress, runRequest } from './run-request.ts';
 import type { Part } from './tensors/part.ts';
 

@@ -2,7 +2,7 @@ import { errors } from '../errors.ts';
 import type { Hires } from './hires.ts';
 import type { PictureSize } from './picture.ts';
 import type { ImageRequest } from './request.ts';
-import type { Pictures } from './request-plan.ts';
+import type { Pictures } from './request-plan/pictures.ts';
 
 /** Pixels of each image of the result. */
 export function finalSize(

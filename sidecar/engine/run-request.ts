@@ -15,7 +15,7 @@ import type { NamedFolder } from './model-folders.ts';
 import type { Pixels } from './png.ts';
 import { latentDiffusionRefined } from './refine.ts';
 import type { ImageRequest } from './request.ts';
-import type { Planned } from './request-plan.ts';
+import type { Planned } from './request-plan/index.ts';
 import { retouch } from './retouch.ts';
 
 export interface GenerateResult {

@@ -5,7 +5,7 @@ import { hintPixels } from '../../sidecar/engine/control/hint.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { OpenModel } from '../../sidecar/engine/open-model.ts';
 import { parseRequest } from '../../sidecar/engine/request.ts';
-import { openPictures } from '../../sidecar/engine/request-plan.ts';
+import { openPictures } from '../../sidecar/engine/request-plan/pictures.ts';
 import { openControlNet } from '../../sidecar/models/components.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 

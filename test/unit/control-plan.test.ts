@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { AdmittedControl } from '../../sidecar/engine/control/admit.ts';
 import { ignoredControls, withPart } from '../../sidecar/engine/control/plan.ts';
 import { parseUnits } from '../../sidecar/engine/control/units.ts';
-import type { Planned } from '../../sidecar/engine/request-plan.ts';
+import type { Planned } from '../../sidecar/engine/request-plan/index.ts';
 
 // Which ControlNets a run needs, before there is anything on a device.
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { OpenModel } from '../../sidecar/engine/open-model.ts';
 import { parseRequest } from '../../sidecar/engine/request.ts';
-import { planRequest } from '../../sidecar/engine/request-plan.ts';
+import { planRequest } from '../../sidecar/engine/request-plan/index.ts';
 import { traceUnconditionalUNet, unconditionalConfig } from '../../sidecar/models/unet-unconditional.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 

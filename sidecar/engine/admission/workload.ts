@@ -5,7 +5,7 @@ import type { DecoderChoice } from '../decoders/choose.ts';
 import { tinyDecodingCost } from '../decoders/tiny.ts';
 import { predictionCost, rowsKey, TOKENS } from '../denoiser.ts';
 import type { OpenModel } from '../open-model.ts';
-import type { Planned } from '../request-plan.ts';
+import type { Planned } from '../request-plan/index.ts';
 
 /** Evaluations of one U-Net at one size. */
 export interface Pass {

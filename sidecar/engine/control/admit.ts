@@ -7,7 +7,7 @@ import { choosePreprocessor } from '../../preprocessors/index.ts';
 import type { ModelFolders, NamedFolder } from '../model-folders.ts';
 import type { OpenModel } from '../open-model.ts';
 import { openPicture, transparentIn } from '../picture.ts';
-import type { Pictures } from '../request-plan.ts';
+import type { Pictures } from '../request-plan/pictures.ts';
 import type { HintSource } from './hint.ts';
 import { type ControlUnit, fieldOf } from './units.ts';
 

@@ -1,5 +1,5 @@
 import { errors } from '../../errors.ts';
-import type { Planned } from '../request-plan.ts';
+import type { Planned } from '../request-plan/index.ts';
 import type { ModelStore } from '../store.ts';
 import type { AdmittedControl } from './admit.ts';
 import type { Control } from './controls.ts';

@@ -8,7 +8,7 @@ import type { TextEncoding } from '../conditioning/text.ts';
 import { latentDiffusion, type Outcome, type Work } from '../latent-diffusion.ts';
 import type { OpenModel } from '../open-model.ts';
 import { type ImageRequestInput, parseRequest } from '../request.ts';
-import { sizesOf } from '../request-plan.ts';
+import { sizesOf } from '../request-plan/size.ts';
 import { readLatents } from './autoencoder.ts';
 import type { Part } from './part.ts';
 import { type Floats, isGiven, readTensor, type TensorInput } from './tensor.ts';

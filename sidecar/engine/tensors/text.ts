@@ -5,7 +5,7 @@ import { type Exclusive, encodeTexts } from '../conditioning/index.ts';
 import { join, type TextEncoding } from '../conditioning/text.ts';
 import type { Model } from '../model.ts';
 import { parseRequest } from '../request.ts';
-import { clipSkipOf } from '../request-plan.ts';
+import { clipSkipOf } from '../request-plan/texts.ts';
 import type { Bench, Part } from './part.ts';
 import { MAX_BATCH } from './part.ts';
 import type { Floats } from './tensor.ts';
