@@ -2,7 +2,8 @@
 The autoencoder (AutoencoderKL, factor 4, 4 channels). Colour is weighed in opponent axes: an absolute difference alone
 lets colours fade. Latents leave with mean 0 and deviation 1, so that the scaling factor is 1.
     python autoencoder.py [--smoke]               →  out/autoencoder/vae
-    python autoencoder.py --polish [--smoke]      →  out/polish/vae: its decoder alone, on the pictures of words.json
+    python autoencoder.py --polish [--start FOLDER] [--smoke]
+                                                  →  out/polish/vae: its decoder alone, 30 % on the pictures of words.json
 """
 import copy
 
@@ -63,31 +64,35 @@ def normalise(vae, latents):
 
 
 def main():
-    args = arguments(__doc__, steps=12000, batch=32, rate=1e-3, polish=False)
+    args = arguments(__doc__, steps=12000, batch=32, rate=1e-3, polish=False, start="", decay=0.998)
     pictures = Pictures()
     torch.manual_seed(args.seed)
     model = create().train()
-    source = pictures.train
     if args.polish:
-        folder = OUT / ("smoke" if args.smoke else "") / "autoencoder" / "vae"
-        model, source = AutoencoderKL.from_pretrained(folder).train(), pictures.words
+        folder = args.start or OUT / ("smoke" if args.smoke else "") / "autoencoder" / "vae"
+        model = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).train()
         model.encoder.requires_grad_(False)
         model.quant_conv.requires_grad_(False)
+    model.to(memory_format=torch.channels_last)  # nearly twice as fast on a CPU
     trained = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.95), weight_decay=1e-4)
-    run = Run("polish" if args.polish else "autoencoder", args, model, [optimizer])
-    held = pictures.on_white(pictures.held_out[:64])
+    run = Run("polish" if args.polish else "autoencoder", args, model, [optimizer], decay=args.decay)
+    held = pictures.on_white(pictures.held_out[::3])
 
     def show():
         ready = run.averaged(copy.deepcopy(model))
         with torch.no_grad():
             made = ready.decode(ready.encode(held).latent_dist.mean).sample.clamp(-1, 1)
         run.write({"psnr_db": round(psnr(made, held).mean().item(), 2)})
-        grid(torch.cat([held[:24], made[:24]]), run.folder / f"samples-{run.step}.png")
+        grid(torch.cat([held[::3][:24], made[::3][:24]]), run.folder / f"samples-{run.step}.png")
 
     for step in run:
-        indices = run.rng.choice(source, args.batch)
+        indices = run.rng.choice(pictures.train, args.batch)
+        if args.polish:
+            own = run.rng.random(args.batch) < 0.3
+            indices = np.where(own, run.rng.choice(pictures.words, args.batch), indices)
         x = pictures.on_white(indices) if args.polish else batch(pictures, indices, run.rng)
+        x = x.contiguous(memory_format=torch.channels_last)
         latents = model.encode(x).latent_dist
         z = latents.mean + 0.05 * torch.randn_like(latents.mean) if args.polish else latents.sample()
         loss = difference(model.decode(z).sample, x) + (0 if args.polish else 1e-6 * latents.kl().mean())
@@ -96,7 +101,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         run.log(loss=loss)
-        if (step + 1) % 1000 == 0:
+        if (step + 1) % 500 == 0:
             show()
     show()
     ready = run.averaged(model)

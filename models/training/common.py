@@ -20,9 +20,10 @@ SIDE = 64
 
 
 class Pictures:
-    """The emoji that data.mjs drew, and 5 % of them (by name) that no stage trains on."""
+    """The emoji that data.mjs drew, and 5 % of them (by set and label) that no stage here trains on."""
 
-    def __init__(self, folder=OUT / "data"):
+    def __init__(self):
+        folder = next((each for each in (OUT / "data", OUT / "smoke" / "data") if each.exists()), OUT / "data")
         self.about = [json.loads(line) for line in open(folder / "pictures.jsonl")]
         self.rgba = np.memmap(folder / "pictures.rgba", np.uint8, "r").reshape(-1, SIDE, SIDE, 4)
         names = json.loads((BASE / "words.json").read_text())

@@ -1,7 +1,7 @@
 // Draws the emoji sets at 64×64 and writes down what each shows:
 //   out/data/pictures.rgba   one picture after the other, 64×64×4 bytes, colour premultiplied by alpha
 //   out/data/pictures.jsonl  a line for each: { set, name, label, tags, group, subgroup, tone }
-//   node data.mjs [--smoke]
+//   node data.mjs [--smoke]: 300 of each set, in out/smoke/data
 import { fork } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,6 @@ const require = createRequire(import.meta.url);
 const side = 64;
 const sets = ['fluent-emoji-flat', 'fluent-emoji', 'noto'];
 const tones = ['light', 'medium-light', 'medium', 'medium-dark', 'dark'];
-const folder = new URL('out/data/', import.meta.url);
 
 /** A label as the sets write names: "smiling face with heart-eyes" → smiling-face-with-heart-eyes. */
 const slug = (text) =>
@@ -52,8 +51,8 @@ function icons(set) {
   return Object.entries(icons).flatMap(([name, icon]) => (icon.hidden ? [] : [[name, svg(icon)]]));
 }
 
-/** In a process of its own: draws a set's icons from `first` on, one message for each. */
-async function draw(set, first, limit) {
+/** In a process of its own: draws a set's icons from `first` on into a folder, one message for each. */
+async function draw(folder, set, first, limit) {
   const { Resvg } = require('@resvg/resvg-js');
   const known = words();
   for (const [index, [name, svg]] of icons(set).slice(0, limit).entries()) {
@@ -72,11 +71,11 @@ async function draw(set, first, limit) {
   process.disconnect();
 }
 
-/** Draws a set; the renderer aborts its whole process on a few icons, which are left out. */
-async function drawAll(set, limit) {
+/** Draws a set into a folder; the renderer aborts its whole process on a few icons, which are left out. */
+async function drawAll(folder, set, limit) {
   const left = [];
   for (let next = 0; ; ) {
-    const child = fork(new URL(import.meta.url), [set, String(next), String(limit)], { stdio: 'ignore' });
+    const child = fork(new URL(import.meta.url), [folder.href, set, String(next), String(limit)], { stdio: 'ignore' });
     child.on('message', (index) => {
       next = index + 1;
     });
@@ -88,12 +87,13 @@ async function drawAll(set, limit) {
 }
 
 if (process.send) {
-  const [set, first, limit] = process.argv.slice(2);
-  await draw(set, Number(first), Number(limit));
+  const [folder, set, first, limit] = process.argv.slice(2);
+  await draw(folder, set, Number(first), Number(limit));
 } else {
-  const limit = process.argv.includes('--smoke') ? 300 : 1e6;
+  const smoke = process.argv.includes('--smoke');
+  const [folder, limit] = [new URL(smoke ? 'out/smoke/data/' : 'out/data/', import.meta.url), smoke ? 300 : 1e6];
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const file of ['pictures.rgba', 'pictures.jsonl']) writeFileSync(new URL(file, folder), '');
-  for (const set of sets) await drawAll(set, limit);
+  for (const set of sets) await drawAll(folder, set, limit);
 }
