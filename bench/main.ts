@@ -1,5 +1,6 @@
 // npm run bench -- [COMMAND] [options]; see docs/testing.md
 import { Command } from 'commander';
+import { cardsCommand } from './cards.ts';
 import { controlCommand } from './control.ts';
 import { edgeCommand } from './edge/index.ts';
 import { frechetCommand } from './frechet-command.ts';
@@ -20,4 +21,5 @@ await new Command('bench')
   .addCommand(controlCommand())
   .addCommand(edgeCommand())
   .addCommand(frechetCommand())
+  .addCommand(cardsCommand())
   .parseAsync();

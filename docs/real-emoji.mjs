@@ -1,7 +1,7 @@
 // Writes the 81 emoji that tiny-emoji-ldm knows as PNG files named by their prompts (red-apple.png), on white, as
 // docs/experiments.md takes them. First: cd models/training && npm install && node data.mjs
 //   node docs/real-emoji.mjs FOLDER [models/training/out/data] [--held-out]
-// --held-out: those of the same set that no stage of the training saw instead, by their labels.
+// --held-out: those of the same set that models/training keeps out instead, by their labels.
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -29,7 +29,10 @@ interface EmojiCase {
 test.each([
   // The model is the default one, and steps, guidance and size are its own.
   ['pipeline-emoji-5', () => ({})],
-  ['pipeline-emoji-turbo', ({ model }: EmojiCase, i: number, steps: number[]) => ({ model, steps: steps[i] })],
+  [
+    'pipeline-emoji-turbo',
+    ({ model }: EmojiCase, i: number, steps: number[]) => ({ model, steps: steps[i] }),
+  ],
   ['pipeline-emoji-control', () => ({})],
 ])('%s', async (name, more) => {
   const golden = fixtureCase(name);
