@@ -49,6 +49,7 @@ export async function testSanitized({ emulator = false } = {}) {
               'test/emulator/program',
               'test/emulator/weights',
               'test/emulator/providers',
+              'test/emulator/vendors',
             ]
           : ['--project', 'cpu', 'test/cpu/ops', 'test/cpu/addon']),
       ],

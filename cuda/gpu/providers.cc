@@ -9,10 +9,11 @@ namespace latent_edge::gpu {
 
 std::string Work::shape() const {
   std::string text = storage == Storage::bf16 ? "bf16" : "f16";
-  for (int64_t n : {rows, int64_t{columns}, int64_t{channels}}) text += " " + std::to_string(n);
+  const auto add = [&](int64_t n) { (text += ' ') += std::to_string(n); };
+  for (int64_t n : {rows, int64_t{columns}, int64_t{channels}}) add(n);
   if (convolution)
-    for (int n : {images, height, width, kh, kw, stride, top, left}) text += " " + std::to_string(n);
-  return text + (bias ? " bias" : "") + (residual ? " residual" : "");
+    for (int n : {images, height, width, kh, kw, stride, top, left}) add(n);
+  return text + (bias ? " bias" : "") + (residual ? " residual" : "") + finished_by;
 }
 
 // Lines of "device, driver and libraries<tab>shape<tab>name"; others are passed over.
@@ -43,7 +44,7 @@ Step Choice::pick(const Work& work, Step hand) {
   std::vector<Candidate> candidates;
   candidates.push_back({"hand", std::move(hand)});
   for (const auto& vendor : vendors_)
-    if (auto step = vendor->take(work, own)) candidates.push_back({vendor->name(), std::move(*step)});
+    if (auto step = take(*vendor, work, own)) candidates.push_back({vendor->name(), std::move(*step)});
 
   const std::string shape = work.shape();
   std::string name = candidates[candidates.size() > 1 ? 1 : 0].name;
@@ -52,6 +53,24 @@ Step Choice::pick(const Work& work, Step hand) {
   const auto chosen = std::find_if(candidates.begin(), candidates.end(),
                                    [&](const Candidate& candidate) { return candidate.name == name; });
   return std::move(chosen->step);
+}
+
+// A library that fails at describing the work does not do it.
+std::optional<Step> Choice::take(Provider& vendor, const Work& work, const Provider::Own& own) {
+  std::optional<Step> step;
+  try {
+    step = vendor.take(work, own);
+  } catch (const CodedError&) {
+    throw;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+  if (step && work.finish)
+    step->launch = [launch = std::move(step->launch), finish = work.finish](Stream stream, char* scratch) {
+      launch(stream, scratch);
+      finish(stream, reinterpret_cast<const float*>(scratch));
+    };
+  return step;
 }
 
 std::string Choice::fastest(const std::vector<Candidate>& candidates, const std::string& shape) {

@@ -12,6 +12,7 @@ namespace latent_edge::gpu {
 
 // y = x·Wᵀ + bias + residual, as libraries have it: x [rows, channels] and W [columns, channels], or a convolution of
 // x [images, height, width, channels] with W [columns, kh, kw, channels]. All in `storage` (of 16 bits) but the bias.
+// Where more becomes of the sums than a library does, it leaves them in float32 at the beginning of its scratch.
 struct Work {
   Storage storage = Storage::f16;
   const void *x = nullptr, *weight = nullptr, *residual = nullptr;
@@ -23,7 +24,15 @@ struct Work {
   bool convolution = false;
   int images = 1, height = 1, width = 1, kh = 1, kw = 1, stride = 1, top = 0, left = 0;
   int out_height = 1, out_width = 1;
+  // Enqueues what becomes of the sums [rows, columns]; nothing: y is finished. With it there is no bias or residual here.
+  std::function<void(Stream stream, const float* sums)> finish = nullptr;
+  std::string finished_by = "";  // what that does, for shape()
 
+  size_t sums_bytes() const {
+    return finish ? (static_cast<size_t>(rows) * columns * sizeof(float) + 255) / 256 * 256 : 0;
+  }
+  // Where the library writes: y, or the sums.
+  void* output(char* scratch) const { return finish ? scratch : y; }
   // What its time depends on.
   std::string shape() const;
 };
@@ -58,6 +67,7 @@ class Choice {
     std::string name;
     Step step;
   };
+  static std::optional<Step> take(Provider& vendor, const Work& work, const Provider::Own& own);
   std::string fastest(const std::vector<Candidate>& candidates, const std::string& shape);
   double time(const Candidate& candidate);
 

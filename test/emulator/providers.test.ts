@@ -64,8 +64,11 @@ test('vendor takes a library wherever one can, auto whoever is faster; all give 
     });
 });
 
-test('what no library does, and float32, is our own', async () => {
-  expect((await run({ providers: 'vendor' }, layer(6, 'silu'))).choices).toEqual({});
+test('float32 is our own, and what becomes of a sum beyond bias and residual', async () => {
+  const silu = layer(6, 'silu');
+  const [hand, vendor] = [await run({}, silu), await run({ providers: 'vendor' }, silu)];
+  expect(vendor.choices).toEqual({ 'f16 6 16 32 silu onto': 'quick' });
+  for (const output of vendor.outputs) expect(relativeL2(output, hand.outputs[0]!)).toBeLessThan(1e-3);
   expect((await run({ providers: 'vendor', dtype: 'f32' }, layer(6))).choices).toEqual({});
   expect((await run({ providers: 'vendor', dtype: 'bf16' }, layer(6))).choices).toEqual({
     [even.replace('f16', 'bf16')]: 'quick',
