@@ -167,55 +167,85 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kLanes)
   cp_async_wait<0>();
 
   // sum[m][n][2h + j] is at row m·16 + h·8 + lane/4, column n·8 + lane%4·2 + j of the warp's part.
+  const int lane_row = warp_row + lane() / 4, lane_column = lane() % 4 * 2;
   if (partial) {
+    const bool even = p.packed % 2 == 0;
 #pragma unroll
     for (int m = 0; m < kTilesM; m++)
 #pragma unroll
-      for (int n = 0; n < kTilesN; n++)
+      for (int h = 0; h < 2; h++) {
+        const int64_t row = row0 + lane_row + m * 16 + h * 8;
+        if (row >= p.left.rows) continue;
+        float* to = partial + (blockIdx.y * p.left.rows + row) * p.packed;
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int64_t row = row0 + warp_row + m * 16 + i / 2 * 8 + lane() / 4;
-          const int column = column0 + warp_column + n * 8 + lane() % 4 * 2 + i % 2;
-          if (row < p.left.rows && column < p.packed)
-            partial[(blockIdx.y * p.left.rows + row) * p.packed + column] = sum[m][n][i];
+        for (int n = 0; n < kTilesN; n++) {
+          const int column = column0 + warp_column + n * 8 + lane_column;
+          if (even && column < p.packed)
+            store(to + column, Vec<float, 2>{{sum[m][n][2 * h], sum[m][n][2 * h + 1]}});
+          else
+            for (int j = 0; j < 2; j++)
+              if (column + j < p.packed) to[column + j] = sum[m][n][2 * h + j];
         }
+      }
     return;
   }
 
-  // Finished values go through shared memory, so that rows are written 16 bytes at a time.
+  // Residuals come and finished values go through shared memory, in rows of 16 bytes at a time.
   sync_block();
-  const bool geglu = p.finish.activation == Activation::geglu;
-  const int out_column0 = geglu ? column0 / 2 : column0;
+  const bool geglu = p.finish.activation == Activation::geglu, wide = p.finish.columns % 8 == 0;
+  const int out_column0 = geglu ? column0 / 2 : column0, width = geglu ? kN / 2 : kN;
+  // f(eight values in shared memory, where they are in y, how many of them)
+  const auto each_vector = [&](auto f) {
+#pragma unroll 1
+    for (int v = tid; v < kM * width / 8; v += kThreads) {
+      const int r = v / (width / 8), c = v % (width / 8) * 8, left = p.finish.columns - out_column0 - c;
+      if (row0 + r < p.left.rows && left > 0)
+        f(&memory.out[r][c], (row0 + r) * p.finish.columns + out_column0 + c, left < 8 ? left : 8);
+    }
+  };
+  if (p.finish.residual) {
+    each_vector([&](T* here, int64_t at, int count) {
+      if (wide)
+        cp_async<16>(here, p.finish.residual + at, true);
+      else
+        for (int j = 0; j < count; j++) here[j] = p.finish.residual[at + j];
+    });
+    cp_async_commit();
+    cp_async_wait<0>();
+    sync_block();
+  }
 #pragma unroll
   for (int m = 0; m < kTilesM; m++)
 #pragma unroll
-    for (int n = 0; n < kTilesN; n++) {
-      if (geglu && n % 2) continue;
+    for (int h = 0; h < 2; h++) {
+      const int r = lane_row + m * 16 + h * 8;
+      if (row0 + r >= p.left.rows) continue;
+      const int image = p.finish.image(row0 + r);
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int r = warp_row + m * 16 + i / 2 * 8 + lane() / 4;
-        const int packed = warp_column + n * 8 + lane() % 4 * 2 + i % 2;
-        const int c = geglu ? (warp_column + n * 8) / 2 + lane() % 4 * 2 + i % 2 : packed;
-        if (row0 + r >= p.left.rows || out_column0 + c >= p.finish.columns) continue;
-        const float* bias = p.finish.bias ? p.finish.bias + column0 + packed : nullptr;
-        const float v = sum[m][n][i] + (bias ? bias[0] : 0);
-        const float gate = geglu ? sum[m][n + 1 < kTilesN ? n + 1 : n][i] + (bias ? bias[8] : 0) : 0;
-        memory.out[r][c] = p.finish(row0 + r, out_column0 + c, v, gate);
+      for (int n = 0; n < kTilesN; n++) {
+        if (geglu && n % 2) continue;
+        const int packed = warp_column + n * 8 + lane_column;
+        const int c = geglu ? (warp_column + n * 8) / 2 + lane_column : packed;
+        auto both = p.finish.residual ? load<Vec<T, 2>>(&memory.out[r][c]) : Vec<T, 2>{};
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          if (out_column0 + c + j >= p.finish.columns) continue;
+          const float* bias = p.finish.bias ? p.finish.bias + column0 + packed + j : nullptr;
+          const float v = sum[m][n][2 * h + j] + (bias ? bias[0] : 0);
+          const float gate =
+              geglu ? sum[m][n + 1 < kTilesN ? n + 1 : n][2 * h + j] + (bias ? bias[8] : 0) : 0;
+          both.at[j] = p.finish(image, out_column0 + c + j, v, gate, both.at[j]);
+        }
+        store(&memory.out[r][c], both);
       }
     }
   sync_block();
-  const int width = geglu ? kN / 2 : kN;
-  const bool wide = p.finish.columns % 8 == 0;
-  for (int v = tid; v < kM * width / 8; v += kThreads) {
-    const int r = v / (width / 8), c = v % (width / 8) * 8;
-    const int left = p.finish.columns - out_column0 - c;
-    if (row0 + r >= p.left.rows || left <= 0) continue;
-    T* to = p.finish.y + (row0 + r) * p.finish.columns + out_column0 + c;
+  each_vector([&](T* here, int64_t at, int count) {
     if (wide)
-      store(to, load<Vec<T, 8>>(&memory.out[r][c]));
+      store(p.finish.y + at, load<Vec<T, 8>>(here));
     else
-      for (int j = 0; j < 8 && j < left; j++) to[j] = memory.out[r][c + j];
-  }
+      for (int j = 0; j < count; j++) p.finish.y[at + j] = here[j];
+  });
 }
 
 // The same sums in float32, into `partial`. 64×64 tiles, 4×4 a thread.
@@ -277,7 +307,8 @@ __global__ void __launch_bounds__(256) finish_product(const Product<T> p, const 
     v += from[0];
     if (geglu) gate += from[8];
   }
-  p.finish.y[i] = p.finish(row, column, v, gate);
+  p.finish.y[i] = p.finish(p.finish.image(row), column, v, gate,
+                           p.finish.residual ? p.finish.residual[i] : from_float<T>(0));
 }
 
 // The time of a cut in arbitrary units: waves of tiles, each as long as its slabs and its way in and out; smaller
@@ -320,18 +351,46 @@ void launch_finish(Stream stream, const Product<T>& p, const float* partial, int
   launch(stream, finish_product<T>, {blocks, 1, 1}, 256, 0, p, partial, splits);
 }
 
-// The product as a library has it, where it is one: no more than bias and residual, and a weight whose slabs lie as the
-// library's rows do.
+const char* name_of(Activation a) {
+  switch (a) {
+    case Activation::silu:
+      return " silu";
+    case Activation::gelu:
+      return " gelu";
+    case Activation::geglu:
+      return " geglu";
+    case Activation::quick_gelu:
+      return " quick_gelu";
+    case Activation::relu:
+      return " relu";
+    case Activation::tanh:
+      return " tanh";
+    case Activation::none:
+      return "";
+  }
+  return "";
+}
+
+// The product as a library has it, where it is one: of one source, with a weight whose slabs lie as the library's rows
+// do. What becomes of a sum beyond bias and residual is ours to do.
 template <class T>
 std::optional<Work> work_of(const Product<T>& p) {
   const Patches<T>& l = p.left;
   const Finish<T>& f = p.finish;
-  if (f.temb || f.scale || f.activation != Activation::none || l.c2 || l.shift || l.c1 % kSlab)
-    return std::nullopt;
+  if (l.c2 || l.shift || l.c1 % kSlab) return std::nullopt;
   Work work;
   work.storage = storage_of<T>;
-  work.x = l.x, work.weight = p.weight, work.residual = f.residual, work.bias = f.bias, work.y = f.y;
-  work.rows = l.rows, work.columns = f.columns, work.channels = l.c1;
+  work.x = l.x, work.weight = p.weight;
+  work.rows = l.rows, work.columns = p.packed, work.channels = l.c1;
+  if (f.temb || f.scale || f.activation != Activation::none) {
+    work.finish = [p](Stream stream, const float* sums) { launch_finish(stream, p, sums, 1); };
+    work.finished_by = std::string(f.temb    ? " temb"
+                                   : f.scale ? " scale"
+                                             : "") +
+                       name_of(f.activation) + (f.residual ? " onto" : "");
+  } else {
+    work.residual = f.residual, work.bias = f.bias, work.y = f.y;
+  }
   work.convolution = l.kh * l.kw != 1 || l.stride != 1 || l.top || l.left || l.out_height != l.height ||
                      l.out_width != l.width;
   if (work.convolution) {
@@ -379,6 +438,7 @@ Step hand_step(const Product<T>& p, const Chip& chip) {
 
 template <class T>
 Step product_step(const Product<T>& p, BindContext& context, std::vector<std::shared_ptr<const void>> held) {
+  expect(p.left.rows <= INT32_MAX, "at most 2³¹ rows", {p.left.rows});
   Step step = hand_step(p, context.chip);
   if constexpr (!std::is_same_v<T, float>)
     if (const auto work = work_of(p)) step = context.choice.pick(*work, std::move(step));

@@ -40,20 +40,23 @@ struct Finish {
   int columns = 0, pixels = 1;   // of the output; rows of an image
   Activation activation = Activation::none;
 
-  // `v` and with geglu its gate have their biases.
-  __device__ __forceinline__ T operator()(int64_t row, int column, float v, float gate) const {
-    const int64_t at = row * columns + column;
+  // The image that a row is of, where that matters. Rows are fewer than 2³¹: a division of 64 bits would cost registers.
+  __device__ __forceinline__ int image(int64_t row) const {
+    return temb || scale ? static_cast<int>(row) / pixels : 0;
+  }
+  // `v` and with geglu its gate have their biases; `before`: the residual's value there, 0 without one.
+  __device__ __forceinline__ T operator()(int image, int column, float v, float gate, T before) const {
     if (scale) {
-      const float factor = scale[row / pixels];
+      const float factor = scale[image];
       v *= factor;
-      if (factor == 0 || v == 0) return residual ? residual[at] : from_float<T>(0);
+      if (factor == 0 || v == 0) return before;
     } else if (activation == Activation::geglu) {
       v *= gelu(gate);
     } else if (activation != Activation::none) {
       v = activate(v, activation);
     }
-    if (temb) v += to_float(temb[static_cast<int64_t>(row / pixels) * columns + column]);
-    if (residual) v += to_float(residual[at]);
+    if (temb) v += to_float(temb[static_cast<int64_t>(image) * columns + column]);
+    if (residual) v += to_float(before);
     return from_float<T>(v);
   }
 };
