@@ -36,13 +36,16 @@ void Device::loop() {
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-      if (stop_) return;
+      if (stop_) break;
       job = std::move(queue_.front());
       queue_.pop_front();
     }
     job->run();
     deliver_(std::move(job));
   }
+  // What a GPU's driver made goes on the thread that it was made on.
+  release_all();
+  backend_.reset();
 }
 
 void Device::open() {

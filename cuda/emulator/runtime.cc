@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "grid.h"
@@ -30,6 +33,12 @@ std::atomic<size_t> used[kDevices];
 class EmulatedRuntime final : public Runtime {
  public:
   explicit EmulatedRuntime(std::atomic<size_t>& used) : used_(used) {}
+  // Another thread may be another device's to a driver.
+  ~EmulatedRuntime() override {
+    if (std::this_thread::get_id() == thread_) return;
+    std::fputs("emulator: a device is ended on another thread than it was made on\n", stderr);
+    std::abort();
+  }
 
   // A small chip, so that small shapes fill it.
   Chip chip() const override { return {.multiprocessors = 4, .shared_bytes = emulator::kMaxShared}; }
@@ -119,6 +128,7 @@ class EmulatedRuntime final : public Runtime {
   std::exception_ptr failure_;
   std::atomic<size_t>& used_;
   std::map<void*, size_t> sizes_;
+  const std::thread::id thread_ = std::this_thread::get_id();
 };
 
 }  // namespace
@@ -126,7 +136,7 @@ class EmulatedRuntime final : public Runtime {
 std::vector<GpuInfo> list_gpus() {
   std::vector<GpuInfo> gpus;
   for (const char* id : {"emulator", "emulator:1"})
-    gpus.push_back({id, "CUDA kernels emulated on the CPU", "sm_80", static_cast<int64_t>(kTotal)});
+    gpus.push_back({id, "CUDA kernels emulated on the CPU", "sm_80", "", static_cast<int64_t>(kTotal)});
   return gpus;
 }
 

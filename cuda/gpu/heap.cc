@@ -6,24 +6,35 @@
 
 namespace latent_edge::gpu {
 
+namespace {
+
+// What is kept when it is released: blocks of at most so much, in all at most so much.
+constexpr size_t kSmall = size_t{4} << 20, kMostSpare = size_t{128} << 20;
+
+}  // namespace
+
 Heap::Heap(std::shared_ptr<Runtime> runtime, size_t budget)
     : runtime_(std::move(runtime)),
       budget_(budget == 0 ? runtime_->total_bytes() : std::min(budget, runtime_->total_bytes())) {}
 
 Heap::~Heap() {
-  give_back();
+  take_back();
+  drop_spare();
 }
 
 void* Heap::allocate(size_t bytes, const std::string& purpose) {
-  give_back();
-  const std::lock_guard lock(mutex_);
-  const size_t left = budget_ - std::min(budget_, held_);
-  if (bytes <= left)
-    if (void* data = runtime_->allocate(bytes)) {
-      held_ += bytes;
-      return data;
-    }
-  const size_t free = std::min(left, runtime_->free_bytes());
+  take_back();
+  if (void* data = spare(bytes)) return data;
+  for (;;) {
+    if (bytes <= budget_ - std::min(budget_, held_))
+      if (void* data = runtime_->allocate(bytes)) {
+        held_ += bytes;
+        return data;
+      }
+    if (spare_.empty()) break;
+    drop_spare();
+  }
+  const size_t free = std::min(budget_ - std::min(budget_, held_), runtime_->free_bytes());
   throw OutOfMemory("Not enough memory on the device: cannot allocate " + std::to_string(bytes) +
                     " bytes for " + purpose + ", " + std::to_string(free) + " of " + std::to_string(budget_) +
                     " are free");
@@ -34,64 +45,56 @@ void Heap::release(void* data, size_t bytes) {
     const std::lock_guard lock(mutex_);
     released_.emplace_back(data, bytes);
   }
-  if (std::this_thread::get_id() == thread_) give_back();
+  if (std::this_thread::get_id() == thread_) take_back();
 }
 
-void Heap::give_back() {
+void Heap::take_back() {
   std::vector<std::pair<void*, size_t>> blocks;
   {
     const std::lock_guard lock(mutex_);
     blocks.swap(released_);
-    for (const auto& [data, bytes] : blocks) held_ -= bytes;
   }
-  for (const auto& [data, bytes] : blocks) runtime_->release(data);
+  for (const auto& [data, bytes] : blocks) {
+    if (bytes <= kSmall && spare_bytes_ + bytes <= kMostSpare) {
+      runtime_->expose({data, bytes}, {});
+      spare_.emplace(bytes, data);
+      spare_bytes_ += bytes;
+    } else {
+      held_ -= bytes;
+      runtime_->release(data);
+    }
+  }
+}
+
+void* Heap::spare(size_t bytes) {
+  const auto found = spare_.find(bytes);
+  if (found == spare_.end()) return nullptr;
+  void* const data = found->second;
+  spare_.erase(found);
+  spare_bytes_ -= bytes;
+  runtime_->expose({data, bytes}, {{data, bytes}});
+  return data;
+}
+
+void Heap::drop_spare() {
+  for (const auto& [bytes, data] : spare_) runtime_->release(data);
+  held_ -= spare_bytes_;
+  spare_bytes_ = 0;
+  spare_.clear();
 }
 
 Memory::Memory(std::shared_ptr<Heap> heap, size_t bytes, const std::string& purpose,
                std::atomic<int64_t>* counter)
-    : heap_(std::move(heap)),
-      data_(static_cast<char*>(heap_->allocate(bytes, purpose))),
-      bytes_(bytes),
-      counter_(counter) {
-  if (counter_) *counter_ += static_cast<int64_t>(bytes_);
+    : Memory(heap->allocate(bytes, purpose), bytes, [heap, bytes, counter](char* data) {
+        heap->release(data, bytes);
+        *counter -= static_cast<int64_t>(bytes);
+      }) {
+  *counter += static_cast<int64_t>(bytes);
 }
 
-Memory& Memory::operator=(Memory&& other) noexcept {
-  if (this != &other) {
-    reset();
-    heap_ = std::move(other.heap_);
-    data_ = std::exchange(other.data_, nullptr);
-    bytes_ = std::exchange(other.bytes_, 0);
-    counter_ = std::exchange(other.counter_, nullptr);
-  }
-  return *this;
-}
-
-void Memory::reset() {
-  if (!data_) return;
-  heap_->release(data_, bytes_);
-  if (counter_) *counter_ -= static_cast<int64_t>(bytes_);
-  data_ = nullptr;
-  bytes_ = 0;
-  heap_.reset();
-}
-
-HostMemory& HostMemory::operator=(HostMemory&& other) noexcept {
-  if (this != &other) {
-    reset();
-    heap_ = std::move(other.heap_);
-    data_ = std::exchange(other.data_, nullptr);
-    bytes_ = std::exchange(other.bytes_, 0);
-  }
-  return *this;
-}
-
-void HostMemory::reset() {
-  if (!data_) return;
-  heap_->runtime().release_host(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-  heap_.reset();
+Memory Memory::on_host(std::shared_ptr<Heap> heap, size_t bytes) {
+  void* const data = heap->runtime().allocate_host(bytes);
+  return {data, bytes, [heap](char* data) { heap->runtime().release_host(data); }};
 }
 
 }  // namespace latent_edge::gpu

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,7 +16,8 @@
 namespace latent_edge::gpu {
 
 // Made on the device's thread; allocate() is called there alone. What another thread releases is given back when the
-// device's thread next comes by, as that can mean to wait for what runs.
+// device's thread next comes by. Small blocks are kept for the next of their size, as to give them back can mean to wait
+// for what runs, until their memory is wanted for something else; the stream's order keeps their uses apart.
 class Heap {
  public:
   // `budget`: bytes; 0 for all that the device has.
@@ -30,56 +33,38 @@ class Heap {
   Runtime& runtime() const { return *runtime_; }
 
  private:
-  void give_back();
+  void take_back();
+  void drop_spare();
+  void* spare(size_t bytes);
 
   const std::shared_ptr<Runtime> runtime_;
   const size_t budget_;
   const std::thread::id thread_ = std::this_thread::get_id();
-  std::mutex mutex_;
-  size_t held_ = 0;
-  std::vector<std::pair<void*, size_t>> released_;  // by other threads
+  size_t held_ = 0, spare_bytes_ = 0;   // of the runtime's memory; of it in spare_
+  std::multimap<size_t, void*> spare_;  // by bytes
+  std::mutex mutex_;                    // of what follows
+  std::vector<std::pair<void*, size_t>> released_;
 };
 
-// Device memory that counts towards an account for as long as it lives.
+// Memory that is given back when its holder goes.
 class Memory {
  public:
   Memory() = default;
-  // Throws OutOfMemory naming `purpose`. `counter` outlives it.
+  // On the device. Counts towards an account, which outlives it. Throws OutOfMemory naming `purpose`.
   Memory(std::shared_ptr<Heap> heap, size_t bytes, const std::string& purpose, std::atomic<int64_t>* counter);
-  ~Memory() { reset(); }
-  Memory(Memory&& other) noexcept { *this = std::move(other); }
-  Memory& operator=(Memory&& other) noexcept;
+  // The host's, that copies to and from the device are made with.
+  static Memory on_host(std::shared_ptr<Heap> heap, size_t bytes);
 
-  void reset();
-  char* data() const { return data_; }
+  void reset() { *this = Memory(); }  // lets go of the heap too
+  char* data() const { return data_.get(); }
   size_t bytes() const { return bytes_; }
 
  private:
-  std::shared_ptr<Heap> heap_;
-  char* data_ = nullptr;
-  size_t bytes_ = 0;
-  std::atomic<int64_t>* counter_ = nullptr;
-};
+  using GiveBack = std::function<void(char*)>;
+  Memory(void* data, size_t bytes, GiveBack give_back)
+      : data_(static_cast<char*>(data), std::move(give_back)), bytes_(bytes) {}
 
-// The host's memory that copies to and from the device are made with.
-class HostMemory {
- public:
-  HostMemory() = default;
-  HostMemory(std::shared_ptr<Heap> heap, size_t bytes)
-      : heap_(std::move(heap)),
-        data_(static_cast<char*>(heap_->runtime().allocate_host(bytes))),
-        bytes_(bytes) {}
-  ~HostMemory() { reset(); }
-  HostMemory(HostMemory&& other) noexcept { *this = std::move(other); }
-  HostMemory& operator=(HostMemory&& other) noexcept;
-
-  void reset();
-  char* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  std::shared_ptr<Heap> heap_;
-  char* data_ = nullptr;
+  std::unique_ptr<char, GiveBack> data_;
   size_t bytes_ = 0;
 };
 

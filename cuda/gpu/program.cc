@@ -150,8 +150,9 @@ void GpuProgram::release() {
   released_ = true;
   graph_.reset();
   steps_.clear();
-  for (Memory* memory : {&arena_, &scratch_, &complaints_, &stage_}) memory->reset();
-  host_.reset();
+  for (Memory* memory : {&arena_, &scratch_, &complaints_, &stage_, &host_}) memory->reset();
+  // The device may end before JavaScript lets go of this.
+  choice_.reset(), heap_.reset();
 }
 
 void GpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
@@ -219,7 +220,7 @@ void GpuProgram::reserve(size_t bytes) {
   runtime_.synchronize();
   stage_.reset(), host_.reset();
   stage_ = Memory(heap_, bytes, "inputs and outputs of plan \"" + plan_.name + "\"", &account_->arenas);
-  host_ = HostMemory(heap_, bytes);
+  host_ = Memory::on_host(heap_, bytes);
 }
 
 // Values go through the stage, all in one copy; tensors come from where they are, unless all of an input are in place

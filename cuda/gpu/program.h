@@ -44,9 +44,9 @@ class GpuProgram final : public Program {
   void copy_out(std::vector<ProgramOutput>& outputs, size_t ops);
   char* at(const Placed& t) const { return arena_.data() + t.offset; }
 
-  const std::shared_ptr<Heap> heap_;
+  std::shared_ptr<Heap> heap_;
   Runtime& runtime_;
-  const std::shared_ptr<Choice> choice_;  // owns the libraries that steps call
+  std::shared_ptr<Choice> choice_;  // owns the libraries that steps call
   const std::shared_ptr<Account> account_;
   const CompileOptions options_;
   const Storage storage_;
@@ -58,8 +58,8 @@ class GpuProgram final : public Program {
   std::vector<std::vector<Placed>> touched_;                  // by each op
   std::vector<Step> steps_;
   Memory arena_, scratch_, complaints_;
-  Memory stage_;     // inputs as they came, outputs as they go home; as large as a run has needed
-  HostMemory host_;  // the same
+  Memory stage_;  // inputs as they came, outputs as they go home; as large as a run has needed
+  Memory host_;   // the same, on the host
   std::unique_ptr<Runtime::Graph> graph_;
   bool checked_ = false;  // every op has run once
   bool released_ = false;

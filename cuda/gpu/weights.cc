@@ -38,9 +38,9 @@ void Uploader::send(void* to, size_t bytes,
   Runtime& runtime = heap_->runtime();
   for (size_t begin = 0; begin < bytes; begin += kPiece) {
     const size_t count = std::min(kPiece, bytes - begin);
-    HostMemory& piece = pieces_[next_];
+    Memory& piece = pieces_[next_];
     if (std::exchange(busy_[next_], false)) runtime.await(next_);
-    if (piece.bytes() < count) piece = HostMemory(heap_, count < kPiece / 8 ? kPiece / 8 : kPiece);
+    if (piece.bytes() < count) piece = Memory::on_host(heap_, count < kPiece / 8 ? kPiece / 8 : kPiece);
     fill(begin, count, piece.data());
     runtime.copy(static_cast<char*>(to) + begin, piece.data(), count);
     runtime.mark(next_);

@@ -21,7 +21,7 @@ class Uploader {
   static constexpr size_t kPiece = size_t{8} << 20;
 
   const std::shared_ptr<Heap> heap_;
-  HostMemory pieces_[Runtime::kMarks];
+  Memory pieces_[Runtime::kMarks];
   bool busy_[Runtime::kMarks] = {};
   int next_ = 0;
 };
