@@ -11,6 +11,8 @@ export interface DeviceInfo {
   name: string;
   /** Instruction set or architecture in use: `avx512`, `avx2`, `neon`, `baseline`, `sm_90`. */
   arch: string;
+  /** Of a GPU: the CUDA version that its driver knows, as `CUDA 13.0`. */
+  driver?: string;
   /** CPU threads; 0 on a GPU. */
   threads: number;
   memoryBytes: number;

@@ -27,12 +27,12 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::vector<DeviceInfo> list_devices() {
-  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, usable_cores(), usable_memory()};
+  const DeviceInfo cpu{"cpu", cpu_name(), isa().name, "", usable_cores(), usable_memory()};
   DeviceInfo reference = cpu;
   reference.id = "cpu-reference";
   std::vector<DeviceInfo> devices = {cpu, reference};
   for (gpu::GpuInfo& gpu : gpu::list_gpus())
-    devices.push_back({gpu.id, gpu.name, gpu.arch, 0, gpu.memory_bytes, Element::f16});
+    devices.push_back({gpu.id, gpu.name, gpu.arch, gpu.driver, 0, gpu.memory_bytes, Element::f16});
   return devices;
 }
 

@@ -14,7 +14,8 @@ namespace latent_edge {
 
 struct DeviceInfo {
   std::string id, name, arch;
-  int threads = 0;  // of the CPU; 0 on a GPU
+  std::string driver = "";  // of a GPU
+  int threads = 0;          // of the CPU; 0 on a GPU
   int64_t memory_bytes = 0;
   Element dtype = Element::f32;  // that it computes in
 };

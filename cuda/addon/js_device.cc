@@ -39,6 +39,7 @@ Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
   object.Set("id", device.id);
   object.Set("name", device.name);
   object.Set("arch", device.arch);
+  if (!device.driver.empty()) object.Set("driver", device.driver);
   object.Set("threads", device.threads);
   object.Set("memoryBytes", static_cast<double>(device.memory_bytes));
   object.Set("dtype", to_string(device.dtype));

@@ -64,7 +64,7 @@ class Runtime {
 };
 
 struct GpuInfo {
-  std::string id, name, arch;
+  std::string id, name, arch, driver;
   int64_t memory_bytes = 0;
 };
 

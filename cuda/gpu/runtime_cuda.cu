@@ -136,6 +136,20 @@ class CudaRuntime final : public Runtime {
 
 }  // namespace
 
+namespace {
+
+std::string cuda_version(int version) {
+  return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// That the driver knows; 0 where there is none.
+int driver_version() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+}
+
+}  // namespace
+
 std::vector<GpuInfo> list_gpus() {
   std::vector<GpuInfo> gpus;
   int count = 0;
@@ -145,7 +159,7 @@ std::vector<GpuInfo> list_gpus() {
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
     gpus.push_back({"cuda:" + std::to_string(i), properties.name,
                     "sm_" + std::to_string(properties.major) + std::to_string(properties.minor),
-                    static_cast<int64_t>(properties.totalGlobalMem)});
+                    cuda_version(driver_version()), static_cast<int64_t>(properties.totalGlobalMem)});
   }
   return gpus;
 }
@@ -155,13 +169,13 @@ std::string gpu_trouble() {
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaGetLastError();
   if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice) {
-    int driver = 0;
-    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "no NVIDIA driver was found";
+    const int driver = driver_version();
+    if (driver == 0) return "no NVIDIA driver was found";
     int runtime = 0;
     cudaRuntimeGetVersion(&runtime);
-    const auto version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
     if (error == cudaErrorInsufficientDriver)
-      return "the NVIDIA driver knows CUDA " + version(driver) + ", this build needs " + version(runtime);
+      return "the NVIDIA driver knows " + cuda_version(driver) + ", this build needs " +
+             cuda_version(runtime);
     return "the NVIDIA driver finds no GPU";
   }
   return error == cudaSuccess ? "" : cudaGetErrorString(error);
@@ -170,7 +184,7 @@ std::string gpu_trouble() {
 std::vector<std::unique_ptr<Provider>> vendors(Runtime& runtime) {
   std::vector<std::unique_ptr<Provider>> all;
   for (const auto open : {open_cublaslt, open_cudnn})
-    if (auto vendor = open(runtime)) all.push_back(std::move(vendor));
+    if (auto vendor = open(runtime, "")) all.push_back(std::move(vendor));
   return all;
 }
 

@@ -10,7 +10,8 @@ std::vector<GpuInfo> list_gpus() {
 }
 
 std::string gpu_trouble() {
-  return "this build has no CUDA kernels, as nvcc was not found when it was made";
+  return "this build has no CUDA kernels: they are built where nvidia-smi lists a GPU, or by npm run setup "
+         "-- --gpu";
 }
 
 std::shared_ptr<Runtime> open_gpu(const std::string& id) {

@@ -21,7 +21,7 @@ export interface CheckUpOptions {
 /** Cases that the CPU's plain loops compute in well under a second. */
 const QUICK = 2e8;
 
-const REBUILD = 'put nvcc of a CUDA toolkit on the PATH and run npm run build:native';
+const REBUILD = 'put nvcc of a CUDA toolkit on the PATH and run npm run setup -- --gpu';
 const REPORT = 'use --device cpu, and report this with the output of nvidia-smi';
 
 /** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */
@@ -34,14 +34,15 @@ export async function* checkUp({ device, dtype }: CheckUpOptions = {}): AsyncGen
     const id = device ?? 'cuda:0';
     yield { name: 'GPU', ok: device === undefined, ...(await whyNot(id)) };
   }
-  for (const { id, name, arch, memoryBytes } of chosen) {
+  for (const { id, name, arch, driver, memoryBytes } of chosen) {
     const opened = await open(id, dtype);
     if (typeof opened === 'string') {
       yield { name: id, ok: false, detail: opened, advice: REPORT };
       continue;
     }
     const memory = `${(memoryBytes / 2 ** 30).toFixed(1)} GiB`;
-    yield { name: id, ok: true, detail: `${name}, ${arch}, ${memory}, computes in ${opened.info.dtype}` };
+    const detail = [name, arch, driver && `driver for ${driver}`, memory, `computes in ${opened.info.dtype}`];
+    yield { name: id, ok: true, detail: detail.filter(Boolean).join(', ') };
     try {
       yield await kernels(opened);
     } finally {
