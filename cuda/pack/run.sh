@@ -4,8 +4,7 @@
 #   OUT=results bash run.sh [STAGE …]        default: all stages, in order
 # Writes to $OUT: stages.jsonl ({stage, status, seconds}, a line as each ends; status 124: it took too long), gpu.json (the
 # bench's result, after every case), tests.json (vitest's), log.txt. Other settings: DEVICE (cuda:0), PYTHON (python3, with
-# torch), WORK (where it unpacks; a folder that is there is used again), REBUILD=1 (the addon anew: for this GPU, and with
-# the headers of cuBLASLt and cuDNN that are here).
+# torch), WORK (where it unpacks; a folder that is there is used again), REBUILD=1 (the addon anew, for this GPU).
 set -uo pipefail
 pack=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 OUT=${OUT:-$PWD/results}
@@ -48,23 +47,26 @@ unpack() {
     "${xz[@]}" < "$pack/tree.tar.xz" | tar -xf - -C "$tree"
 }
 
-# The vendors' libraries and headers, as the system or torch's packages have them.
+# Where torch's packages have the vendors' libraries.
 vendor_folders() {
-  "$PYTHON" - "$1" <<'PY' 2> /dev/null
-import glob, importlib.util, os, sys
+  "$PYTHON" - <<'PY' 2> /dev/null
+import glob, importlib.util, os
 site = os.path.dirname(os.path.dirname(importlib.util.find_spec("torch").origin))
-print(*sorted(glob.glob(f"{site}/nvidia/*/{sys.argv[1]}")), sep="\n")
+print(*sorted(glob.glob(f"{site}/nvidia/*/lib")), sep=":")
 PY
 }
 
 build() {
   cd "$tree" || return 1
   if [ -z "${REBUILD:-}" ]; then
-    node -e 'require(process.env.LATENT_EDGE_ADDON || "./cuda/build/latent_edge.node").devices()' && return 0
-    echo 'the addon of the pack does not load here: it is built'
+    node -e '
+      const addon = process.env.LATENT_EDGE_ADDON || "./cuda/build/latent_edge.node";
+      if (!require(addon).devices().some(({ id }) => id === process.env.DEVICE)) process.exit(1);' && return 0
+    # A driver older than the toolkit that made it, for one: the toolkit here goes with the driver here.
+    echo "the addon of the pack does not load here, or knows no $DEVICE: it is built"
   fi
   rm -f cuda/build/latent_edge.node
-  VENDOR_INCLUDES=$(vendor_folders include | tr '\n' ' ') node cuda/build.mjs && node cuda/resources.mjs
+  node cuda/build.mjs --gpu && node cuda/resources.mjs
 }
 
 main='import("./dist/sidecar/cli/index.js").then(async ({ main }) => { process.exitCode = await main(process.argv.slice(1)); })'
@@ -92,7 +94,7 @@ export -f unpack vendor_folders build doctor tests bench sanitize
 export pack OUT WORK DEVICE PYTHON tree main REBUILD=${REBUILD:-}
 export LATENT_EDGE_TEST_DEVICE=$DEVICE PATH=$WORK/bin:$PATH
 LATENT_EDGE_COMMIT=$(cat "$pack/commit")
-LD_LIBRARY_PATH=$(vendor_folders lib | tr '\n' ':')${LD_LIBRARY_PATH:-}
+LD_LIBRARY_PATH=$(vendor_folders)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LATENT_EDGE_COMMIT LD_LIBRARY_PATH
 
 run() {
