@@ -17,5 +17,6 @@ describe.skipIf(!hasGpu())(`ops on ${DEVICE}`, () => {
         op,
         cases: trueShapes[op].map((one) => runnable(op, one)),
       })),
+      { device: 'cpu' },
     ));
 });
