@@ -68,11 +68,12 @@ export async function buildAddon({
  */
 function cudaKernels(asked, fat) {
   const { NVCC, CUDA_ARCHS, LATENT_EDGE_GPU } = process.env;
-  const kept = join(cuda, 'build/gpu');
+  const file = join(cuda, 'build/gpu');
+  const kept = existsSync(file) ? readFileSync(file, 'utf8') : undefined;
   const named = asked || Boolean(NVCC || CUDA_ARCHS) || LATENT_EDGE_GPU === '1';
-  const gpus = named && (CUDA_ARCHS || fat) ? [] : capabilities();
+  const gpus = CUDA_ARCHS || fat || kept !== undefined ? [] : capabilities();
   // Empty for "none".
-  if (NVCC === '' || LATENT_EDGE_GPU === '0' || !(named || gpus.length > 0 || existsSync(kept))) return [];
+  if (NVCC === '' || LATENT_EDGE_GPU === '0' || !(named || gpus.length > 0 || kept !== undefined)) return [];
   const compiler = nvcc();
   if (!compiler) {
     if (!named) return [];
@@ -80,8 +81,8 @@ function cudaKernels(asked, fat) {
       'Building CUDA kernels needs nvcc, which was not found. Install a CUDA toolkit, or set NVCC.',
     );
   }
-  if (named) writeFileSync(kept, '');
-  const archs = CUDA_ARCHS ?? (fat ? '80 86 89 90a' : gpus.join(' '));
+  const archs = CUDA_ARCHS ?? (fat ? '80 86 89 90a' : (kept ?? gpus.join(' ')));
+  if (named) writeFileSync(file, archs);
   return [`NVCC=${compiler}`, ...(archs ? [`CUDA_ARCHS=${archs}`] : [])];
 }
 

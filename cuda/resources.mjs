@@ -1,8 +1,10 @@
-// What nvcc said of the kernels of the last build: node cuda/resources.mjs
+// What nvcc said of the kernels of the last build: node cuda/resources.mjs [--build] [--all]
 // Fails where it warned, or where a kernel keeps registers in memory ("spills"); without nvcc there is nothing to say.
+// --build: builds them first. --all: every kernel's registers.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildAddon, nvcc } from './build.mjs';
 
 const kernels = join(dirname(fileURLToPath(import.meta.url)), 'build/obj/kernels');
 
@@ -30,18 +32,19 @@ export function parseResources(text) {
 
 /** The kernel's name, its type and its sizes, as `product<f16 128×160>`, of a mangled name. */
 function nameOf(mangled) {
-  const [, length, rest] = /_cu_[0-9a-f]{8}(\d+)(.*)$/.exec(mangled) ?? [];
-  if (!rest) return mangled;
-  const args = rest.slice(Number(length));
+  // The file's hash, for several architectures the process too, then the name behind its length.
+  const [, digits, name, args] = /_cu_[0-9a-f]{8}_?(\d+)([a-z_]+)(.*)$/.exec(mangled) ?? [];
+  if (!name || !digits.endsWith(String(name.length))) return mangled;
   const type = args.includes('bfloat16') ? 'bf16' : args.includes('half') ? 'f16' : 'f32';
   const sizes = [...args.matchAll(/Li(\d+)E/g)].map((match) => match[1]).join('×');
-  return `${rest.slice(0, Number(length))}<${[type, sizes].filter(Boolean).join(' ')}>`;
+  return `${name}<${[type, sizes].filter(Boolean).join(' ')}>`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv.includes('--build') && nvcc()) await buildAddon({ gpu: true });
   const logs = existsSync(kernels) ? readdirSync(kernels).filter((name) => name.endsWith('.cu.o.txt')) : [];
   if (logs.length === 0) {
-    console.log('skipped: the addon was built without nvcc, so there are no kernels to look at');
+    console.log('skipped: no kernels have been built (node cuda/build.mjs --gpu, where nvcc is)');
   } else {
     const all = logs.map((name) => parseResources(readFileSync(join(kernels, name), 'utf8')));
     const uses = all.flatMap(({ uses }) => uses);

@@ -12,9 +12,10 @@ const at = (...path) => join(root, ...path);
 /**
  * Brings the checkout to where it can run and be tested.
  * @param {(line: string) => void} [say] receives one line for each thing that is done
+ * @param {{ gpu?: boolean }} [options] gpu: CUDA kernels also where no GPU is seen
  * @throws Error with the output of the command that failed
  */
-export async function setup(say = console.log) {
+export async function setup(say = console.log, { gpu = false } = {}) {
   checkNode();
   // npm writes this file at the end of every install.
   if (newest(at('package-lock.json')) > newest(at('node_modules/.package-lock.json'))) {
@@ -27,7 +28,11 @@ export async function setup(say = console.log) {
     npm('run', '--silent', 'build:proto');
   }
   const { buildAddon } = await import('../../cuda/build.mjs');
-  await buildAddon({ starting: () => say('Building the native addon (a minute or two)') });
+  await buildAddon({
+    gpu,
+    starting: (kernels) =>
+      say(`Building the native addon (${kernels ? 'with CUDA kernels: some minutes' : 'a minute or two'})`),
+  });
   const page = ['index.html', 'icon.svg', 'build.mjs', 'client', 'style'].map((name) =>
     at('edge/playground', name),
   );
@@ -91,7 +96,7 @@ function times(path) {
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    await setup();
+    await setup(console.log, { gpu: process.argv.includes('--gpu') });
     if (process.argv.includes('--workers')) await setupWorkers();
     // There is no workerd for every machine; the tests on it say that they are skipped.
     if (process.argv.includes('--test')) await setupWorkers().catch((error) => console.error(error.message));
