@@ -8,31 +8,47 @@ export class FileText {
     this.bytes = bytes;
     this.before = before;
   }
+
+  /** Characters, and bytes: base64 is ASCII, and so is what stands before it. */
+  get length(): number {
+    return this.before.length + 4 * Math.ceil(this.bytes.length / 3);
+  }
 }
 
 /**
- * JSON in UTF-8 of a value with files in it. Their text, most of a reply, is written once, where as a part of a string
- * it would be copied and looked through for each of several passes: of 434 kB 3 ms in place of 6.
+ * Bytes of a file that become text at a time, a multiple of 3: longer strings get pages of their own from the system
+ * and lose them again, which takes longer than all the rest.
  */
-export function jsonBytes(value: unknown): Uint8Array<ArrayBuffer> {
+const PIECE = 49_152;
+
+/**
+ * JSON in UTF-8 of a value with files in it, between two texts. Files, most of a reply, are written where they are to
+ * be, piece by piece, and never stand in a string as a whole.
+ */
+export function jsonBytes(value: unknown, before = '', after = ''): Uint8Array<ArrayBuffer> {
   const mark = crypto.randomUUID();
   const files: FileText[] = [];
-  const text = JSON.stringify(value, (_, each) => {
+  const json = JSON.stringify(value, (_, each) => {
     if (!(each instanceof FileText)) return each;
     files.push(each);
     return mark;
   });
   const encoder = new TextEncoder();
-  const between = text.split(mark).map((part) => encoder.encode(part));
-  const texts = files.map(({ bytes, before }) => [before, toBase64(bytes)] as const);
-  const length = (parts: readonly { length: number }[]) => parts.reduce((sum, part) => sum + part.length, 0);
-  const all = new Uint8Array(length(between) + length(texts.flat()));
+  const between = `${before}${json}${after}`.split(mark).map((part) => encoder.encode(part));
+  const length = [...between, ...files].reduce((sum, part) => sum + part.length, 0);
+  const all = new Uint8Array(length);
   let at = 0;
+  const write = (ascii: string) => {
+    at += encoder.encodeInto(ascii, all.subarray(at)).written;
+  };
   for (const [i, part] of between.entries()) {
     all.set(part, at);
     at += part.length;
-    // Base64 is ASCII, and so is what stands before it.
-    for (const ascii of texts[i] ?? []) at += encoder.encodeInto(ascii, all.subarray(at)).written;
+    const file = files[i];
+    if (!file) continue;
+    write(file.before);
+    for (let from = 0; from < file.bytes.length; from += PIECE)
+      write(toBase64(file.bytes.subarray(from, from + PIECE)));
   }
   return all;
 }

@@ -1,5 +1,5 @@
 import { fromZod, invalid, unexpected } from '../errors.ts';
-import { EXPECTED, imageFile } from '../schema/file.ts';
+import { imageFile, isAddress, PictureAddress } from '../schema/file.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
 import { controlNetUnit } from './schema.ts';
 
@@ -36,7 +36,7 @@ const plain = (name: string | number) =>
     .toLowerCase()
     .replace(/[^a-z0-9]/g, '');
 
-/** Whether a request has units that need the server's preprocessors. */
+/** The units of a request, as they stand in it. */
 export function unitsOf(scripts: Record<string, unknown> | null | undefined): unknown[] {
   const [script] = Object.entries(scripts ?? {}).filter(([name]) => name.toLowerCase() === 'controlnet');
   const args = (script?.[1] as { args?: unknown } | null | undefined)?.args ?? [];
@@ -44,9 +44,21 @@ export function unitsOf(scripts: Record<string, unknown> | null | undefined): un
   return args;
 }
 
+const isOff = (unit: unknown) => (unit as { enabled?: unknown } | null)?.enabled === false;
+
 /** Where the units stand that are not switched off. */
 export function placesOf(units: readonly unknown[]): number[] {
-  return units.flatMap((unit, i) => ((unit as { enabled?: unknown } | null)?.enabled === false ? [] : [i]));
+  return units.flatMap((unit, i) => (isOff(unit) ? [] : [i]));
+}
+
+/** Units with their pictures' addresses marked as such, for `withPictures`. */
+export function withAddresses(units: readonly unknown[]): unknown[] {
+  return units.map((unit) => {
+    if (typeof unit !== 'object' || unit === null || isOff(unit)) return unit;
+    const { image, input_image } = unit as { image?: unknown; input_image?: unknown };
+    const picture = fileOf(image ?? input_image);
+    return isAddress(picture) ? { ...unit, image: new PictureAddress(picture) } : unit;
+  });
 }
 
 /**
@@ -77,13 +89,18 @@ export function controlUnits(units: readonly unknown[], { preprocessors }: Names
   });
 }
 
-/** A picture, or `{image, mask}` with one in it; none: that of the request. */
+/** A picture, or `{image, mask}` with one in it. */
+function fileOf(value: unknown): unknown {
+  if (value instanceof Uint8Array || typeof value !== 'object' || value === null) return value;
+  return (value as { image?: unknown }).image;
+}
+
+/** None: that of the request. */
 function pictureOf(value: unknown, field: string): Uint8Array | undefined {
-  const image = typeof value === 'object' && value !== null ? (value as { image?: unknown }).image : value;
+  const image = fileOf(value);
   if (image === undefined || image === null || image === '') return undefined;
   const parsed = imageFile('').safeParse(image);
-  if (parsed.success && parsed.data instanceof Uint8Array) return parsed.data;
-  if (parsed.success) throw unexpected(field, EXPECTED, 'an address: of units they are not fetched');
+  if (parsed.success) return parsed.data;
   const { issues } = parsed.error;
   const [issue] = issues;
   if (issue?.code === 'custom') throw unexpected(field, issue.message, String(issue.params?.received));

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import { toBase64 } from '../base64.ts';
 import { ApiError, toApiError } from '../errors.ts';
+import { FileText, jsonBytes } from '../json-bytes.ts';
 import { toOutputFormat } from '../schema/formats.ts';
 import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
 import type { GenerateEvent, Image, Result } from '../sidecar/client.ts';
@@ -37,7 +37,7 @@ export async function imageStream(
   const first = await untilBegun(iterator, options.holdMs ?? HOLD_MS);
   return streamSSE(c, async (stream) => {
     const send = (type: string, fields: object) =>
-      stream.writeSSE({ event: type, data: JSON.stringify({ type, ...fields }) });
+      stream.write(jsonBytes({ type, ...fields }, `event: ${type}\ndata: `, '\n\n'));
     const keepAlive = setInterval(() => void stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
     stream.onAbort(options.onLeave);
     let partials = 0;
@@ -100,7 +100,7 @@ async function untilBegun(
 
 function picture(image: Image, index: number) {
   return {
-    b64_json: toBase64(image.data),
+    b64_json: new FileText(image.data),
     created_at: Math.floor(Date.now() / 1000),
     size: `${image.width}x${image.height}`,
     quality: 'auto',

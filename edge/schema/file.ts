@@ -16,6 +16,10 @@ export class PictureAddress {
   }
 }
 
+/** Whether a picture is said to be elsewhere, where it may be fetched. */
+export const isAddress = (value: unknown): value is string =>
+  typeof value === 'string' && ADDRESS.test(value);
+
 /**
  * A picture: in JSON base64, bare or as a data URL; of a form its bytes. Whether it is one, the sidecar sees.
  * @param description for the API's documentation.
@@ -26,7 +30,7 @@ export const imageFile = (description: string, as: 'base64' | 'binary' = 'base64
     .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()])
     .transform((value, context): Uint8Array => {
       // The type is what it is once the request is run.
-      if (typeof value === 'string' && ADDRESS.test(value)) return new PictureAddress(value) as never;
+      if (isAddress(value)) return new PictureAddress(value) as never;
       const read = typeof value === 'string' ? readImage(value) : value;
       if (typeof read !== 'string' && read.length > 0) return read;
       const received = typeof read === 'string' ? read : 'nothing';

@@ -18,6 +18,8 @@ import { cancelled, sidecarError } from './failure.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
 const MAX_MESSAGE_BYTES = 1024 * 1024 * 1024;
+/** On their way at once: with HTTP/2's own 64 KiB, a picture waits for the network's way there and back many times. */
+const WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** How a sidecar is reached that asks who its callers are. */
 export interface GrpcOptions {
@@ -45,6 +47,7 @@ export function grpcSidecar(address: string, { token, tls }: GrpcOptions = {}): 
   const metadata = (options: CallOptions) => metadataOf(options, token);
   const client = new diffusion(address, channelCredentials(tls), {
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc-node.flow_control_window': WINDOW_BYTES,
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
     // A sidecar that was restarted is found again within seconds.
     'grpc.initial_reconnect_backoff_ms': 200,

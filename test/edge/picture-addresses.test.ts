@@ -64,6 +64,25 @@ describe('pictures by address, where the operator has switched them on', () => {
     expect([detected.status, sidecar.preprocessed.length]).toEqual([200, 1]);
   });
 
+  it('are fetched for units of a ControlNet, but not for those that are off', async () => {
+    const sidecar = fakeSidecar();
+    const unit = { model: 'c', module: 'none' };
+    const units = (args: object[]) => ({ prompt: 'x', alwayson_scripts: { ControlNet: { args } } });
+    const nowhere = { ...unit, image: at('/a.png', 'other.test') };
+    const body = units([
+      { ...nowhere, enabled: false },
+      { ...unit, image: at('/a.png') },
+      { ...unit, image: { image: at('/once'), mask: null } },
+      { ...unit, input_image: at('/a.png') },
+    ]);
+    expect((await post('/sdapi/v1/txt2img', body, sidecar)).status).toBe(200);
+    const images = sidecar.requests[0]!.control!.map(({ image }) => PIXEL.equals(image as Uint8Array));
+    expect(images).toEqual([true, true, true]);
+    const refused = await post('/sdapi/v1/txt2img', units([nowhere]));
+    const { error } = await refused.json();
+    expect([refused.status, error.param]).toEqual([400, 'alwayson_scripts.ControlNet.args[0].image']);
+  });
+
   it.each([
     ['/loopback', 'is none of the hosts'],
     ['/metadata', 'is none of the hosts'],

@@ -13,3 +13,11 @@ it('is what JSON.stringify makes, with each file as text', () => {
     }),
   );
 });
+
+it('writes files of many pieces, between what stands before and after', () => {
+  for (const length of [49_151, 49_152, 49_153, 150_000]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => i % 251);
+    const text = new TextDecoder().decode(jsonBytes({ file: new FileText(bytes) }, 'data: é ', '\n\n'));
+    expect(text).toBe(`data: é {"file":"${Buffer.from(bytes).toString('base64')}"}\n\n`);
+  }
+});

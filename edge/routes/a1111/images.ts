@@ -1,17 +1,17 @@
 import { createRoute, OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { FIELD, placesOf, unitsOf } from '../../a1111/control.ts';
+import { FIELD, placesOf, unitsOf, withAddresses } from '../../a1111/control.ts';
 import { fileText } from '../../a1111/file-text.ts';
 import { infoOf } from '../../a1111/info.ts';
 import { a1111Names } from '../../a1111/public-names.ts';
 import { imagesReply, img2imgBody, txt2imgBody } from '../../a1111/schema.ts';
 import { type Task, watched } from '../../a1111/tasks.ts';
 import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
-import { toBase64 } from '../../base64.ts';
 import { ApiError, fromZod } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
-import { withPictures } from '../../pictures.ts';
+import { FileText, jsonBytes } from '../../json-bytes.ts';
+import { type FetchPicture, withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { limitBody, requireType } from '../body.ts';
@@ -45,30 +45,37 @@ export function a1111Images(options: A1111Options): OpenAPIHono {
     c: Context,
   ) => {
     const sent = c.req.valid('json' as never) as Parameters<typeof fromTxt2Img>[0];
-    const body = await withPictures(sent, options.fetchPicture);
-    return answer(c, body, (translation) => fromTxt2Img(body, translation), options);
+    const { body, units } = await fetched(sent, options.fetchPicture);
+    return answer(c, { body, units }, (translation) => fromTxt2Img(body, translation), options);
   }) as never);
   app.openapi(routeOf('/sdapi/v1/img2img', 'Make images from a picture', img2imgBody, maxBytes), (async (
     c: Context,
   ) => {
     const sent = c.req.valid('json' as never) as Parameters<typeof fromImg2Img>[0];
-    const body = await withPictures(sent, options.fetchPicture);
-    return answer(c, body, (translation) => fromImg2Img(body, translation), options);
+    const { body, units } = await fetched(sent, options.fetchPicture);
+    return answer(c, { body, units }, (translation) => fromImg2Img(body, translation), options);
   }) as never);
   return app;
 }
 
 type Body = Parameters<typeof fromTxt2Img>[0] | Parameters<typeof fromImg2Img>[0];
 
+/** A body and its units, with pictures in place of their addresses. */
+async function fetched<Sent extends Body>(sent: Sent, fetchPicture: FetchPicture | undefined) {
+  checkScripts(sent);
+  const units = withAddresses(unitsOf(sent.alwayson_scripts));
+  const all = await withPictures({ ...sent, [FIELD]: units }, fetchPicture);
+  const { [FIELD]: fetchedUnits, ...body } = all as Sent & Record<typeof FIELD, unknown[]>;
+  return { body: body as unknown as Sent, units: fetchedUnits };
+}
+
 async function answer(
   c: Context,
-  body: Body,
+  { body, units }: { body: Body; units: unknown[] },
   translate: (translation: Translation) => Translated,
   { sidecar, limits, timeoutMs, desks }: A1111Options,
 ): Promise<Response> {
-  checkScripts(body);
   const desk = deskOf(c, desks);
-  const units = unitsOf(body.alwayson_scripts);
   c.set('publicNames', a1111Names(placesOf(units), FIELD));
   const requestId = c.get('requestId' as never) as string;
   const call = { signal: c.req.raw.signal, requestId };
@@ -103,11 +110,12 @@ async function answer(
   const images = result?.images ?? task.previews;
   const infotexts = images.map(({ data }) => fileText(data) ?? '');
   const info = infoOf(body, request, result?.effective ?? undefined, { infotexts, ignored, images });
-  return c.json({
-    images: body.send_images === false ? [] : images.map(({ data }) => toBase64(data)),
+  const reply = {
+    images: body.send_images === false ? [] : images.map(({ data }) => new FileText(data)),
     parameters: withoutPictures(body),
     info: JSON.stringify(info),
-  });
+  };
+  return c.body(jsonBytes(reply), 200, { 'content-type': 'application/json' });
 }
 
 const NO_NAMES: Names = {
