@@ -35,7 +35,7 @@ export interface AppOptions {
   webhooks?: WebhookOptions | undefined;
   /** Fetches pictures that stand in bodies by address; none: they are refused. */
   fetchPicture?: FetchPicture | undefined;
-  /** GET /docs, where this runtime serves it. */
+  /** GET /docs; none: it leads to /openapi.json. */
   reference?: Hono | undefined;
   /** Called after each request. */
   log?: AccessLog;
@@ -88,6 +88,7 @@ export function createApp({
   app.route('/', health(sidecar));
   app.route('/', playground());
   if (reference) app.route('/', reference);
+  else app.get('/docs', (c) => c.redirect('/openapi.json'));
   openapi(app);
   return app;
 }

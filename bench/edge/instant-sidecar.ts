@@ -1,6 +1,8 @@
 // A sidecar that answers at once, in a process of its own: what is left is what the edge and the wire cost.
 //   node dist/bench/edge/instant-sidecar.js '{"queue":64,"stepMs":0}'     tells its parent its port
 import { randomFillSync } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
 import sharp from 'sharp';
 import type { GenerateEvent } from '../../proto/gen/latentedge/v1/GenerateEvent.ts';
@@ -72,6 +74,15 @@ server.addService(diffusion.service, {
 });
 server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => {
   if (error) throw error;
-  process.send?.({ port, bytes: data.length });
+  // The same bytes over HTTP with nothing before or behind: what a hop costs that carries them.
+  const bare = createServer((request, response) => {
+    request.resume().on('end', () => {
+      response.writeHead(200, { 'content-type': 'image/png', 'content-length': data.length }).end(data);
+    });
+  });
+  bare.listen(0, '127.0.0.1', () => {
+    const { port: barePort } = bare.address() as AddressInfo;
+    process.send?.({ port, barePort, bytes: data.length });
+  });
 });
 process.on('disconnect', () => process.exit(0));

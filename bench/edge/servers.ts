@@ -9,6 +9,8 @@ export interface EdgeUnderLoad {
   address: string;
   /** `http://127.0.0.1:PORT` of the edge. */
   url: string;
+  /** `http://127.0.0.1:PORT`, where its PNG is served over HTTP without an edge. */
+  bareUrl: string;
   /** Bytes of its PNG. */
   pngBytes: number;
   /** Resident memory of the edge's process, MiB. */
@@ -18,12 +20,18 @@ export interface EdgeUnderLoad {
 
 const at = (path: string) => join(ROOT, 'dist', path);
 
+/** What `npm start` has the edge's memory kept by. */
+export const allocator: Record<string, string> = JSON.parse(
+  readFileSync(join(ROOT, 'edge/allocator.json'), 'utf8'),
+);
+
 /** The edge as `npm start` runs it and a sidecar that answers at once, each in a process of its own. */
 export async function startEdge(): Promise<EdgeUnderLoad> {
   const sidecar = fork(at('bench/edge/instant-sidecar.js'), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
-  const { port, bytes } = await new Promise<{ port: number; bytes: number }>((resolve, reject) => {
+  type Told = Record<'port' | 'barePort' | 'bytes', number>;
+  const { port, barePort, bytes } = await new Promise<Told>((resolve, reject) => {
     sidecar.once('message', (message) => resolve(message as never));
     sidecar.once('exit', () => reject(new Error('The sidecar ended before it listened')));
   });
@@ -31,12 +39,12 @@ export async function startEdge(): Promise<EdgeUnderLoad> {
   const own = await freePort();
   const edge = fork(at('edge/node.js'), {
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-    env: { ...process.env, HOST: '127.0.0.1', PORT: String(own), SIDECAR_ADDRESS: address },
+    env: { ...allocator, ...process.env, HOST: '127.0.0.1', PORT: String(own), SIDECAR_ADDRESS: address },
   });
   const url = `http://127.0.0.1:${own}`;
   await untilHealthy(url, edge);
   return {
-    ...{ address, url, pngBytes: bytes },
+    ...{ address, url, bareUrl: `http://127.0.0.1:${barePort}`, pngBytes: bytes },
     rss: () => residentMiB(edge.pid!),
     stop: () => {
       edge.kill();
