@@ -4,13 +4,18 @@ import { createMiddleware } from 'hono/factory';
 import type { z } from 'zod';
 import { ApiError, fromZod } from '../errors.ts';
 
-/** Refuses bodies that are not of that type. */
+/** Refuses bodies that are not of that type, or that are compressed: nobody knows how large those become. */
 export function requireType(expected: 'application/json' | 'multipart/form-data'): MiddlewareHandler {
   return createMiddleware(async (c, next) => {
     const type = c.req.header('content-type') ?? '';
     if (type.split(';', 1)[0]!.trim().toLowerCase() !== expected) {
       const received = type || 'none';
       const message = `Expected content-type ${expected} but received ${received.slice(0, 80)}`;
+      throw new ApiError(415, 'unsupported_media_type', message);
+    }
+    const encoding = c.req.header('content-encoding')?.trim().toLowerCase() ?? 'identity';
+    if (encoding !== 'identity') {
+      const message = `Expected no content-encoding but received ${encoding.slice(0, 80)}`;
       throw new ApiError(415, 'unsupported_media_type', message);
     }
     await next();

@@ -38,6 +38,14 @@ export function transport(edge: () => Edge): void {
       expect((await post('{"prompt":"x"}', { 'content-type': type })).status).toBe(415);
   });
 
+  it('a body that is compressed', async () => {
+    const { error } = await (await post('{"prompt":"x"}', { 'content-encoding': 'br' })).json();
+    expect([error.code, error.message]).toEqual([
+      'unsupported_media_type',
+      'Expected no content-encoding but received br',
+    ]);
+  });
+
   it('other methods', async () => {
     for (const method of ['GET', 'PUT', 'DELETE', 'PATCH']) {
       const response = await edge().fetch('/v1/images/generations', { method });
