@@ -6,7 +6,7 @@ import { bindingLimiter, type RateLimitBinding } from './guard/rate.ts';
 import { grpcWebSidecar } from './sidecar/grpc-web.ts';
 import { sidecarPool } from './sidecar/pool.ts';
 
-// The edge on Cloudflare Workers. docs/workers.md lists its bindings; wrangler.toml has them.
+// The edge on Cloudflare Workers. docs/deployment.md lists its bindings; wrangler.toml has them.
 
 interface Env extends Environment {
   /** `http://HOST:PORT` of a sidecar's gRPC-Web bridge, or several, separated by commas. */
