@@ -121,7 +121,11 @@ function statusOf({ code, field, retryAfterMs }: ServiceError, message: string):
   metadata.set(metadataKeys.errorCode, code);
   metadata.set(metadataKeys.httpStatus, String(http));
   if (field) metadata.set(metadataKeys.errorField, field);
-  if (retryAfterMs) metadata.set(metadataKeys.retryAfterMs, String(retryAfterMs));
+  if (retryAfterMs) {
+    metadata.set(metadataKeys.retryAfterMs, String(retryAfterMs));
+    // What gRPC's own retries keep to (gRFC A6).
+    metadata.set('grpc-retry-pushback-ms', String(retryAfterMs));
+  }
   return { code: status[grpc], details: message, metadata };
 }
 

@@ -39,6 +39,11 @@ export const errorCodes = {
     when: "The request's deadline passed, or is too near.",
   },
   shutting_down: { grpc: 'UNAVAILABLE', http: 503, when: 'The sidecar is being stopped.' },
+  device_lost: {
+    grpc: 'UNAVAILABLE',
+    http: 503,
+    when: 'The device failed for good, and no other is left that the request fits on.',
+  },
   out_of_memory: {
     grpc: 'UNAVAILABLE',
     http: 503,
@@ -136,6 +141,12 @@ export const errors = {
     ),
   shuttingDown: () =>
     new ServiceError('shutting_down', 'The sidecar is shutting down', { retryAfterMs: 1000 }),
+  deviceLost: (cause?: unknown) =>
+    new ServiceError(
+      'device_lost',
+      'The device that the request was on failed for good, and there is no other for it here',
+      { retryAfterMs: 5000, cause },
+    ),
   outOfMemory: (cause: unknown) =>
     new ServiceError(
       'out_of_memory',
@@ -158,6 +169,7 @@ export function toServiceError(error: unknown): ServiceError {
   if (error instanceof CheckpointError) return errors.checkpointUnusable(error.message, error);
   if (error instanceof Error && error.name === 'AbortError') return errors.cancelled(error);
   if (nativeCode(error) === 'ERR_OUT_OF_MEMORY') return errors.outOfMemory(error);
+  if (nativeCode(error) === 'ERR_DEVICE_LOST') return errors.deviceLost(error);
   if (error instanceof RangeError && /allocation failed/i.test(error.message))
     return errors.outOfMemory(error);
   return errors.internal(error);

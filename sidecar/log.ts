@@ -11,6 +11,18 @@ export function callLogger(
   return format === 'json' ? (entry) => write(jsonLine(entry)) : (entry) => write(textLine(entry));
 }
 
+/** Writes a line for a device that has failed for good. */
+export function deviceLogger(
+  format: LogFormat,
+  write: (line: string) => void = (line) => process.stderr.write(`${line}\n`),
+): (device: string, reason: Error) => void {
+  return (device, { message }) => {
+    const time = new Date().toISOString();
+    const entry = { time, level: 'error', code: 'device_lost', device, error: message };
+    write(format === 'json' ? JSON.stringify(entry) : `${time} device_lost ${device}: ${message}`);
+  };
+}
+
 /** For people: time, method, code, duration, request, what it was about. */
 function textLine({ requestId, method, code, ms, what, prompts, error }: CallLog): string {
   const about = [what ?? error?.message ?? '', ...(prompts ? [JSON.stringify(prompts)] : [])].join(' ');

@@ -91,7 +91,14 @@ export async function serve(engine: Engine, options: ServeOptions): Promise<Runn
         throw error;
       },
     ));
-  const ready = warmUp().then(() => health.begin());
+  let isLost = false;
+  const ready = warmUp().then(() => {
+    if (!isLost) health.begin();
+  });
+  void engine.lost.then(() => {
+    isLost = true;
+    health.end();
+  });
   // Whoever waits for it is told.
   ready.catch(() => {});
 

@@ -57,6 +57,18 @@ export class Metrics {
       'Evaluations of ControlNets: one for each image and text that one saw.',
       () => engine.info().controlnetEvaluations,
     );
+    this.#total(
+      'latent_edge_restarts_total',
+      'Requests begun again on another device, as theirs was lost.',
+      () => engine.info().restarts,
+    );
+    const up = new Gauge({
+      ...{ registers, name: 'latent_edge_device_up', labelNames: ['device'] as const },
+      help: 'Whether a device computes: 0 once it has failed for good.',
+      collect() {
+        for (const { id, lost } of engine.info().devices) up.set({ device: id }, lost ? 0 : 1);
+      },
+    });
     this.#total('latent_edge_unet_runs_total', 'Runs of a U-Net.', () => engine.occupancy.runs);
     this.#total(
       'latent_edge_unet_rows_total',

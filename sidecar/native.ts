@@ -43,6 +43,8 @@ export interface OpenOptions {
    * (to nearest, ties to even; what is too large becomes infinite): what a device of that precision is measured by.
    */
   dtype?: Precision;
+  /** Tests: the device is lost after so many runs, as a GPU can be. */
+  loseAfter?: number | undefined;
 }
 
 /** A tensor in a file, by bytes, or in memory (tests, adapters). */
@@ -155,13 +157,18 @@ export interface NativeDevice {
   dispose(): Promise<void>;
 }
 
-/** `code` of errors that callers tell apart: no memory left; weights, or a file of them, that cannot be used. */
-export type NativeErrorCode = 'ERR_OUT_OF_MEMORY' | 'ERR_BAD_WEIGHTS';
+const codes = ['ERR_OUT_OF_MEMORY', 'ERR_BAD_WEIGHTS', 'ERR_DEVICE_LOST'] as const;
+
+/**
+ * `code` of errors that callers tell apart: no memory left; weights, or a file of them, that cannot be used; a device
+ * that answers everything with this error from now on, in this process.
+ */
+export type NativeErrorCode = (typeof codes)[number];
 
 /** The code of an error of the addon's, if it has one. */
 export function nativeCode(error: unknown): NativeErrorCode | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'ERR_OUT_OF_MEMORY' || code === 'ERR_BAD_WEIGHTS' ? code : undefined;
+  return codes.find((known) => known === code);
 }
 
 /** The addon: five verbs (devices, open, loadWeights, compile, run). */

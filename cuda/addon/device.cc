@@ -1,5 +1,8 @@
 #include "device.h"
 
+#include <string_view>
+
+#include "error.h"
 #include "topology.h"
 
 namespace latent_edge {
@@ -52,9 +55,21 @@ void Device::open() {
   backend_ = open_backend(info, options_, account, pool_);
 }
 
+template <class Work>
+auto Device::use(Work work) {
+  if (!lost_.empty()) throw DeviceLost(lost_);
+  try {
+    return work();
+  } catch (const CodedError& e) {
+    if (std::string_view(e.code()) == DeviceLost::kCode) lost_ = e.what();
+    throw;
+  }
+}
+
 std::shared_ptr<Weights> Device::load(std::vector<WeightSource> sources, const Weights* base,
                                       const std::map<std::string, std::shared_ptr<Weights>>& under,
                                       std::vector<WeightDelta> deltas) {
+  if (!lost_.empty()) throw DeviceLost(lost_);
   Prefixed parts;
   for (const auto& [prefix, part] : under) parts[prefix] = part->checkpoint();
   auto weights = std::make_shared<Weights>(
@@ -72,13 +87,17 @@ std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights,
   } drop{*weights.checkpoint()};
   CompileOptions options = options_.compile;
   options.dtype = dtype.value_or(info.dtype);
-  auto program = backend_->compile(std::move(plan), drop.checkpoint, options);
+  auto program = use([&] { return backend_->compile(std::move(plan), drop.checkpoint, options); });
   track(program);
   return program;
 }
 
 void Device::run(Program& program, RunRequest& request) {
-  program.run(request, stop_);
+  use([&] {
+    if (options_.lose_after >= 0 && runs_++ >= options_.lose_after)
+      throw DeviceLost("lost after " + std::to_string(options_.lose_after) + " runs, as it was told to be");
+    program.run(request, stop_);
+  });
   for (const ProgramOutput& output : request.outputs)
     if (output.tensor) track(output.tensor);
 }

@@ -39,7 +39,7 @@ class Device {
   // forgotten. Idempotent.
   void stop();
 
-  // The following are for jobs.
+  // The following are for jobs. Once the device is lost, those that need it throw DeviceLost.
 
   // The first job. Throws std::runtime_error saying why the device cannot be used.
   void open();
@@ -61,6 +61,9 @@ class Device {
 
  private:
   void loop();
+  // What work() returns. Remembers that the device is lost.
+  template <class Work>
+  auto use(Work work);
   void track(std::weak_ptr<Resource> resource);
 
   const OpenOptions options_;
@@ -68,6 +71,8 @@ class Device {
   SpinningThreadPool pool_;
   std::unique_ptr<Backend> backend_;
   std::vector<std::weak_ptr<Resource>> resources_;
+  int64_t runs_ = 0;
+  std::string lost_;  // why; empty: it is not
 
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -25,4 +25,10 @@ struct BadWeights : CodedError {
   explicit BadWeights(const std::string& message) : CodedError("ERR_BAD_WEIGHTS", message) {}
 };
 
+// The device does nothing any more, whatever is asked of it: it has to be opened by another process.
+struct DeviceLost : CodedError {
+  static constexpr const char* kCode = "ERR_DEVICE_LOST";
+  explicit DeviceLost(const std::string& message) : CodedError(kCode, message) {}
+};
+
 }  // namespace latent_edge

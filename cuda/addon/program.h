@@ -53,6 +53,7 @@ struct OpenOptions {
   CompileOptions compile;
   Providers providers = Providers::hand;
   std::string choices_file;  // where `automatic` keeps what it found; empty: nowhere
+  int64_t lose_after = -1;   // tests: the device is lost after so many runs; negative: never
 };
 
 // Constructed, run and released on the device's thread.

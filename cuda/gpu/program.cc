@@ -161,12 +161,14 @@ void GpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
     compute(request, stop);
   } catch (...) {
     // What is under way still reads the stage; what lies in the inputs' places is not known.
+    for (auto& tensors : in_place_) tensors.clear();
     try {
       runtime_.synchronize();
+    } catch (const DeviceLost&) {
+      throw;
     } catch (const std::exception&) {
       // The first error is the one to tell.
     }
-    for (auto& tensors : in_place_) tensors.clear();
     throw;
   }
 }

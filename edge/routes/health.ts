@@ -18,7 +18,7 @@ export function health(sidecar: SidecarClient): OpenAPIHono {
     try {
       const info = await sidecar.deviceInfo({ signal: c.req.raw.signal, timeoutMs: 2000 });
       const { running, queued, stepsRun, ready } = info;
-      const devices = info.devices.map(({ id, name }) => `${id}: ${name}`);
+      const devices = info.devices.map(({ id, name, lost }) => `${id}: ${name}${lost ? ' (lost)' : ''}`);
       const reached = { reachable: true, devices, running, queued, steps_run: stepsRun };
       return ready
         ? c.json({ status: 'ok' as const, sidecar: reached }, 200)

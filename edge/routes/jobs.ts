@@ -98,7 +98,7 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
       const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
       const job = store.start({
         ...{ owner: callerOf(c).name, ignored, timeoutMs },
-        request: { ...request, priority: 'bulk' },
+        request: { ...request, priority: request.priority || 'bulk' },
         requestId: c.get('requestId' as never),
         idempotencyKey: key,
       });

@@ -3,7 +3,7 @@ import { name, text } from './text.ts';
 
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
-/** This server's own fields about words and steps. */
+/** This server's own fields about words, steps, and whose turn it is. */
 export const samplingFields = {
   negative_prompt: text
     .nullish()
@@ -58,4 +58,7 @@ export const samplingFields = {
       description: 'Adapters to add, for this request alone: names of the server’s, scale 1 by default.',
       example: [{ name: 'watercolour', scale: 0.8 }],
     }),
+  priority: z.enum(['interactive', 'bulk']).nullish().openapi({
+    description: 'bulk makes way for interactive requests. Default: interactive; of a job bulk.',
+  }),
 };

@@ -31,6 +31,7 @@ export function toGenerateRequest(body: GenerationBody, { limits, drawn }: Trans
     previewCount: body.stream ? (body.partial_images ?? 0) : 0,
     ...encodingOf(body),
     maxPixels: limits.replyPixels,
+    priority: body.priority ?? '',
   };
 }
 

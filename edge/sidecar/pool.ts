@@ -75,5 +75,8 @@ function together(a: DeviceInfo, b: DeviceInfo): DeviceInfo {
 
 /** Not there, or about to go: another may do. */
 function isUnreachable(error: unknown): boolean {
-  return error instanceof SidecarError && ['sidecar_unreachable', 'shutting_down'].includes(error.code);
+  return (
+    error instanceof SidecarError &&
+    ['sidecar_unreachable', 'shutting_down', 'device_lost'].includes(error.code)
+  );
 }

@@ -3,12 +3,19 @@ import { Command, Option } from 'commander';
 import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
-import { callLogger } from '../log.ts';
-import { serve } from '../main.ts';
+import { callLogger, deviceLogger } from '../log.ts';
+import { type RunningServer, serve } from '../main.ts';
 import { readAccess } from '../settings/access.ts';
 import { readSettings } from '../settings/read.ts';
 import { type Setting, table } from '../settings/table.ts';
 import { collect } from './options.ts';
+
+/** Exit status where no device is left: supervision starts it again, and finds out which devices still open. */
+const LOST = 69;
+const NO_DEVICE = 'no device is left';
+
+/** Milliseconds that its end may take then: a device that does not answer is not waited for. */
+const LOST_MS = 5000;
 
 export function serveCommand(): Command {
   const command = new Command('serve')
@@ -41,6 +48,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
     ...{ folders, device, threads, dtype, concurrency },
     ...{ providers: settings.providers, memoryBytes: settings.device_memory },
     ...{ memoryBudget: settings.memory_budget, queueLimit: settings.queue_limit },
+    onDeviceLost: deviceLogger(settings.log),
   });
   const server = await serve(engine, {
     ...{ host, port, ...access },
@@ -53,7 +61,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
         ? undefined
         : { host: settings.metrics_host, port: settings.metrics_port },
   });
-  const stopped = stopSignal();
+  const stopped = Promise.race([stopSignal(), engine.lost.then(() => NO_DEVICE)]);
   try {
     await Promise.race([server.ready, stopped]);
   } catch (error) {
@@ -69,10 +77,20 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   if (server.operationsAddress)
     console.error(`sidecar: metrics at http://${server.operationsAddress}/metrics`);
   const reason = await stopped;
+  if (reason === NO_DEVICE) return endWithoutDevice(server);
   console.error(
     `sidecar: ${reason}, finishing what is in flight, for ${grace} s at most; again, and it ends at once`,
   );
   await server.stop(grace * 1000, settings.drain_delay * 1000);
+  if (process.connected) process.disconnect();
+}
+
+/** Those in flight have been answered; what cannot be freed is left to the end of the process. */
+async function endWithoutDevice(server: RunningServer): Promise<void> {
+  console.error(`sidecar: ${NO_DEVICE}, ending with status ${LOST}`);
+  process.exitCode = LOST;
+  setTimeout(() => process.exit(LOST), LOST_MS).unref();
+  await server.stop(LOST_MS / 2);
   if (process.connected) process.disconnect();
 }
 

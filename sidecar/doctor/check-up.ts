@@ -1,5 +1,6 @@
+import { loseAfter } from '../engine/devices/fault.ts';
 import { planFlops } from '../graph/planner.ts';
-import { type NativeDevice, native, type Precision } from '../native.ts';
+import { type NativeDevice, native, nativeCode, type Precision } from '../native.ts';
 import { excess, naive, runOp } from './bound.ts';
 import { opCases, type RunnableCase } from './cases.ts';
 
@@ -22,6 +23,8 @@ export interface CheckUpOptions {
 const QUICK = 2e8;
 
 const REBUILD = 'put nvcc of a CUDA toolkit on the PATH and run npm run setup -- --gpu';
+const LOST =
+  'what nvidia-smi and the log of the kernel (dmesg, "Xid") say of it; reset it (nvidia-smi --gpu-reset) or start the machine again';
 const REPORT = 'use --device cpu, and report this with the output of nvidia-smi';
 
 /** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */
@@ -64,7 +67,7 @@ async function whyNot(id: string): Promise<{ detail: string; advice: string }> {
 
 async function open(device: string, dtype?: Precision): Promise<NativeDevice | string> {
   try {
-    return await native().open({ device, dtype, poison: true });
+    return await native().open({ device, dtype, poison: true, loseAfter: loseAfter(device) });
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -83,6 +86,9 @@ async function kernels(device: NativeDevice): Promise<Finding> {
         if (trouble) wrong.push(`${op} ${one.title}: ${trouble}`);
         count++;
       }
+  } catch (error) {
+    if (nativeCode(error) !== 'ERR_DEVICE_LOST') throw error;
+    return { name, ok: false, detail: `lost: ${(error as Error).message}`, advice: LOST };
   } finally {
     await reference.dispose();
   }
@@ -101,6 +107,7 @@ async function compare(device: NativeDevice, reference: NativeDevice, { plan, dr
     const away = excess(first!, exact!, await naive(reference, plan, values, dtype), dtype);
     return away <= 1 ? undefined : `the error is ${away.toFixed(1)} times its bound`;
   } catch (error) {
+    if (nativeCode(error) === 'ERR_DEVICE_LOST') throw error;
     return error instanceof Error ? error.message : String(error);
   }
 }

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
-import type { OpenOptions } from '../native.ts';
+import { errors } from '../errors.ts';
+import { nativeCode, type OpenOptions } from '../native.ts';
 import { findLearnedWords, type LearnedWordFile, learnedWordFiles } from '../text/learned-words.ts';
 import { type AdapterChoice, adapterNames, findAdapters } from './adapter-files.ts';
 import { memoryOf } from './admission/memory.ts';
@@ -11,7 +12,7 @@ import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import { useControls, withPart } from './control/plan.ts';
 import { chooseDecoders, type DecoderChoice } from './decoders/choose.ts';
-import { openDevices } from './devices/open.ts';
+import { type Opened, openDevices } from './devices/open.ts';
 import type { Demand, Place, Worker } from './devices/worker.ts';
 import { Workers } from './devices/workers.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
@@ -42,6 +43,8 @@ export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'cho
   concurrency?: number;
   /** Requests that may wait. */
   queueLimit?: number;
+  /** Receives each device that fails for good, and why. */
+  onDeviceLost?: ((device: string, reason: Error) => void) | undefined;
 }
 
 /**
@@ -67,16 +70,34 @@ export class Engine {
   readonly #controlFiles: ReadonlyMap<string, string> | undefined;
   readonly #decoderFiles: ReadonlyMap<string, string>;
   readonly #queue: RequestQueue<Place>;
+  /** When no device is left: then it takes no requests any more. */
+  readonly lost: Promise<void>;
   #stepsRun = 0;
+  #restarts = 0;
 
-  private constructor(workers: Workers, options: EngineOptions) {
+  private constructor(opened: Opened[], options: EngineOptions) {
+    const { folders, concurrency = DEFAULT_CONCURRENCY, memoryBudget, memoryLimit, onDeviceLost } = options;
+    let onAllLost = () => {};
+    this.lost = new Promise((resolve) => {
+      onAllLost = resolve;
+    });
+    const workers = new Workers(
+      opened,
+      { concurrency, memoryBudget, memoryLimit },
+      ({ id }, reason, left) => {
+        onDeviceLost?.(id, reason);
+        if (left > 0) return;
+        this.#queue.fail(errors.deviceLost(reason));
+        onAllLost();
+      },
+    );
     this.#workers = workers;
-    this.#folders = options.folders;
+    this.#folders = folders;
     this.#adapterFiles = options.adapterFiles;
     this.#controlFiles = options.controlFiles;
     this.#decoderFiles = options.decoderFiles ?? new Map();
     this.#queue = new RequestQueue({
-      devices: () => workers.all.length,
+      devices: () => workers.left.length,
       places: () => workers.places,
       limit: options.queueLimit ?? 32,
     });
@@ -85,9 +106,7 @@ export class Engine {
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
     const { device = 'cpu', threads, dtype, providers, memoryBytes } = options;
-    const { concurrency = DEFAULT_CONCURRENCY, memoryBudget, memoryLimit } = options;
-    const opened = await openDevices({ device, threads, dtype, providers, memoryBytes });
-    return new Engine(new Workers(opened, { concurrency, memoryBudget, memoryLimit }), options);
+    return new Engine(await openDevices({ device, threads, dtype, providers, memoryBytes }), options);
   }
 
   /**
@@ -126,14 +145,16 @@ export class Engine {
       ...needsOf(planned, opened, refining, takingPart, choices.images),
     };
     const asked = performance.now();
+    let isAgain = false;
     return this.#enqueue(demand, onQueued, (place) => {
       const began = performance.now();
       const { store, decoders } = place.worker;
       return store.use(folder, adapters, async (model) => {
         signal?.throwIfAborted();
-        // Its files may have changed while the request waited.
+        // Its files may have changed while the request waited; and a sampler runs once.
         const isSame = model.checkpoint === opened.checkpoint;
-        const plan = isSame ? planned : planRequest(request, pictures, model);
+        const plan = isSame && !isAgain ? planned : planRequest(request, pictures, model);
+        isAgain = true;
         const control = isSame ? admitted : await this.#admit(request, pictures, folder, model);
         const taking = isSame ? takingPart : withPart(control, plan);
         return useControls(store, taking, request.guessMode ?? false, (controls) =>
@@ -160,11 +181,15 @@ export class Engine {
   async preload(): Promise<void> {
     const folder = await this.#folders.find('');
     const { inpaints } = await this.#open(folder);
-    for (const worker of this.#workers.all) {
+    const warm = async (worker: Worker) => {
       await worker.store.use(folder, [], ({ hash }) => hash);
       // One that cannot do without a picture is loaded, no more.
       if (!inpaints) await this.#generate({ prompt: '', steps: 1, seeds: [0] }, {}, worker);
-    }
+    };
+    for (const worker of this.#workers.left)
+      await warm(worker).catch((error) => {
+        if (!worker.isLost || this.#workers.left.length === 0) throw error;
+      });
   }
 
   /**
@@ -211,7 +236,8 @@ export class Engine {
     const { all, controlNetEvaluations } = this.#workers;
     return {
       ...{ devices: all.map((worker) => worker.info()), running, queued, queueLimit },
-      ...{ stepsRun: this.#stepsRun, controlnetEvaluations: controlNetEvaluations },
+      ...{ stepsRun: this.#stepsRun, restarts: this.#restarts },
+      controlnetEvaluations: controlNetEvaluations,
     };
   }
 
@@ -252,6 +278,14 @@ export class Engine {
       ...{ priority, deadline, signal, onQueued },
       workMs: this.#workers.workMs(demand),
       reserve: (blocked) => this.#workers.reserve(demand, blocked),
+      onFailure: (error, { worker }) => {
+        // What the request was short of may be what nobody uses: the next one is to have it.
+        if (nativeCode(error) === 'ERR_OUT_OF_MEMORY') worker.freeIdle();
+        const isAgain =
+          nativeCode(error) === 'ERR_DEVICE_LOST' && this.#workers.takeOut(worker, error, demand);
+        if (isAgain) this.#restarts++;
+        return isAgain;
+      },
     });
   }
 

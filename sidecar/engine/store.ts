@@ -106,6 +106,7 @@ export class ModelStore {
     return this.#pool.cost;
   }
 
+  /** Lets go of everything that is not in use. */
   async dispose(): Promise<void> {
     await this.#pool.clear();
   }

@@ -27,6 +27,10 @@ describe('devices', () => {
     [{ device: 'cpu', threads: 0 }, /Expected an integer from 1 to 256 for options.threads but received 0/],
     [{ device: 'cpu', threads: 1.5 }, /options.threads but received 1.5/],
     [{ device: 'cpu', poison: 'yes' }, /Expected a boolean for options.poison but received the string "yes"/],
+    [
+      { device: 'cpu', loseAfter: -1 },
+      /Expected an integer from 0 to \d+ for options.loseAfter but received -1/,
+    ],
     [undefined, /Expected an object for options but received undefined/],
   ])('open(%o) is refused', async (options, message) => {
     await expect(native().open(options as never)).rejects.toThrow(message);
@@ -34,6 +38,23 @@ describe('devices', () => {
 
   test('tells which device was opened', () => {
     expect(device.info).toMatchObject({ id: 'cpu', threads: 2 });
+  });
+});
+
+describe('a device that is lost', () => {
+  test('says so of all that is asked of it, and can be disposed of', async () => {
+    const lost = await native().open({ device: 'cpu', threads: 1, loseAfter: 2 });
+    const weights = await lost.loadWeights(scaling(8));
+    const program = await lost.compile(linearChain(1, 8), weights);
+    for (let i = 0; i < 2; i++) await program.run({ x: ones(8) });
+    const code = 'ERR_DEVICE_LOST';
+    const runs = [program.run({ x: ones(8) }), program.run({ x: ones(8) })];
+    for (const run of runs) await expect(run).rejects.toMatchObject({ code });
+    await expect(lost.compile(linearChain(1, 8), weights)).rejects.toMatchObject({ code });
+    await expect(lost.loadWeights(scaling(8))).rejects.toMatchObject({ code });
+    await program.dispose();
+    await lost.dispose();
+    expect(lost.memory()).toEqual(nothing);
   });
 });
 

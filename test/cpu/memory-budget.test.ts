@@ -1,10 +1,12 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { inspect } from '../../sidecar/engine/inspect.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
+import { Programs } from '../../sidecar/engine/programs.ts';
+import { toServiceError } from '../../sidecar/errors.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 
 let home: string;
@@ -70,5 +72,25 @@ it('refuses what can never fit before the first step, and says what it would tak
   await expect(engine.generate(hires, options)).rejects.toMatchObject({ code: 'out_of_memory' });
   expect(steps).toBe(0);
   expect((await engine.generate({ ...request, width: 64, height: 64 })).images).toHaveLength(1);
+  await engine.dispose();
+});
+
+it('fails one request alone where memory is short, and frees what nobody uses', async () => {
+  const engine = await Engine.open({ folders: new ModelFolders([home]) });
+  const names = ['one', 'two'];
+  const expected = [];
+  for (const name of names) expected.push((await generate(engine, name)).images);
+  const outOfMemory = Object.assign(new Error('none left'), { code: 'ERR_OUT_OF_MEMORY' });
+  const short = vi.spyOn(Programs.prototype, 'run').mockRejectedValueOnce(outOfMemory);
+  const results = await Promise.allSettled(names.map((name) => generate(engine, name)));
+  short.mockRestore();
+  const failed = results.findIndex(({ status }) => status === 'rejected');
+  const other = 1 - failed;
+  expect(results[failed]).toMatchObject({ reason: outOfMemory });
+  expect(toServiceError(outOfMemory)).toMatchObject({ code: 'out_of_memory', retryAfterMs: 5000 });
+  expect(results[other]).toMatchObject({ value: { images: expected[other] } });
+  // The model of the one that failed is used by nobody.
+  await expect.poll(() => loadedIn(engine)).toEqual([names[other]]);
+  expect((await generate(engine, names[failed]!)).images).toEqual(expected[failed]);
   await engine.dispose();
 });

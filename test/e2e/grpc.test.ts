@@ -200,6 +200,7 @@ it('refuses what the queue cannot hold, with a hint', async () => {
   for (const error of outcomes.filter((outcome): outcome is ServiceError => typeof outcome !== 'string')) {
     expect(error.code).toBe(status.RESOURCE_EXHAUSTED);
     expect(Number(error.metadata.get('retry-after-ms')[0])).toBeGreaterThanOrEqual(500);
+    expect(error.metadata.get('grpc-retry-pushback-ms')).toEqual(error.metadata.get('retry-after-ms'));
   }
 });
 

@@ -56,6 +56,13 @@ describe('POST /v1/images/generations', () => {
     });
   });
 
+  it('passes the priority on', async () => {
+    const sidecar = fakeSidecar();
+    for (const priority of ['bulk', 'interactive', null]) await post({ prompt: 'x', priority }, sidecar);
+    expect(sidecar.requests.map(({ priority }) => priority)).toEqual(['bulk', 'interactive', '']);
+    expect((await post({ prompt: 'x', priority: 'high' }, sidecar)).status).toBe(400);
+  });
+
   it('reads prompts with weights, or as plain text where that is asked for', async () => {
     const sidecar = fakeSidecar();
     const { effective } = await (await post({ prompt: '(x)', prompt_syntax: 'plain' }, sidecar)).json();

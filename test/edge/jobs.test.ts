@@ -52,6 +52,15 @@ describe('a job', () => {
     expect(sidecar.cancelled).toBe(0);
   });
 
+  it('makes way for others, unless it is said to be waited for', async () => {
+    const sidecar = edge.use(fakeSidecar());
+    for (const priority of [undefined, 'interactive']) {
+      const { id } = await start({ priority });
+      await until(id, 'succeeded');
+    }
+    expect(sidecar.requests.map(({ priority }) => priority)).toEqual(['bulk', 'interactive']);
+  });
+
   it('gives the picture itself', async () => {
     edge.use(fakeSidecar());
     const { id } = await start();

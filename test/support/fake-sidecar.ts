@@ -117,6 +117,7 @@ export function fakeSidecar({
         queueLimit: 8,
         stepsRun: fake.steps,
         controlnetEvaluations: 0,
+        restarts: 0,
         ready: true,
       };
     },

@@ -203,6 +203,18 @@ export function testProgram(id: string, second?: string) {
     await program.dispose();
   });
 
+  test.skipIf(!second)('one that is lost leaves the other as it is', async () => {
+    const lost = await native().open({ device: second!, loseAfter: 1 });
+    const program = await lost.compile(twice(), await lost.loadWeights([]));
+    const { y } = await program.run({ x });
+    await expect(program.run({ x })).rejects.toMatchObject({ code: 'ERR_DEVICE_LOST' });
+    const other = await device.compile(twice(), await device.loadWeights([]));
+    expect((await other.run({ x })).y).toEqual(y);
+    await other.dispose();
+    await lost.dispose();
+    expect(lost.memory()).toEqual({ weights: 0, arenas: 0, tensors: 0, scratch: 0 });
+  });
+
   test.skipIf(!second)(
     'two devices at once: each has its own memory, and tensors of one are not inputs of the other',
     async () => {

@@ -3,7 +3,14 @@ import { callLogger } from '../../sidecar/log.ts';
 import { Metrics } from '../../sidecar/metrics.ts';
 import { type RunningOperations, startOperations } from '../../sidecar/operations.ts';
 
-const info = { devices: [], running: 1, queued: 3, queueLimit: 8, stepsRun: 40, controlnetEvaluations: 2 };
+const device = { name: 'a', arch: 'b', threads: 1, memoryTotal: 9, weightsBytes: 0, arenaBytes: 0 };
+const info = {
+  devices: [
+    { id: 'cuda:0', ...device, lost: false },
+    { id: 'cuda:1', ...device, lost: true },
+  ],
+  ...{ running: 1, queued: 3, queueLimit: 8, stepsRun: 40, restarts: 6, controlnetEvaluations: 2 },
+};
 const occupancy = { runs: 5, rows: 12, batchedRows: 8, bySize: new Map() };
 const memory = { device: 'cpu', weights: 1000, arenas: 200, tensors: 30, scratch: 4 };
 
@@ -34,6 +41,9 @@ describe('metrics', () => {
       'latent_edge_step_seconds_sum{model="a \\"b\\"\\\\",size="64x72",images="2"} 0.1',
       'latent_edge_requests_waiting 3',
       'latent_edge_steps_total 40',
+      'latent_edge_restarts_total 6',
+      'latent_edge_device_up{device="cuda:0"} 1',
+      'latent_edge_device_up{device="cuda:1"} 0',
       'latent_edge_unet_runs_total 5',
       'latent_edge_unet_rows_total 12',
       'latent_edge_unet_shared_rows_total 8',

@@ -188,6 +188,41 @@ describe('RequestQueue', () => {
     expect(await patient).toBe('done');
   });
 
+  it('does work once more where it may, before all that wait, though none more may wait', async () => {
+    const { queue, run } = queueOf({ places: 1, limit: 1 });
+    const began: string[] = [];
+    let idle = false;
+    const failing = async () => {
+      began.push('failing');
+      if (began.length === 1) throw new Error('lost');
+      return 'done';
+    };
+    const first = run(failing, { onFailure: (error) => (error as Error).message === 'lost' });
+    const second = run(async () => void began.push('second'));
+    void queue.idle().then(() => {
+      idle = true;
+    });
+    // Nor does it matter that no new ones are taken any more.
+    queue.close();
+    expect(await first).toBe('done');
+    expect(idle).toBe(false);
+    await second;
+    expect(began).toEqual(['failing', 'failing', 'second']);
+    await queue.idle();
+  });
+
+  it('lets go of all that wait when there is nothing left to run on', async () => {
+    const { queue, run } = queueOf({ places: 1, limit: 5 });
+    const job = work();
+    const running = run(job.run);
+    const waiting = [run(async () => {}), run(async () => {})];
+    queue.fail(new Error('no device'));
+    for (const one of [...waiting, run(async () => {})]) await expect(one).rejects.toThrow('no device');
+    job.finish();
+    await running;
+    await queue.idle();
+  });
+
   it('goes on after work that fails', async () => {
     const { run } = queueOf({ places: 1, limit: 1 });
     const failing = run(async () => {

@@ -31,6 +31,11 @@ export interface Admission<S extends Seat> {
    * @param blocked what requests before it wait for, which it may not take: where it finds none, it adds what it waits for.
    */
   reserve: (blocked: Set<unknown>) => S | undefined;
+  /**
+   * Told of work that failed.
+   * @returns whether it is to be done once more, from its beginning: then it is first in line.
+   */
+  onFailure?: ((error: unknown, seat: S) => boolean) | undefined;
   /** Leaves the queue, or is handed to the work that has begun. */
   signal?: AbortSignal | undefined;
   /** Called once on admission, with the number of requests that run before this one. */
@@ -42,8 +47,10 @@ interface Entry<S extends Seat> {
   admission: Admission<S>;
   priority: Priority;
   /** Once it has begun. */
-  seat?: S;
+  seat?: S | undefined;
   onBegin: () => void;
+  /** Lets go of it, while it waits. */
+  onRefuse: (reason: unknown) => void;
   /** Requests that came later and began before it. */
   overtaken: number;
 }
@@ -63,7 +70,8 @@ export class RequestQueue<S extends Seat> {
   readonly #limits: QueueLimits;
   readonly #waiting: Entry<S>[] = [];
   readonly #running = new Set<Entry<S>>();
-  #isClosed = false;
+  /** Why no more requests are taken. */
+  #closed: Error | undefined;
   #idle: (() => void)[] = [];
 
   constructor(limits: QueueLimits) {
@@ -89,34 +97,52 @@ export class RequestQueue<S extends Seat> {
    */
   async run<T>(work: (seat: S) => Promise<T>, admission: Admission<S>): Promise<T> {
     const { signal, workMs, deadline, onQueued } = admission;
-    if (this.#isClosed) throw errors.shuttingDown();
+    if (this.#closed) throw this.#closed;
     signal?.throwIfAborted();
     checkDeadline(deadline, workMs);
     const { priority = 'interactive' } = admission;
-    const entry: Entry<S> = { admission, priority, onBegin: () => {}, overtaken: 0 };
+    const nothing = () => {};
+    const entry: Entry<S> = { admission, priority, onBegin: nothing, onRefuse: nothing, overtaken: 0 };
     this.#waiting.push(entry);
     this.#next();
     if (!entry.seat) this.#checkWait(entry);
     onQueued?.(entry.seat ? this.running - 1 : this.running + this.queued - 1);
-    if (!entry.seat) await this.#begin(entry);
-    try {
-      return await work(entry.seat!);
-    } finally {
-      entry.seat!.leave();
-      this.#running.delete(entry);
-      this.#next();
-    }
+    return this.#work(entry, work);
   }
 
   /** Refuses new requests; those that run or wait go on. */
-  close(): void {
-    this.#isClosed = true;
+  close(reason: Error = errors.shuttingDown()): void {
+    this.#closed = reason;
+  }
+
+  /** Refuses new requests and those that wait. */
+  fail(reason: Error): void {
+    this.close(reason);
+    for (const entry of this.#waiting.splice(0)) entry.onRefuse(reason);
   }
 
   /** When nothing runs or waits. */
   async idle(): Promise<void> {
     if (this.running + this.queued === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  async #work<T>(entry: Entry<S>, work: (seat: S) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (!entry.seat) await this.#begin(entry);
+      const seat = entry.seat!;
+      try {
+        return await work(seat);
+      } catch (error) {
+        if (!entry.admission.onFailure?.(error, seat)) throw error;
+        entry.seat = undefined;
+        this.#waiting.unshift(entry);
+      } finally {
+        seat.leave();
+        this.#running.delete(entry);
+        this.#next();
+      }
+    }
   }
 
   /** Refuses what has come to wait and may not, or need not. */
@@ -148,6 +174,11 @@ export class RequestQueue<S extends Seat> {
       entry.onBegin = () => {
         signal?.removeEventListener('abort', leave);
         resolve();
+      };
+      entry.onRefuse = (reason) => {
+        signal?.removeEventListener('abort', leave);
+        reject(reason);
+        this.#next();
       };
       signal?.addEventListener('abort', leave, { once: true });
       if (signal?.aborted) leave();

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type NativeAddon, type NativeDevice, native, type OpenOptions } from '../../native.ts';
+import { loseAfter } from './fault.ts';
 import { parseDevices } from './spelling.ts';
 
 /** A device that is open, by the name that it has here. */
@@ -26,7 +27,8 @@ export async function openDevices(
   try {
     for (const { id, device, workers, index } of parseDevices(names, () => addon.devices())) {
       const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
-      const native = await openDevice({ ...options, device, threads }, say, addon);
+      const fault = loseAfter(id ?? device);
+      const native = await openDevice({ ...options, device, threads, loseAfter: fault }, say, addon);
       const { info } = native;
       opened.push({ id: id ?? info.id, device: native, memoryBytes: info.memoryBytes / workers });
     }

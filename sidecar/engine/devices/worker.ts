@@ -43,6 +43,7 @@ export class Worker {
   readonly #budget: number;
   readonly #weights: WeightsInUse;
   readonly #places = new Set<Place>();
+  #isLost = false;
 
   constructor(opened: Opened, limits: WorkerLimits) {
     const { device, id, memoryBytes } = opened;
@@ -67,19 +68,30 @@ export class Worker {
 
   /** Takes a place for a request, if there is one and its weights fit beside those that are in use. */
   take(demand: Demand): Place | undefined {
-    if (this.#places.size >= this.#concurrency) return undefined;
+    if (this.#isLost || this.#places.size >= this.#concurrency) return undefined;
     const giveBack = this.#weights.take(demand.weights);
     if (!giveBack) return undefined;
     const place = new Place(this, demand, () => {
       this.#places.delete(place);
       giveBack();
+      this.#freeIfLost();
     });
     this.#places.add(place);
     return place;
   }
 
+  /** Whether its device has failed for good: nothing runs on it any more. */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  lose(): void {
+    this.#isLost = true;
+    this.#freeIfLost();
+  }
+
   fits({ memory: { weights, program }, only = this }: Demand): boolean {
-    return only === this && weights + program.bytes <= this.memoryLimit;
+    return !this.#isLost && only === this && weights + program.bytes <= this.memoryLimit;
   }
 
   /** Milliseconds until a request's work would be under way here, about: those who go before it, then loading. */
@@ -102,7 +114,7 @@ export class Worker {
     const { weights, arenas, tensors, scratch } = device.memory();
     return {
       ...{ id: this.id, name, arch, threads, memoryTotal: memoryBytes },
-      ...{ weightsBytes: weights, arenaBytes: arenas + tensors + scratch },
+      ...{ weightsBytes: weights, arenaBytes: arenas + tensors + scratch, lost: this.#isLost },
     };
   }
 
@@ -111,11 +123,22 @@ export class Worker {
     return { device: this.id, ...this.#opened.device.memory() };
   }
 
+  /** Lets go of models and decoders that no request needs now. */
+  freeIdle(): void {
+    // Memory that cannot be freed is no error of the request's.
+    Promise.all([this.store.dispose(), this.decoders.dispose()]).catch(() => {});
+  }
+
   /** Frees everything, once nothing runs. */
   async dispose(): Promise<void> {
     await this.decoders.dispose();
     await this.store.dispose();
     await this.#opened.device.dispose();
+  }
+
+  /** When the last of those that ran on it have left. */
+  #freeIfLost(): void {
+    if (this.#isLost && this.#places.size === 0) this.dispose().catch(() => {});
   }
 
   /** Of the weights that are not here, and of others that would have to be loaded again. */

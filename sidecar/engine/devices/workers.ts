@@ -1,42 +1,68 @@
+import { errors } from '../../errors.ts';
 import { checkMemory } from '../admission/memory.ts';
 import type { Occupancy } from '../batching/occupancy.ts';
 import type { NamedFolder } from '../model-folders.ts';
 import type { Opened } from './open.ts';
 import { type Demand, type Place, Worker, type WorkerLimits } from './worker.ts';
 
+/** A device has failed for good, and why; so many others are left. */
+export type OnLost = (worker: Worker, reason: Error, left: number) => void;
+
 /** The devices of a sidecar: who of them does what. */
 export class Workers {
   readonly all: readonly Worker[];
   readonly #concurrency: number;
+  readonly #onLost: OnLost;
 
-  constructor(opened: readonly Opened[], limits: WorkerLimits) {
+  constructor(opened: readonly Opened[], limits: WorkerLimits, onLost: OnLost = () => {}) {
     this.all = opened.map((one) => new Worker(one, limits));
     this.#concurrency = limits.concurrency;
+    this.#onLost = onLost;
+  }
+
+  /** Those that are not lost. */
+  get left(): Worker[] {
+    return this.all.filter(({ isLost }) => !isLost);
   }
 
   /** Requests that run at once, on all of them. */
   get places(): number {
-    return this.all.length * this.#concurrency;
+    return this.left.length * this.#concurrency;
   }
 
   /** The device that has a model, or else one that could. */
   knowing(folder: NamedFolder): Worker {
-    return this.all.find(({ store }) => store.isLoaded(folder.dir)) ?? this.all[0]!;
+    const { left, all } = this;
+    return left.find(({ store }) => store.isLoaded(folder.dir)) ?? left[0] ?? all[0]!;
   }
 
   isLoaded({ dir }: NamedFolder): boolean {
-    return this.all.some(({ store, decoders }) => store.isLoaded(dir) || decoders.isLoaded(dir));
+    return this.left.some(({ store, decoders }) => store.isLoaded(dir) || decoders.isLoaded(dir));
   }
 
-  /** @throws ServiceError out_of_memory for what fits on none of them. */
+  /** @throws ServiceError out_of_memory for what fits on none of them, device_lost where none is left. */
   checkFits(demand: Demand): void {
-    if (this.all.some((worker) => worker.fits(demand))) return;
-    checkMemory(demand.memory, Math.max(...this.all.map(({ memoryLimit }) => memoryLimit)));
+    const { left } = this;
+    if (left.length === 0) throw errors.deviceLost();
+    if (left.some((worker) => worker.fits(demand))) return;
+    checkMemory(demand.memory, Math.max(...left.map(({ memoryLimit }) => memoryLimit)));
+  }
+
+  /**
+   * Takes out a device that has failed for good.
+   * @returns whether what failed there can be done on another.
+   */
+  takeOut(worker: Worker, reason: unknown, demand: Demand): boolean {
+    if (!worker.isLost) {
+      worker.lose();
+      this.#onLost(worker, reason as Error, this.left.length);
+    }
+    return this.left.some((other) => other.fits(demand));
   }
 
   /** Milliseconds of a request's work on the fastest of them, having it to itself. */
   workMs({ workload }: Demand): number {
-    return Math.min(...this.all.map(({ speed }) => speed.ms(workload)));
+    return Math.min(...this.left.map(({ speed }) => speed.ms(workload)));
   }
 
   /**
