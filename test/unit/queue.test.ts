@@ -223,6 +223,22 @@ describe('RequestQueue', () => {
     await queue.idle();
   });
 
+  it('lets go of one for which there is nothing left, and of no other', async () => {
+    const { run } = queueOf({ places: 1, limit: 5 });
+    const job = work();
+    const running = run(job.run);
+    const waiting = run(async () => {}, {
+      reserve: () => {
+        throw new Error('fits nowhere');
+      },
+    });
+    const behind = run(async () => 'done');
+    job.finish();
+    await expect(waiting).rejects.toThrow('fits nowhere');
+    await running;
+    expect(await behind).toBe('done');
+  });
+
   it('goes on after work that fails', async () => {
     const { run } = queueOf({ places: 1, limit: 1 });
     const failing = run(async () => {

@@ -5,7 +5,7 @@ import { Speed } from '../../sidecar/engine/admission/speed.ts';
 import { type Workload, workloadOf } from '../../sidecar/engine/admission/workload.ts';
 import { OpenModel } from '../../sidecar/engine/open-model.ts';
 import { parseRequest } from '../../sidecar/engine/request.ts';
-import { openPictures, planRequest } from '../../sidecar/engine/request-plan.ts';
+import { openPictures, planRequest } from '../../sidecar/engine/request-plan/index.ts';
 import { greyPicture } from '../support/controls.ts';
 
 // What a request takes, known from its plans: no device.

@@ -29,6 +29,7 @@ export interface Admission<S extends Seat> {
   /**
    * Takes what it needs beside what runs, if it is there; asked each time it could begin.
    * @param blocked what requests before it wait for, which it may not take: where it finds none, it adds what it waits for.
+   * @throws why there is nothing left that it could wait for: then it is refused.
    */
   reserve: (blocked: Set<unknown>) => S | undefined;
   /**
@@ -119,6 +120,7 @@ export class RequestQueue<S extends Seat> {
   fail(reason: Error): void {
     this.close(reason);
     for (const entry of this.#waiting.splice(0)) entry.onRefuse(reason);
+    this.#next();
   }
 
   /** When nothing runs or waits. */
@@ -178,7 +180,6 @@ export class RequestQueue<S extends Seat> {
       entry.onRefuse = (reason) => {
         signal?.removeEventListener('abort', leave);
         reject(reason);
-        this.#next();
       };
       signal?.addEventListener('abort', leave, { once: true });
       if (signal?.aborted) leave();
@@ -195,10 +196,16 @@ export class RequestQueue<S extends Seat> {
     const blocked = new Set<unknown>();
     for (const entry of this.#inOrder()) {
       if (blocked.size >= this.#limits.devices()) break;
-      const seat = this.#hasPlace(entry.priority) ? entry.admission.reserve(blocked) : undefined;
-      if (!seat) continue;
-      entry.seat = seat;
+      if (!this.#hasPlace(entry.priority)) continue;
       const at = this.#waiting.indexOf(entry);
+      try {
+        entry.seat = entry.admission.reserve(blocked);
+      } catch (reason) {
+        this.#waiting.splice(at, 1);
+        entry.onRefuse(reason);
+        return true;
+      }
+      if (!entry.seat) continue;
       for (const passed of this.#waiting.slice(0, at)) passed.overtaken++;
       this.#waiting.splice(at, 1);
       this.#running.add(entry);

@@ -69,12 +69,14 @@ export class Workers {
    * A place on the device where a request would soonest be under way. So it goes to one that has its model, until those
    * who wait there would make it wait for longer than loading takes on another.
    * @param blocked devices that others wait for who go first; this one too, where it finds no place.
+   * @throws ServiceError device_lost where it fits on none that is left.
    */
   reserve(demand: Demand, blocked: Set<unknown>): Place | undefined {
-    const able = this.all.filter((worker) => worker.fits(demand));
+    const able = this.left.filter((worker) => worker.fits(demand));
     const best = least(able, (worker) => [worker.waitMs(demand), worker.leftMs]);
-    const place = best && !blocked.has(best) ? best.take(demand) : undefined;
-    if (best && !place) blocked.add(best);
+    if (!best) throw errors.deviceLost();
+    const place = blocked.has(best) ? undefined : best.take(demand);
+    if (!place) blocked.add(best);
     return place;
   }
 
