@@ -1,6 +1,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
+import type { Tracing } from '../tracing/index.ts';
 import { type CacheOptions, ResultCache } from './cache/results.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
@@ -20,6 +21,7 @@ import { openapi } from './routes/openapi.ts';
 import { playground } from './routes/playground.ts';
 import { storedImages } from './routes/stored-images.ts';
 import type { SidecarClient } from './sidecar/client.ts';
+import { traceRequests } from './tracing.ts';
 
 export interface AppOptions {
   sidecar: SidecarClient;
@@ -39,6 +41,8 @@ export interface AppOptions {
   reference?: Hono | undefined;
   /** Called after each request. */
   log?: AccessLog;
+  /** Makes spans of requests; none: the caller's trace goes through. */
+  tracing?: Tracing | undefined;
   /** Milliseconds an image request may take, waiting included; default: half an hour. */
   timeoutMs?: number;
   /** Milliseconds a streamed reply waits for the work to begin; default: ten seconds. */
@@ -56,11 +60,13 @@ export function createApp({
   fetchPicture,
   reference,
   log = () => {},
+  tracing,
   timeoutMs = 30 * 60_000,
   holdMs,
 }: AppOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   app.use(requestId());
+  app.use(traceRequests(tracing));
   app.use(accessLog(log));
   app.use(...guard(guardOptions));
   app.onError((error, c) => errorResponse(c, toApiError(error, c.get('publicNames' as never))));

@@ -1,7 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { Metadata, type ServerUnaryCall, type StatusObject, status } from '@grpc/grpc-js';
 import { metadataKeys } from '../proto/metadata.ts';
+import type { Tracing } from '../tracing/index.ts';
+import type { OnStage } from './engine/stage.ts';
 import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
+import { callSpan, endSpan, stagesOf } from './tracing.ts';
 
 /** A call that has been answered. */
 export interface CallLog {
@@ -23,7 +26,7 @@ export interface Prompts {
 }
 
 /** What all kinds of server calls have. */
-type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'on' | 'getDeadline'>;
+export type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'on' | 'getDeadline'>;
 
 /** What the work of a call is given. */
 export interface Attended {
@@ -32,6 +35,8 @@ export interface Attended {
   signal: AbortSignal;
   /** When the caller stops waiting, milliseconds since 1970; undefined: never. */
   deadline: number | undefined;
+  /** Puts the stages of the work into the call's trace; none: there is no trace. */
+  onStage: OnStage | undefined;
   /** For the log: model, size, steps. */
   note(what: string): void;
   /** For the log of an operator who wants them. */
@@ -42,9 +47,14 @@ export interface CallsOptions {
   log?: ((entry: CallLog) => void) | undefined;
   /** Ends the calls in flight, when they have had their time. */
   stopping?: AbortSignal | undefined;
+  tracing?: Tracing | undefined;
   /** An error's message for those who are not on this machine. */
   publicMessage(message: string): Promise<string>;
 }
+
+/** Of methods that make no work, and are asked again and again. */
+export const isLook = (method: string) => looks.has(method);
+const looks = new Set(['ListModels', 'DeviceInfo', 'ListNames']);
 
 /** The calls in flight: what ends them, and what is said of them. */
 export class Calls {
@@ -68,9 +78,10 @@ export class Calls {
    * @throws StatusObject to answer the call with.
    */
   async attend<T>(method: string, call: AnyCall, work: (attended: Attended) => Promise<T>): Promise<T> {
-    const { log = () => {}, stopping, publicMessage } = this.#options;
+    const { log = () => {}, stopping, tracing, publicMessage } = this.#options;
     const began = performance.now();
     const requestId = call.metadata.get(metadataKeys.requestId)[0]?.toString().slice(0, 128) || '-';
+    const span = tracing && !isLook(method) ? callSpan(tracing, method, requestId, call) : undefined;
     const left = new AbortController();
     const said: Pick<CallLog, 'what' | 'prompts'> = {};
     let stop = () => {};
@@ -93,11 +104,15 @@ export class Calls {
     };
     const done = (code: string, error?: ServiceError) => {
       log({ requestId, method, code, ms: performance.now() - began, ...said, ...(error && { error }) });
+      if (span) endSpan(span, { code, ...said });
     };
     this.#running++;
     try {
       const result = await Promise.race([
-        work({ requestId, signal: left.signal, deadline: deadlineOf(call), note, say }),
+        work({
+          ...{ requestId, signal: left.signal, deadline: deadlineOf(call), note, say },
+          onStage: span && stagesOf(span),
+        }),
         stopped,
       ]);
       done('ok');

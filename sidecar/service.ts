@@ -4,7 +4,8 @@ import type { DenoiseRequest__Output } from '../proto/gen/latentedge/v1/DenoiseR
 import type { GenerateEvent } from '../proto/gen/latentedge/v1/GenerateEvent.ts';
 import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/GenerateRequest.ts';
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
-import { type Attended, type CallLog, Calls } from './calls.ts';
+import type { Tracing } from '../tracing/index.ts';
+import { type Attended, type CallLog, Calls, isLook } from './calls.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
 import { decodePart, encodePart } from './engine/tensors/autoencoder.ts';
 import { denoisePart } from './engine/tensors/denoise.ts';
@@ -24,6 +25,7 @@ export interface ServiceOptions {
   /** Whether the sidecar is warm, and not being stopped. */
   isReady?: () => boolean;
   metrics?: Metrics | undefined;
+  tracing?: Tracing | undefined;
   /** Whether prompts may stand in the log. */
   logPrompts?: boolean | undefined;
 }
@@ -36,22 +38,19 @@ export interface Service {
 type GenerateCall = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
 type DenoiseCall = ServerWritableStream<DenoiseRequest__Output, DenoiseEvent>;
 
-/** Methods that make no work. */
-const looks = new Set(['ListModels', 'DeviceInfo', 'ListNames']);
-
 /** The RPC handlers. */
 export function diffusionService(
   engine: Engine,
-  { log = () => {}, stopping, isReady = () => true, metrics, logPrompts }: ServiceOptions = {},
+  { log = () => {}, stopping, isReady = () => true, metrics, tracing, logPrompts }: ServiceOptions = {},
 ): Service {
   const runs = new SharedRuns(engine, { stopping });
   const calls = new Calls({
     log(entry) {
       metrics?.call(entry);
       // What only looks is asked for again and again: of that, failures alone are of interest.
-      if (entry.code !== 'ok' || !looks.has(entry.method)) log(entry);
+      if (entry.code !== 'ok' || !isLook(entry.method)) log(entry);
     },
-    stopping,
+    ...{ stopping, tracing },
     publicMessage: (text) => engine.publicMessage(text),
   });
 
@@ -79,9 +78,9 @@ export function diffusionService(
           (status) => call.emit('error', status),
         );
     };
-  const part = <T>(part: Part<T>, { signal, deadline, note }: Attended) => {
+  const part = <T>(part: Part<T>, { signal, deadline, onStage, note }: Attended) => {
     note(part.model);
-    return engine.part(part, { signal, deadline });
+    return engine.part(part, { signal, deadline, onStage });
   };
 
   const handlers: DiffusionHandlers = {
@@ -117,14 +116,14 @@ export function diffusionService(
 async function generate(
   runs: SharedRuns,
   call: GenerateCall,
-  { signal, deadline, note }: Attended,
+  { signal, deadline, onStage, note }: Attended,
   metrics: Metrics | undefined,
 ): Promise<void> {
   const steps: number[] = [];
   const { images, effective, timings, textTokens } = await runs.generate(call.request, {
     idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
     bytes: () => diffusion.service.Generate.requestSerialize(call.request),
-    ...{ signal, deadline },
+    ...{ signal, deadline, onStage },
     onQueued: (position) => call.write({ queued: { position } }),
     onProgress: ({ step, total, stepMs, previews }) => {
       if (signal.aborted) return;
@@ -144,13 +143,15 @@ async function generate(
 async function denoise(
   engine: Engine,
   call: DenoiseCall,
-  { signal, deadline, note }: Attended,
+  { signal, deadline, onStage, note }: Attended,
 ): Promise<void> {
   const part = denoisePart(call.request, (step) => {
     if (!signal.aborted) call.write({ progress: step });
   });
   const onQueued = (position: number) => call.write({ queued: { position } });
-  const { latents, timings, ...rest } = await engine.part(part, { signal, deadline, onQueued });
+  const { latents, timings, ...rest } = await engine.part(part, {
+    ...{ signal, deadline, onStage, onQueued },
+  });
   signal.throwIfAborted();
   call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });
   note(`${part.model} ${latents.shape.join('x')} ${rest.evaluationsRun}`);

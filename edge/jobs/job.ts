@@ -1,3 +1,4 @@
+import type { Trace } from '../../tracing/index.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import type { GenerateRequest, Image, Result, SidecarClient } from '../sidecar/client.ts';
 
@@ -11,6 +12,7 @@ export interface JobOptions {
   /** What the edge itself has set aside. */
   ignored: string[];
   requestId: string | undefined;
+  trace?: Trace | undefined;
   idempotencyKey?: string | undefined;
   timeoutMs: number;
 }

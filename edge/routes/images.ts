@@ -11,6 +11,7 @@ import { effectiveOf, usageOf } from '../schema/from-sidecar.ts';
 import type { GenerationBody } from '../schema/generation.ts';
 import { type ImagesReply, imagesReply } from '../schema/replies.ts';
 import type { GenerateEvent, GenerateRequest, Result, SidecarClient } from '../sidecar/client.ts';
+import { traceOf } from '../tracing.ts';
 import { imageStream } from './image-stream.ts';
 
 export interface ImagesOptions {
@@ -75,6 +76,7 @@ export async function imagesResponse(
   const events = sidecar.generate(request, {
     signal: AbortSignal.any([c.req.raw.signal, left.signal]),
     requestId: c.get('requestId' as never),
+    trace: traceOf(c),
     timeoutMs,
     idempotencyKey,
   });

@@ -12,6 +12,7 @@ import { errorReplies, errorReply, json } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
 import { jobBody, jobObject, jobOf } from '../schema/job.ts';
 import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
+import { traceOf } from '../tracing.ts';
 import { limitBody, requireType } from './body.ts';
 import { imagesContent, resultResponse } from './images.ts';
 
@@ -100,6 +101,7 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
         ...{ owner: callerOf(c).name, ignored, timeoutMs },
         request: { ...request, priority: request.priority || 'bulk' },
         requestId: c.get('requestId' as never),
+        trace: traceOf(c),
         idempotencyKey: key,
       });
       if (url) void job.done.then(() => callWebhook(job, url, webhooks!));

@@ -7,6 +7,7 @@ import type { ListNamesResponse__Output } from '../../proto/gen/latentedge/v1/Li
 import type { Model__Output } from '../../proto/gen/latentedge/v1/Model.ts';
 import type { PreprocessRequest } from '../../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import type { Result__Output } from '../../proto/gen/latentedge/v1/Result.ts';
+import type { Trace } from '../../tracing/index.ts';
 
 export type {
   DeviceInfoResponse__Output as DeviceInfo,
@@ -24,6 +25,8 @@ export interface CallOptions {
   /** Cancels the call: the work stops within one denoising step. */
   signal?: AbortSignal;
   requestId?: string;
+  /** That the call belongs to. */
+  trace?: Trace | undefined;
   /** With the same, the same request is not run again; at most 128 characters of ASCII. */
   idempotencyKey?: string | undefined;
   /** Milliseconds from now. */

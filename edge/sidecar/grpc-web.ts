@@ -91,8 +91,9 @@ function plain(method: DescMethod, message: Message): object {
   return fromMessage(method.output, message);
 }
 
-function metadata({ requestId, idempotencyKey }: CallOptions): HeadersInit {
+function metadata({ requestId, idempotencyKey, trace }: CallOptions): HeadersInit {
   return {
+    ...trace?.headers,
     ...(requestId && { [metadataKeys.requestId]: requestId }),
     ...(idempotencyKey && { [metadataKeys.idempotencyKey]: idempotencyKey }),
   };

@@ -20,6 +20,7 @@ import type { OpenModel } from './open-model.ts';
 import { type ImageRequest, type ImageRequestInput, parseRequest } from './request.ts';
 import { openPictures, type Pictures, type Planned, planRequest } from './request-plan/index.ts';
 import { type GenerateResult, type Progress, runRequest } from './run-request.ts';
+import { type OnStage, stages } from './stage.ts';
 import type { Part } from './tensors/part.ts';
 
 export type { GeneratedImage } from './images.ts';
@@ -60,6 +61,8 @@ export interface GenerateOptions {
   deadline?: number | undefined;
   onQueued?: (position: number) => void;
   onProgress?: (progress: Progress) => void;
+  /** Told of each stretch of the way when it is over. */
+  onStage?: OnStage | undefined;
 }
 
 /** Devices, their models and the queue before them: all of the sidecar but the wire. */
@@ -123,7 +126,7 @@ export class Engine {
     options: GenerateOptions,
     only?: Worker,
   ): Promise<GenerateResult> {
-    const { signal, deadline, onQueued } = options;
+    const { signal, deadline, onQueued, onStage } = options;
     const parsed = parseRequest(input);
     // Drawn once, however often the request is planned.
     const request = { ...parsed, seeds: parsed.seeds.length > 0 ? parsed.seeds : [randomInt(2 ** 32)] };
@@ -146,8 +149,10 @@ export class Engine {
     };
     const asked = performance.now();
     let isAgain = false;
+    const over = stages(onStage);
     return this.#enqueue(demand, onQueued, (place) => {
       const began = performance.now();
+      over('queue');
       const { store, decoders } = place.worker;
       return store.use(folder, adapters, async (model) => {
         signal?.throwIfAborted();
@@ -161,13 +166,14 @@ export class Engine {
           decoders.use(choices, async (decoders) => {
             signal?.throwIfAborted();
             const timings = { queueMs: began - asked, loadMs: performance.now() - began };
+            over('load model', { model: model.name, device: place.worker.id });
             const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
             const onProgress = (progress: Progress) => {
               this.#stepsRun++;
               options.onProgress?.(progress);
             };
             const run = { refiner, request, planned: plan, control, controls, choices, decoders };
-            return runRequest(model, place, { ...run, learnedWords, onProgress }, timings);
+            return runRequest(model, place, { ...run, learnedWords, onProgress, onStage }, timings);
           }),
         );
       });
@@ -196,18 +202,21 @@ export class Engine {
    * Runs a part of a request by itself, when its turn comes.
    * @throws as generate.
    */
-  async part<T>(part: Part<T>, { signal, deadline, onQueued }: GenerateOptions = {}): Promise<T> {
+  async part<T>(part: Part<T>, { signal, deadline, onQueued, onStage }: GenerateOptions = {}): Promise<T> {
     const folder = await this.#folders.find(part.model);
     const opened = await this.#open(folder);
     const weights = neededWeights([folder, opened], [undefined, undefined], [], []);
     const learnedWords = () => findLearnedWords(this.#folders.embeddings(folder));
     const demand = { weights, ...part.check(opened), deadline, signal };
-    return this.#enqueue(demand, onQueued, ({ worker, ticket }) =>
-      worker.store.use(folder, [], async (model) => {
+    const over = stages(onStage);
+    return this.#enqueue(demand, onQueued, ({ worker, ticket }) => {
+      over('queue');
+      return worker.store.use(folder, [], async (model) => {
         signal?.throwIfAborted();
-        return part.run(model, { evaluator: worker.evaluator, ticket, learnedWords });
-      }),
-    );
+        over('load model', { model: model.name, device: worker.id });
+        return part.run(model, { evaluator: worker.evaluator, ticket, learnedWords, onStage });
+      });
+    });
   }
 
   /** An error's message for those who are not on this machine. */

@@ -15,6 +15,7 @@ import type { Model } from './model.ts';
 import { Noise } from './noise.ts';
 import type { Pixels } from './png.ts';
 import type { Estimate } from './preview.ts';
+import { type OnStage, stages } from './stage.ts';
 
 /** What to make, with every default filled in. */
 export interface Work extends Prompts {
@@ -55,6 +56,7 @@ export interface Run {
   /** Steps that follow this run, those of each image. */
   ahead?: number;
   onStep?: (step: Step) => void | Promise<void>;
+  onStage?: OnStage | undefined;
   /** A decode that overflowed in half precision was done again in float32. */
   onRepeatedDecode?: () => void;
 }
@@ -83,6 +85,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
   const [C, height, width] = p.shape;
   const size = { height, width };
   const watch = stopwatch();
+  const over = stages(run.onStage);
 
   const exclusive: Exclusive = (work) => evaluator.exclusive(work, ticket);
   const end = p.end ?? sampler.timesteps.length;
@@ -90,6 +93,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
 
   const text = await encodePrompts(model, p, exclusive);
   const encodeTextMs = watch();
+  over('encode text', { tokens: text.textTokens });
   const { conditioning } = text;
   const controls = new Controls(p.controls ?? [], conditioning, size);
   let contexts: Context[] = [];
@@ -100,6 +104,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
     const encodeImageMs = watch();
 
     contexts = await exclusive(() => conditioning.contexts());
+    over('begin');
     const timesteps = sampler.timesteps.slice(first, end);
     const total = timesteps.length;
     for (const [step, timestep] of timesteps.entries()) {
@@ -117,16 +122,19 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       latents = sampler.step(prediction, i, latents, () => noise.draw(C * height * width));
       latents = hold?.(latents, i) ?? latents;
       const stepMs = lap();
+      over('step', { step: step + 1, total, images: count });
       ticket.stepMs = stepMs / count;
       ticket.stepsLeft -= count;
       const previews = p.previewAt(step + 1, total)
         ? await decodeImages(model, p.estimate(prediction, sample, timestep), p, run, p.decoders?.previews)
         : [];
       await run.onStep?.({ step: step + 1, total, stepMs, previews });
+      if (previews.length > 0) over('preview', { images: previews.length });
     }
     const denoiseMs = watch();
 
     const images = p.end === undefined ? await decodeImages(model, latents, p, run, p.decoders?.images) : [];
+    if (images.length > 0) over('decode', { images: images.length });
     const { textTokens, cutTokens } = text;
     const timings = { encodeTextMs, encodeImageMs, denoiseMs, decodeMs: watch() };
     return { latents, shape: p.shape, images, stepsRun: total, textTokens, cutTokens, timings };

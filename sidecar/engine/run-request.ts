@@ -17,6 +17,7 @@ import { latentDiffusionRefined } from './refine.ts';
 import type { ImageRequest } from './request.ts';
 import type { Planned } from './request-plan/index.ts';
 import { retouch } from './retouch.ts';
+import { type OnStage, stages } from './stage.ts';
 
 export interface GenerateResult {
   images: GeneratedImage[];
@@ -55,6 +56,7 @@ export interface Admitted {
   decoders: Decoders;
   learnedWords: LearnedWords;
   onProgress: (progress: Progress) => void;
+  onStage: OnStage | undefined;
 }
 
 /** Makes the images of a request on a device, its models being there. */
@@ -64,7 +66,17 @@ export async function runRequest(
   admitted: Admitted,
   { queueMs, loadMs }: Pick<Timings, 'queueMs' | 'loadMs'>,
 ): Promise<GenerateResult> {
-  const { refiner, request, planned, control, controls: loaded, choices, decoders, learnedWords } = admitted;
+  const {
+    refiner,
+    request,
+    planned,
+    control,
+    controls: loaded,
+    choices,
+    decoders,
+    learnedWords,
+    onStage,
+  } = admitted;
   const { seeds } = planned.work;
   const encoding = planned.effective;
   const { source, finish, part } = await retouch(planned.work.source, planned.effective, request);
@@ -80,7 +92,7 @@ export async function runRequest(
     admitted.onProgress({ ...step, previews: await encodeImages(await finished(previews), seeds, encoding) });
   };
   const ahead = hires ? work.count * hires.evaluations : 0;
-  const run = { evaluator: worker.evaluator, ticket, onStep, onRepeatedDecode };
+  const run = { evaluator: worker.evaluator, ticket, onStep, onStage, onRepeatedDecode };
   const drawn = await latentDiffusionRefined(
     model,
     work,
@@ -96,7 +108,9 @@ export async function runRequest(
     control: await effectiveControls(control, controls),
   });
   const decoded = performance.now();
+  const over = stages(onStage);
   const images = await encodeImages(await finished(outcome.images), seeds, encoding, effective);
+  over('encode images', { images: images.length });
   const encodeImageMs = outcome.timings.encodeImageMs + performance.now() - decoded;
   return {
     images: request.returnLatents ? withLatents(images, outcome) : images,

@@ -29,6 +29,9 @@ export class SharedRun {
       onProgress: (progress) => {
         for (const caller of this.#callers) caller.onProgress?.(progress);
       },
+      onStage: (stage) => {
+        for (const caller of this.#callers) caller.onStage?.(stage);
+      },
     };
     // Begins when the first caller has joined.
     this.result = Promise.resolve().then(() => generate(options));

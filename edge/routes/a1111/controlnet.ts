@@ -14,6 +14,7 @@ import { toBase64 } from '../../base64.ts';
 import { invalid } from '../../errors.ts';
 import { withPictures } from '../../pictures.ts';
 import { imageFile } from '../../schema/file.ts';
+import { traceOf } from '../../tracing.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
 import { declare } from './declare.ts';
 import { LISTING_MS } from './lists.ts';
@@ -78,7 +79,8 @@ export function a1111ControlNet({ sidecar, limits, fetchPicture, timeoutMs }: A1
     const field = body.controlnet_input_images ? 'controlnet_input_images' : 'controlnet_images';
     const given = body[field] ?? [];
     if (given.length === 0) throw invalid('controlnet_input_images', 'at least one picture', given.length);
-    const call = { signal: c.req.raw.signal, timeoutMs, requestId: c.get('requestId' as never) as string };
+    const requestId = c.get('requestId' as never) as string;
+    const call = { signal: c.req.raw.signal, timeoutMs, requestId, trace: traceOf(c) };
     const { preprocessors } = await sidecar.listNames(call);
     const values = [body.controlnet_threshold_a, body.controlnet_threshold_b];
     const preprocessorOptions = optionsOf(module, values, preprocessors);

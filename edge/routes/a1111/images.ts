@@ -14,6 +14,7 @@ import { FileText, jsonBytes } from '../../json-bytes.ts';
 import { type FetchPicture, withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
+import { traceOf } from '../../tracing.ts';
 import { limitBody, requireType } from '../body.ts';
 import { type A1111Options, deskOf } from './options.ts';
 
@@ -78,7 +79,8 @@ async function answer(
   const desk = deskOf(c, desks);
   c.set('publicNames', a1111Names(placesOf(units), FIELD));
   const requestId = c.get('requestId' as never) as string;
-  const call = { signal: c.req.raw.signal, requestId };
+  const trace = traceOf(c);
+  const call = { signal: c.req.raw.signal, requestId, trace };
   const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
   const key = await idempotencyKey(c);
   const { request, ignored } = translate({
@@ -97,7 +99,10 @@ async function answer(
     },
   };
   const signal = AbortSignal.any([c.req.raw.signal, stopped.signal]);
-  const events = sidecar.generate(request, { ...{ signal, requestId, timeoutMs }, idempotencyKey: key });
+  const events = sidecar.generate(request, {
+    ...{ signal, requestId, trace, timeoutMs },
+    idempotencyKey: key,
+  });
   let result: Result | undefined;
   try {
     for await (const event of watched(desk, task, events)) result = event.result ?? result;

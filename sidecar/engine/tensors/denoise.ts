@@ -71,9 +71,9 @@ export function denoisePart(
         workload: { ...noWork, passes: [pass], steps: work.count * evaluations },
       };
     },
-    async run(model, { evaluator, ticket }) {
+    async run(model, { evaluator, ticket, onStage }) {
       const { work, evaluations } = workOf(request, model);
-      const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep });
+      const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep, onStage });
       return {
         latents: { shape: [work.count, ...work.shape], data: outcome.latents },
         evaluationsRun: outcome.stepsRun,

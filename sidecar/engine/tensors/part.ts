@@ -7,6 +7,7 @@ import type { Ticket } from '../batching/ticket.ts';
 import type { Evaluator } from '../evaluator.ts';
 import type { Model } from '../model.ts';
 import type { OpenModel } from '../open-model.ts';
+import type { OnStage } from '../stage.ts';
 import type { Dimension } from './tensor.ts';
 
 /** What a part of a request is run with, when its turn has come. */
@@ -14,6 +15,7 @@ export interface Bench {
   evaluator: Evaluator;
   learnedWords(): Promise<LearnedWords>;
   ticket: Ticket;
+  onStage?: OnStage | undefined;
 }
 
 /** What a part takes of a device. */
