@@ -17,6 +17,7 @@ const edge = z
       sidecar_cert: text,
       sidecar_key: text,
       sidecar_server_name: text,
+      sidecar_keepalive: count,
     },
     ...{ api_keys: z.array(z.unknown()), api_keys_file: text, allowed_origins: texts, allowed_hosts: texts },
     ...{ rate_limit_per_minute: count, request_timeout_seconds: count },
@@ -29,6 +30,7 @@ const edge = z
       image_hosts: texts,
       latent_edge_grace: count,
       latent_edge_log: text,
+      otel_exporter_otlp_endpoint: text,
     },
   })
   .partial();

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { openTracing } from '../tracing/index.ts';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
@@ -11,18 +12,24 @@ import { postWebhook } from './net/public-request.ts';
 import { reference } from './reference.ts';
 import { addressOf, listen } from './server.ts';
 import { grpcSidecar } from './sidecar/grpc.ts';
-import { readSidecarOptions } from './sidecar/grpc-options.ts';
+import { readSidecarOptions, sidecarFiles } from './sidecar/grpc-options.ts';
 import { sidecarPool } from './sidecar/pool.ts';
+import { renewedSidecar } from './sidecar/renewed.ts';
+import { tracedSidecar } from './tracing.ts';
 
 // The edge on Node. docs/deployment.md lists its environment.
 
 /** Seconds beyond the sidecar's grace: its last answers have to get here, and out of here. */
 const AFTER_GRACE = 5;
 
+/** Milliseconds between looks for connections that have become idle, when it is being stopped. */
+const CLOSE_IDLE_MS = 100;
+
 function settingsOf(env: NodeJS.ProcessEnv) {
   const file = env.API_KEYS_FILE;
   const addresses = list(env, 'SIDECAR_ADDRESS');
   return {
+    env,
     ...readSettings(file ? { ...env, API_KEYS: readFileSync(file, 'utf8') } : env),
     hostname: env.HOST || '127.0.0.1',
     port: wholeNumber(env, 'PORT', 8787, 65_535),
@@ -30,6 +37,7 @@ function settingsOf(env: NodeJS.ProcessEnv) {
     arrivalMs: 1000 * wholeNumber(env, 'ARRIVAL_TIMEOUT_SECONDS', 120, 3600),
     trustProxy: flag(env, 'TRUST_PROXY'),
     addresses: addresses.length > 0 ? addresses : ['127.0.0.1:50051'],
+    // Read again for each client; what is wrong is said at the start.
     sidecar: readSidecarOptions(env),
     log: logFormat(env),
     hedgeMs: wholeNumber(env, 'SIDECAR_HEDGE_MS', 0, 600_000),
@@ -43,14 +51,23 @@ try {
   fail((error as Error).message, 2);
 }
 const { timeoutMs, limits, hostname, port, arrivalMs } = settings;
+const tracing = await openTracing('latent-edge', settings.env).catch((error) => fail(error.message, 2));
+const reached = (address: string) => {
+  const client = renewedSidecar({
+    files: sidecarFiles(settings.env),
+    open: () => grpcSidecar(address, readSidecarOptions(settings.env)),
+    say: (line) => console.error(`edge: ${line}`),
+  });
+  return tracing ? tracedSidecar(client, address, tracing) : client;
+};
 const sidecar = sidecarPool(
-  settings.addresses.map((address) => grpcSidecar(address, settings.sidecar)),
+  settings.addresses.map(reached),
   // A name may stand for several: what one of them cannot do, the next is asked for.
   { hedgeMs: settings.hedgeMs || undefined, attempts: 1 + settings.addresses.length },
 );
 const app = createApp({
   sidecar,
-  ...{ timeoutMs, limits },
+  ...{ timeoutMs, limits, tracing },
   cache: memoryCache(settings.cache),
   jobs: settings.jobs.count > 0 ? new JobStore(sidecar, settings.jobs) : undefined,
   webhooks: settings.webhooks && { ...settings.webhooks, post: postWebhook, log: console.error },
@@ -82,10 +99,13 @@ for (const event of ['SIGINT', 'SIGTERM', 'disconnect'] as const) {
     if (stopping) process.exit(1);
     stopping = true;
     // Requests in flight may finish.
-    server.close(() => {
+    server.close(async () => {
       sidecar.close();
+      await tracing?.close();
       process.exit(0);
     });
+    // Those that a request in flight has kept open, too.
+    setInterval(() => server.closeIdleConnections(), CLOSE_IDLE_MS).unref();
     server.closeIdleConnections();
     setTimeout(() => process.exit(0), 1000 * (settings.graceSeconds + AFTER_GRACE)).unref();
   });

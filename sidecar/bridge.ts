@@ -22,7 +22,7 @@ export interface BridgeOptions {
   /** The gRPC server: `http://127.0.0.1:50051`, or the path of its socket. */
   target: string;
   /** What is sent on to it as `authorization`, in place of the caller's. */
-  authorization?: string | undefined;
+  authorization?: (() => string | undefined) | undefined;
   /** Whether an `authorization` is a caller's; none: nothing is asked for. */
   isCaller?: TokenCheck | undefined;
   /** Serves HTTPS. */
@@ -33,6 +33,8 @@ export interface RunningBridge {
   port: number;
   /** Takes no more connections; calls in flight go on. */
   close(): void;
+  /** Serves HTTPS with these from now on, if it does. */
+  renew(tls: Tls): void;
   /** Ends what is left. */
   destroy(): void;
 }
@@ -68,7 +70,7 @@ export async function startBridge(options: BridgeOptions): Promise<RunningBridge
       request.resume();
       return void response.writeHead(refusal).end();
     }
-    forward(upstream(), request, response, authorization);
+    forward(upstream(), request, response, authorization?.());
   };
   const server = tls ? createSecureServer(serverOptions(tls), answer) : createServer(answer);
   // Longer than clients keep connections for: none is closed under a request on its way.
@@ -82,6 +84,9 @@ export async function startBridge(options: BridgeOptions): Promise<RunningBridge
     close: () => {
       server.close();
       server.closeIdleConnections();
+    },
+    renew: (renewed) => {
+      if ('setSecureContext' in server) server.setSecureContext(serverOptions(renewed));
     },
     destroy: () => {
       server.close();

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { logVerbosity, Server, type ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { diffusion } from '../proto/index.ts';
+import type { Tracing } from '../tracing/index.ts';
 import { startBridge } from './bridge.ts';
 import type { CallLog } from './calls.ts';
 import type { Engine } from './engine/engine.ts';
@@ -13,7 +14,7 @@ import { startOperations } from './operations.ts';
 import { addReflection } from './reflection.ts';
 import { diffusionService } from './service.ts';
 import { serverCredentials, type Tls } from './tls.ts';
-import { askForToken, tokenCheck } from './token.ts';
+import { askForToken, Callers } from './token.ts';
 
 /** Images and masks come in requests. */
 export const MAX_REQUEST_BYTES = 64 * 2 ** 20;
@@ -30,6 +31,7 @@ export interface ServeOptions {
   tls?: Tls | undefined;
   /** Bytes of a request, at most; default 64 MiB. */
   maxRequestBytes?: number | undefined;
+  connections?: ConnectionLimits | undefined;
   /** Where gRPC-Web is served beside it, and what its callers have to send; default: one of `tokens`. */
   web?: { host: string; port: number; tokens?: readonly string[] | undefined } | undefined;
   /** What has to be done before the sidecar is ready; calls are taken meanwhile. */
@@ -37,8 +39,20 @@ export interface ServeOptions {
   log?: ((entry: CallLog) => void) | undefined;
   /** Whether prompts may stand in the log. */
   logPrompts?: boolean | undefined;
+  /** Makes spans of calls and their stages. */
+  tracing?: Tracing | undefined;
   /** Where metrics are served, and probes answered, over HTTP. */
   operations?: { host: string; port: number } | undefined;
+}
+
+/** Seconds. */
+export interface ConnectionLimits {
+  /** Without a word from a caller with a call: then it is asked, and has half as long to answer. Default: 30. */
+  keepalive?: number | undefined;
+  /** After which a caller is asked to connect anew; undefined: never. */
+  maxAge?: number | undefined;
+  /** That calls of such a connection may still take; undefined: as long as they need. */
+  maxAgeGrace?: number | undefined;
 }
 
 export interface RunningServer {
@@ -51,6 +65,8 @@ export interface RunningServer {
   /** Until it is warm; rejects when it cannot be. */
   ready: Promise<void>;
   isReady(): boolean;
+  /** Asks callers for other tokens from now on, and shows new connections other certificates. */
+  renew(access: Pick<ServeOptions, 'tokens' | 'tls' | 'web'>): void;
   /**
    * Says so to who asks for its health, and goes on for `delayMs`; then takes no more requests, waits for those in flight,
    * answers what is left after `graceMs`, and frees the engine.
@@ -64,9 +80,10 @@ export interface RunningServer {
  */
 export async function serve(engine: Engine, options: ServeOptions): Promise<RunningServer> {
   const { host, port, web, tls, log, tokens = [], warmUp = async () => {} } = options;
+  const callers = new Callers(tokens);
   const server = new Server({
-    ...channelOptions(options.maxRequestBytes),
-    interceptors: tokens.length > 0 ? [askForToken(tokenCheck(tokens))] : [],
+    ...channelOptions(options),
+    interceptors: callers.areAsked ? [askForToken(callers.isCaller)] : [],
   });
   const stopping = new AbortController();
   const health = new Health(() => engine.models());
@@ -74,14 +91,17 @@ export async function serve(engine: Engine, options: ServeOptions): Promise<Runn
   const metrics = options.operations && new Metrics(engine);
   const { handlers, calls } = diffusionService(engine, {
     ...{ log, stopping: stopping.signal, isReady, metrics, logPrompts: options.logPrompts },
+    tracing: options.tracing,
   });
   server.addService(diffusion.service, handlers);
   health.addTo(server);
   addReflection(server);
-  const bound = await bind(server, host, port, serverCredentials(tls)).catch((error) => {
+  const certificates = serverCredentials(tls);
+  const bound = await bind(server, host, port, certificates.credentials).catch((error) => {
     throw cannotListen(host, port, error, '--port or GRPC_PORT');
   });
-  const bridge = web && (await openBridge(server, options, web));
+  const webCallers = web?.tokens ? new Callers(web.tokens) : callers;
+  const bridge = web && (await openBridge(server, web, { tls, callers, webCallers }));
   const operations =
     options.operations &&
     (await startOperations({ ...options.operations, registry: metrics!.registry, isReady }).catch(
@@ -108,6 +128,12 @@ export async function serve(engine: Engine, options: ServeOptions): Promise<Runn
     operationsAddress: operations && `${hostPart(options.operations!.host)}:${operations.port}`,
     ready,
     isReady,
+    renew({ tokens = [], tls, web }) {
+      callers.renew(tokens);
+      certificates.renew(tls);
+      if (web?.tokens) webCallers.renew(web.tokens);
+      if (tls) bridge?.renew(tls);
+    },
     async stop(graceMs, delayMs = 0) {
       health.end();
       await new Promise((resolve) => setTimeout(resolve, delayMs));
@@ -125,36 +151,39 @@ export async function serve(engine: Engine, options: ServeOptions): Promise<Runn
       await bridge?.destroy();
       operations?.close();
       await engine.dispose();
+      await options.tracing?.close();
     },
   };
 }
 
-function channelOptions(maxRequestBytes = MAX_REQUEST_BYTES) {
+function channelOptions({ maxRequestBytes = MAX_REQUEST_BYTES, connections = {} }: ServeOptions) {
+  const { keepalive = 30, maxAge, maxAgeGrace } = connections;
   return {
     'grpc.max_receive_message_length': maxRequestBytes,
     'grpc.max_send_message_length': -1,
     // Callers that are gone without a word are found out, and their work ends.
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 20_000,
+    'grpc.keepalive_time_ms': 1000 * keepalive,
+    'grpc.keepalive_timeout_ms': 500 * keepalive,
+    ...(maxAge !== undefined && { 'grpc.max_connection_age_ms': 1000 * maxAge }),
+    ...(maxAgeGrace !== undefined && { 'grpc.max_connection_age_grace_ms': 1000 * maxAgeGrace }),
   };
 }
 
 /** gRPC-Web, in front of a socket that nobody else reaches. */
 async function openBridge(
   server: Server,
-  { tls, tokens = [] }: ServeOptions,
   web: NonNullable<ServeOptions['web']>,
+  { tls, callers, webCallers }: { tls: Tls | undefined; callers: Callers; webCallers: Callers },
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'latent-edge-'));
   const target = join(folder, 'grpc');
   const remove = () => rm(folder, { recursive: true, force: true });
   try {
-    await bind(server, `unix:${target}`, undefined, serverCredentials(undefined));
-    const asked = web.tokens ?? tokens;
+    await bind(server, `unix:${target}`, undefined, serverCredentials(undefined).credentials);
     const bridge = await startBridge({
       ...{ host: web.host, port: web.port, target, tls },
-      isCaller: asked.length > 0 ? tokenCheck(asked) : undefined,
-      authorization: tokens[0] && `Bearer ${tokens[0]}`,
+      isCaller: webCallers.areAsked ? webCallers.isCaller : undefined,
+      authorization: () => callers.authorization(),
     });
     const destroy = async () => {
       bridge.destroy();

@@ -9,9 +9,36 @@ export interface Tls {
   clientCa?: Buffer | undefined;
 }
 
-export function serverCredentials(tls: Tls | undefined): ServerCredentials {
-  if (!tls) return ServerCredentials.createInsecure();
-  const { cert, key, clientCa } = tls;
-  const pair = [{ cert_chain: cert, private_key: key }];
-  return ServerCredentials.createSsl(clientCa ?? null, pair, clientCa !== undefined);
+/** Of a server that goes on listening when its certificates are renewed: new connections see the new ones. */
+class TlsCredentials extends ServerCredentials {
+  constructor(tls: Tls) {
+    super({ requestCert: tls.clientCa !== undefined }, contextOf(tls));
+  }
+
+  renew(tls: Tls): void {
+    this.updateSecureContextOptions(contextOf(tls));
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  override _equals(other: ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+export interface RenewableCredentials {
+  credentials: ServerCredentials;
+  renew(tls: Tls | undefined): void;
+}
+
+export function serverCredentials(tls: Tls | undefined): RenewableCredentials {
+  if (!tls) return { credentials: ServerCredentials.createInsecure(), renew() {} };
+  const credentials = new TlsCredentials(tls);
+  return { credentials, renew: (renewed) => renewed && credentials.renew(renewed) };
+}
+
+function contextOf({ cert, key, clientCa }: Tls) {
+  return { cert, key, ...(clientCa && { ca: clientCa }), minVersion: 'TLSv1.2' as const };
 }

@@ -28,6 +28,33 @@ export function tokenCheck(tokens: readonly string[]): TokenCheck {
   };
 }
 
+/** Those who may call, as they are at the moment. */
+export class Callers {
+  #tokens: readonly string[];
+  #check: TokenCheck;
+
+  constructor(tokens: readonly string[]) {
+    this.#tokens = tokens;
+    this.#check = tokenCheck(tokens);
+  }
+
+  readonly isCaller: TokenCheck = (authorization) => this.#check(authorization);
+
+  /** What a caller may send; undefined where nobody is asked. */
+  authorization(): string | undefined {
+    return this.#tokens[0] && `Bearer ${this.#tokens[0]}`;
+  }
+
+  get areAsked(): boolean {
+    return this.#tokens.length > 0;
+  }
+
+  renew(tokens: readonly string[]): void {
+    this.#tokens = tokens;
+    this.#check = tokenCheck(tokens);
+  }
+}
+
 /** Health is open: what asks for it, as Kubernetes' probes do, can send no token. */
 const isOpen = (path: string) => path.startsWith('/grpc.health.v1.Health/');
 

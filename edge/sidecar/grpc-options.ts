@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type Environment, flag, text } from '../config.ts';
+import { type Environment, flag, text, wholeNumber } from '../config.ts';
 import type { GrpcOptions } from './grpc.ts';
 
 /**
@@ -21,7 +21,15 @@ export function readSidecarOptions(env: Environment): GrpcOptions {
   return {
     token: text(env, 'SIDECAR_TOKEN') ?? (fromFile || undefined),
     tls: isTls ? { ca, cert, key, serverName } : undefined,
+    keepalive: Math.max(1, wholeNumber(env, 'SIDECAR_KEEPALIVE', 20, 7200)),
   };
+}
+
+const fileSettings = ['SIDECAR_TOKEN_FILE', 'SIDECAR_CA', 'SIDECAR_CERT', 'SIDECAR_KEY'];
+
+/** The files that this is read from. */
+export function sidecarFiles(env: Environment): string[] {
+  return fileSettings.flatMap((name) => text(env, name) ?? []);
 }
 
 function read(path: string, name: string): Buffer {

@@ -1,5 +1,6 @@
 import { delimiter } from 'node:path';
 import { Command, Option } from 'commander';
+import { openTracing } from '../../tracing/index.ts';
 import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
@@ -7,6 +8,7 @@ import { callLogger, deviceLogger } from '../log.ts';
 import { type RunningServer, serve } from '../main.ts';
 import { readAccess } from '../settings/access.ts';
 import { readSettings } from '../settings/read.ts';
+import { renewAccess } from '../settings/renewal.ts';
 import { type Setting, table } from '../settings/table.ts';
 import { collect } from './options.ts';
 
@@ -41,6 +43,8 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   const { host, port, concurrency, device, threads, dtype, grace, models } = settings;
   // Where models are looked for by every command.
   if (models) process.env.LATENT_EDGE_MODELS = models.join(delimiter);
+  const tracesTo = { OTEL_EXPORTER_OTLP_ENDPOINT: settings.traces_endpoint };
+  const tracing = await openTracing('latent-edge-sidecar', { ...process.env, ...tracesTo });
   const folders = await modelFolders(settings.model, flags.model ? '--model' : 'LATENT_EDGE_MODEL');
   // What is wrong with the default model is said here, and not to the first who asks for a picture.
   await inspect((await folders.find('')).dir);
@@ -53,13 +57,23 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   const server = await serve(engine, {
     ...{ host, port, ...access },
     maxRequestBytes: settings.max_request_bytes,
+    connections: {
+      keepalive: settings.keepalive,
+      maxAge: settings.max_connection_age,
+      maxAgeGrace: settings.max_connection_age_grace,
+    },
     warmUp: settings.preload ? () => engine.preload() : undefined,
     log: callLogger(settings.log),
+    tracing,
     logPrompts: settings.log_prompts,
     operations:
       settings.metrics_port === undefined
         ? undefined
         : { host: settings.metrics_host, port: settings.metrics_port },
+  });
+  const endRenewal = renewAccess(settings, {
+    onRenewed: (renewed) => server.renew(renewed),
+    say: (line) => console.error(`sidecar: ${line}`),
   });
   const stopped = Promise.race([stopSignal(), engine.lost.then(() => NO_DEVICE)]);
   try {
@@ -81,6 +95,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   console.error(
     `sidecar: ${reason}, finishing what is in flight, for ${grace} s at most; again, and it ends at once`,
   );
+  endRenewal();
   await server.stop(grace * 1000, settings.drain_delay * 1000);
   if (process.connected) process.disconnect();
 }

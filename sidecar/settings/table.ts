@@ -39,7 +39,7 @@ export const table = {
   token_file: row(text, {
     env: 'GRPC_TOKEN_FILE',
     flag: '--token-file <file>',
-    what: 'file with such tokens, one a line, of which callers send any; read at the start',
+    what: 'file with such tokens, one a line, of which callers send any; read again when it changes',
   }),
   allow_anonymous: row(flag, {
     env: 'GRPC_ALLOW_ANONYMOUS',
@@ -63,6 +63,24 @@ export const table = {
     flag: '--max-request-bytes <bytes>',
     what: 'of one request, at most',
     fallback: 64 * 2 ** 20,
+  }),
+  keepalive: row(wholeNumber(1, 7200), {
+    env: 'GRPC_KEEPALIVE',
+    flag: '--keepalive <s>',
+    what: 'seconds without a word from a caller who waits, after which it is asked whether it is there, and has half as many to answer',
+    fallback: 30,
+  }),
+  max_connection_age: row(wholeNumber(1, 2_592_000), {
+    env: 'GRPC_MAX_CONNECTION_AGE',
+    flag: '--max-connection-age <s>',
+    what: 'seconds after which a caller is asked to connect anew, so that callers find sidecars that were added',
+    otherwise: 'never',
+  }),
+  max_connection_age_grace: row(wholeNumber(0, 86_400), {
+    env: 'GRPC_MAX_CONNECTION_AGE_GRACE',
+    flag: '--max-connection-age-grace <s>',
+    what: 'seconds that calls of such a connection may still take',
+    otherwise: 'as many as they need',
   }),
   web_port: row(port, {
     env: 'GRPC_WEB_PORT',
@@ -91,6 +109,11 @@ export const table = {
     flag: '--metrics-host <address>',
     what: 'address to serve them on; nobody is asked for a token there',
     fallback: '127.0.0.1',
+  }),
+  traces_endpoint: row(text, {
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    flag: '--traces-endpoint <url>',
+    what: 'where OpenTelemetry traces are sent, by OTLP over HTTP',
   }),
   model: row(list(), {
     env: 'LATENT_EDGE_MODEL',
