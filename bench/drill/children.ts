@@ -1,0 +1,146 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ROOT } from '../root.ts';
+
+/** What a process is started with. */
+export interface Start {
+  env?: Record<string, string>;
+  args?: string[];
+  /** A command that runs it: `unshare --net sh -c '…'`. */
+  within?: string[];
+}
+
+/** A sidecar or an edge in a process of its own, which ends with this one. */
+export class Child {
+  readonly process: ChildProcess;
+  /** What it has said on standard error. */
+  output = '';
+  /** Status, or the signal that ended it. */
+  readonly ended: Promise<number | string>;
+  #exit: number | string | undefined;
+
+  constructor(script: string, { env = {}, args = [], within = [] }: Start) {
+    const clock = pathToFileURL(join(ROOT, 'dist/bench/drill/clock.js')).href;
+    const [command, ...rest] = [...within, process.execPath, '--import', clock, join(ROOT, script), ...args];
+    this.process = spawn(command!, rest, {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      env: { ...process.env, LATENT_EDGE_CONFIG: '', ...env },
+    });
+    this.process.stderr!.on('data', (chunk) => {
+      this.output += chunk;
+    });
+    this.ended = new Promise((resolve) => {
+      this.process.once('exit', (status, signal) => {
+        this.#exit = signal ?? status ?? 0;
+        resolve(this.#exit);
+      });
+    });
+  }
+
+  get isRunning(): boolean {
+    return this.#exit === undefined;
+  }
+
+  /** What a line of its output has in the place of the expression's group. */
+  async said(expression: RegExp, seconds = 60): Promise<string> {
+    for (const until = Date.now() + 1000 * seconds; Date.now() < until; ) {
+      const found = expression.exec(this.output);
+      if (found) return found[1] ?? found[0];
+      if (!this.isRunning) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    throw new Error(`Expected ${expression} of a process but it said:\n${this.output}`);
+  }
+
+  /** Resident memory in MiB, from Linux's /proc; NaN elsewhere. */
+  get rss(): number {
+    try {
+      const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.process.pid}/status`, 'utf8'))!;
+      return Number(kib) / 1024;
+    } catch {
+      return Number.NaN;
+    }
+  }
+
+  /** Sets its clock, as it shows the time of day, so many milliseconds off. */
+  setClock(offsetMs: number): void {
+    this.process.send({ clockOffsetMs: offsetMs });
+  }
+
+  async kill(): Promise<void> {
+    this.process.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+/** What the metrics say of a sidecar. */
+export interface Figures {
+  running: number;
+  waiting: number;
+  /** Bytes on the device, by what they are used for. */
+  memory: Record<string, number>;
+  text: string;
+}
+
+export class Sidecar extends Child {
+  address = '';
+  metricsUrl = '';
+
+  /** On ports that are free unless they are given, with one thread, warm. */
+  static async start({ env, args = [], within }: Start = {}): Promise<Sidecar> {
+    const ports = { GRPC_PORT: '0', METRICS_PORT: '0' };
+    const sidecar = new Sidecar('sidecar/bin/latent-edge.mjs', {
+      env: { LATENT_EDGE_SETUP: 'off', LATENT_EDGE_THREADS: '1', ...ports, ...env },
+      args: ['serve', '--preload', ...args],
+      ...(within && { within }),
+    });
+    sidecar.metricsUrl = await sidecar.said(/metrics at (\S+)/);
+    sidecar.address = await sidecar.said(/grpcs?:\/\/(\S+)/);
+    return sidecar;
+  }
+
+  get port(): string {
+    return this.address.split(':').at(-1)!;
+  }
+
+  async figures(): Promise<Figures> {
+    return figuresOf(await (await fetch(this.metricsUrl)).text());
+  }
+
+  /** Until it has nothing to do. */
+  async idle(seconds = 30): Promise<Figures> {
+    for (const until = performance.now() + 1000 * seconds; ; ) {
+      const figures = await this.figures();
+      if (figures.running + figures.waiting === 0 || performance.now() > until) return figures;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+export function figuresOf(text: string): Figures {
+  const one = (name: string) => Number(new RegExp(`^${name} (\\S+)`, 'm').exec(text)?.[1]);
+  const memory = Object.fromEntries(
+    [...text.matchAll(/^latent_edge_memory_bytes\{.*kind="(\w+)".*\} (\S+)/gm)].map(([, kind, bytes]) => [
+      kind!,
+      Number(bytes),
+    ]),
+  );
+  const [running, waiting] = [one('latent_edge_requests_running'), one('latent_edge_requests_waiting')];
+  return { running, waiting, memory, text };
+}
+
+export class Edge extends Child {
+  url = '';
+
+  /** Before these sidecars, keeping no results. */
+  static async start(sidecars: readonly string[], { env, ...rest }: Start = {}): Promise<Edge> {
+    const edge = new Edge('dist/edge/node.js', {
+      env: { HOST: '127.0.0.1', PORT: '0', CACHE_SECONDS: '0', SIDECAR_ADDRESS: sidecars.join(','), ...env },
+      ...rest,
+    });
+    edge.url = await edge.said(/edge: (http\S+)/);
+    return edge;
+  }
+}

@@ -1,0 +1,36 @@
+import { ask, askAll } from '../ask.ts';
+import { pause, type Scenario } from '../drill.ts';
+
+export const kill: Scenario = {
+  name: 'kill',
+  title: 'A sidecar of two is killed under load, and started again',
+  async run(drill) {
+    const [first, second] = await Promise.all([drill.sidecar(), drill.sidecar()]);
+    const edge = await drill.edge([first, second]);
+    let done = 0;
+    const clients = 8;
+    const asks = drill.asksOf(1, drill.isShort ? 60 : 600);
+    const answers = await askAll(asks, clients, async (what) => {
+      const answer = await ask(edge.url, what);
+      if (++done === Math.floor(asks.length / 3)) void first.kill();
+      return answer;
+    });
+    // What had done a step there is not begun again: its caller has seen progress.
+    drill.answered(answers, { allowed: ['sidecar_unreachable'] });
+    const failed = answers.filter(({ code }) => code !== 'ok').length;
+    drill.promise(
+      'those that had done a step there fail, 503; all others are made by the other one',
+      `${failed} of at most ${clients} that were under way`,
+      failed <= clients,
+    );
+
+    const again = await drill.sidecar({ env: { GRPC_PORT: first.port } });
+    await pause(2500);
+    drill.answered(await drill.load(edge, drill.asks(20), clients));
+    const used = /requests_total\{method="Generate",code="ok"\} (\d+)/.exec(
+      (await again.figures()).text,
+    )?.[1];
+    drill.promise('one that comes back is used again', `${used ?? 0} requests went there`, Number(used) > 0);
+    await drill.settled(second, {});
+  },
+};

@@ -1,0 +1,113 @@
+import { connect, type Socket } from 'node:net';
+import { bodyOf, sha256 } from '../ask.ts';
+import type { Edge } from '../children.ts';
+import { pause, range, type Scenario, seconds } from '../drill.ts';
+
+/** Seconds that a request may take to arrive, where the default is 120. */
+const ARRIVAL = 2;
+
+export const slow: Scenario = {
+  name: 'slow',
+  title: 'Clients that send, or read, a few bytes at a time, and such as leave',
+  async run(drill) {
+    const sidecar = await drill.sidecar();
+    const edge = await drill.edge([sidecar], { env: { ARRIVAL_TIMEOUT_SECONDS: `${ARRIVAL}` } });
+    const [known] = await drill.load(edge, drill.asksOf(1, 1), 1);
+    const before = edge.rss;
+
+    const began = performance.now();
+    const senders = range(drill.isShort ? 20 : 200).map(() => sendSlowly(edge));
+    const [what] = drill.asksOf(1, 1);
+    const request = JSON.stringify({ ...bodyOf(what!), stream: true, partial_images: 3 });
+    const readers = range(10).map(() => readSlowly(edge, request));
+    const leaving = range(10).map(() =>
+      leaveSoon(edge, JSON.stringify({ ...bodyOf(what!), seed: 999, steps: 500 })),
+    );
+    const others = await drill.load(edge, drill.asks(drill.isShort ? 40 : 400), 4);
+    drill.answered(others);
+
+    const refusals = await Promise.all(senders);
+    drill.promise(
+      `who does not send a request within ${ARRIVAL} s is answered with 408, and its connection closed`,
+      `${refusals.filter((text) => text.startsWith('HTTP/1.1 408')).length} of ${refusals.length}, within ${seconds(performance.now() - began)}`,
+      refusals.every((text) => text.startsWith('HTTP/1.1 408')),
+    );
+    const replies = await Promise.all(readers);
+    const whole = replies.filter((text) => pictureOf(text) === known!.sha256).length;
+    drill.promise(
+      'who reads slowly gets the whole reply, and holds up nobody',
+      `${whole} of ${replies.length} whole; the others meanwhile took ${seconds(Math.max(...others.map(({ ms }) => ms)))} at most`,
+      whole === replies.length,
+    );
+    await Promise.all(leaving);
+    await drill.settled(sidecar, {});
+    await pause(200);
+    drill.promise(
+      'the edge keeps nothing of them',
+      `${before.toFixed(0)} MiB before, ${edge.rss.toFixed(0)} after`,
+      !(edge.rss > before + 64),
+    );
+  },
+};
+
+/** A request's bytes one at a time, until the edge has had enough: what it said. */
+function sendSlowly(edge: Edge): Promise<string> {
+  const socket = open(edge);
+  const bytes = `POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 10000\r\ncontent-type: application/json\r\n\r\n${' '.repeat(10_000)}`;
+  let sent = 0;
+  const timer = setInterval(() => socket.write(bytes[sent++]!), 20);
+  return said(socket).finally(() => clearInterval(timer));
+}
+
+/** Asks, and reads a hundred bytes every few milliseconds. */
+function readSlowly(edge: Edge, body: string): Promise<string> {
+  const socket = open(edge);
+  socket.write(post(body, 'connection: close\r\n'));
+  return new Promise((resolve) => {
+    let text = '';
+    socket.pause();
+    const timer = setInterval(() => {
+      const chunk = socket.read(100) ?? socket.read();
+      if (chunk) text += chunk;
+    }, 2);
+    socket.on('end', () => {});
+    socket.on('close', () => {
+      clearInterval(timer);
+      resolve(text);
+    });
+  });
+}
+
+async function leaveSoon(edge: Edge, body: string): Promise<void> {
+  const socket = open(edge);
+  socket.write(post(body));
+  await pause(300);
+  socket.destroy();
+}
+
+const post = (body: string, headers = '') =>
+  `POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\n${headers}content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+
+function open(edge: Edge): Socket {
+  const { hostname, port } = new URL(edge.url);
+  const socket = connect({ host: hostname, port: Number(port), highWaterMark: 256 } as never);
+  socket.on('error', () => {});
+  return socket;
+}
+
+function said(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    socket.on('data', (chunk) => {
+      text += chunk;
+    });
+    socket.on('close', () => resolve(text));
+  });
+}
+
+/** SHA-256 of the picture in the last event of a stream, which comes in chunks. */
+function pictureOf(reply: string): string | undefined {
+  const body = reply.replace(/\r\n[0-9a-f]+\r\n/g, '');
+  const found = /event: image_generation\.completed\ndata: .*?"b64_json":"([^"]+)"/.exec(body);
+  return found?.[1] && sha256(Buffer.from(found[1], 'base64'));
+}
