@@ -5,6 +5,7 @@
 #include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -49,7 +50,10 @@ using Convert = void (*)(const char*, float*, size_t);
 
 Convert choose_half() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) return half_f16c;
+  // Not every compiler knows f16c by name.
+  unsigned a, b, c = 0, d;
+  const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+  if (__builtin_cpu_supports("avx") && f16c) return half_f16c;
 #endif
   return half_plain;
 }
