@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { openTracing } from '../tracing/index.ts';
+import { openTracing } from '../tracing/open.ts';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';

@@ -1,6 +1,7 @@
 /**
  * Metadata that travels beside the messages. A failed call carries, in its trailers, what an HTTP edge needs for
- * its answer without knowing the sidecar's errors.
+ * its answer without knowing the sidecar's errors. Beside these a request may have W3C's `traceparent` and
+ * `tracestate` (docs/traces.md).
  */
 export const metadataKeys = {
   /** Request: the caller's id for it, repeated in the sidecar's log. */

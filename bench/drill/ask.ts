@@ -5,6 +5,8 @@ export interface Ask {
   model: string;
   steps: number;
   seed: number;
+  /** `WIDTHxHEIGHT`; none: the model's own. */
+  size?: string;
 }
 
 /** What somebody who asked was told. */
@@ -27,7 +29,7 @@ export interface AskOptions {
   headers?: Record<string, string>;
 }
 
-export const bodyOf = ({ model, steps, seed }: Ask) => ({ model, steps, seed, prompt: `red apple ${seed}` });
+export const bodyOf = (what: Ask) => ({ ...what, prompt: `red apple ${what.seed}` });
 
 export const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
 

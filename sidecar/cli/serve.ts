@@ -1,6 +1,6 @@
 import { delimiter } from 'node:path';
 import { Command, Option } from 'commander';
-import { openTracing } from '../../tracing/index.ts';
+import { openTracing } from '../../tracing/open.ts';
 import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
@@ -51,6 +51,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   const engine = await Engine.open({
     ...{ folders, device, threads, dtype, concurrency },
     ...{ providers: settings.providers, memoryBytes: settings.device_memory },
+    memoryLimit: settings.device_memory,
     ...{ memoryBudget: settings.memory_budget, queueLimit: settings.queue_limit },
     onDeviceLost: deviceLogger(settings.log),
   });

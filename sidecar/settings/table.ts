@@ -154,7 +154,7 @@ export const table = {
   device_memory: row(bytes, {
     env: 'LATENT_EDGE_DEVICE_MEMORY',
     flag: '--device-memory <bytes>',
-    what: "of a GPU's memory, at most",
+    what: "of each device's memory, at most: a GPU takes no more, and what weights and one program would pass it with is refused",
     otherwise: 'all',
   }),
   concurrency: row(wholeNumber(1, 64), {

@@ -5,7 +5,7 @@ import { tracedSidecar } from '../../edge/tracing.ts';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
 import { serve } from '../../sidecar/main.ts';
-import { openTracing } from '../../tracing/index.ts';
+import { openTracing } from '../../tracing/open.ts';
 import { type CollectedSpan, type Collector, collector } from '../support/otlp.ts';
 
 // One trace from HTTP to the last step, as what collects traces gets it.

@@ -1,12 +1,16 @@
 import { ask } from '../ask.ts';
-import { pause, type Scenario } from '../drill.ts';
+import { countsOf, pause, range, type Scenario } from '../drill.ts';
 
 /** Bytes: room for the weights of one of the embedded models, but not of both. */
 const BUDGET = 48 * 2 ** 20;
 
+/** Bytes of a device: enough for pictures of 64×64, but not for those of 1024×1024. */
+const TIGHT = 128 * 2 ** 20;
+const LARGE = { model: 'tiny-emoji-ldm', steps: 1, size: '1024x1024' };
+
 export const memory: Scenario = {
   name: 'memory',
-  title: 'The budget of memory holds one model, and two are asked for in turn',
+  title: 'Memory runs out: the budget holds one of two models; a device is too small for some pictures',
   async run(drill) {
     const sidecar = await drill.sidecar({ args: ['--memory-budget', `${BUDGET}`] });
     const edge = await drill.edge([sidecar]);
@@ -18,7 +22,7 @@ export const memory: Scenario = {
         await pause(10);
       }
     })();
-    const answers = await drill.load(edge, drill.asks(drill.isShort ? 40 : 400), 6);
+    const answers = await drill.load(edge, drill.asks(drill.isShort ? 24 : 400), 6);
     isOver = true;
     await watch;
     drill.answered(answers);
@@ -29,8 +33,20 @@ export const memory: Scenario = {
       most > 0 && most <= BUDGET,
     );
 
-    const large = await ask(edge.url, { ...drill.asksOf(0, 1)[0]!, steps: 1 }, { headers: {} });
-    drill.answered([large]);
+    const tight = await drill.sidecar({ args: ['--device-memory', `${TIGHT}`] });
+    const before = await drill.edge([tight]);
+    const [small, large] = await Promise.all([
+      drill.load(before, drill.asks(drill.isShort ? 12 : 60), 4),
+      Promise.all(range(4).map((seed) => ask(before.url, { ...LARGE, seed }))),
+    ]);
+    drill.answered(small);
+    drill.promise(
+      'what never fits is refused before it begins, 503 and no time to come back at, and hinders nobody',
+      countsOf(large.map(({ status, code }) => `${status} ${code}`)),
+      large.every(
+        ({ status, code, retryAfter }) => status === 503 && code === 'out_of_memory' && !retryAfter,
+      ),
+    );
     await drill.settled(sidecar, memory);
   },
 };

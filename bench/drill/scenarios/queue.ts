@@ -11,7 +11,7 @@ export const queue: Scenario = {
     });
     const edge = await drill.edge([sidecar]);
     const { memory } = await sidecar.figures();
-    const count = drill.isShort ? 24 : 120;
+    const count = drill.isShort ? 16 : 120;
     const asks = drill.asksOf(1, count);
 
     const together = await drill.load(edge, drill.asksOf(1, 12), 12);

@@ -23,7 +23,7 @@ export const slow: Scenario = {
     const leaving = range(10).map(() =>
       leaveSoon(edge, JSON.stringify({ ...bodyOf(what!), seed: 999, steps: 500 })),
     );
-    const others = await drill.load(edge, drill.asks(drill.isShort ? 40 : 400), 4);
+    const others = await drill.load(edge, drill.asks(drill.isShort ? 24 : 400), 4);
     drill.answered(others);
 
     const refusals = await Promise.all(senders);

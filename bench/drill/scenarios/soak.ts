@@ -1,60 +1,56 @@
-import { type Answer, ask, askAll } from '../ask.ts';
-import { countsOf, type Scenario } from '../drill.ts';
+import { type Answer, type Ask, ask, askAll } from '../ask.ts';
+import { countsOf, type Drill, range, type Scenario } from '../drill.ts';
+
+/** MiB that a process may have more at the end than after a fifth of the requests. */
+const SPARE = 48;
+
+const WRONG = 100_000;
+const LONG = 400;
 
 export const soak: Scenario = {
   name: 'soak',
-  title: 'Ten thousand requests, some of which are left or wrong',
+  title: 'Thousands of requests, some of which are wrong, or left in the middle',
   async run(drill) {
     const sidecar = await drill.sidecar();
     const edge = await drill.edge([sidecar]);
-    const count = drill.isShort ? 400 : 10_000;
-    const levels: { edge: number; sidecar: number; tensors: number }[] = [];
-    const level = async () => {
-      const { memory } = await sidecar.figures();
-      levels.push({ edge: edge.rss, sidecar: sidecar.rss, tensors: memory.tensors ?? 0 });
-    };
-    const wrong: Answer[] = [];
-    const left: Answer[] = [];
-    // Mostly of one step; a quarter of four, with guidance.
-    const asks = [drill.asksOf(0, 36), drill.asksOf(1, 12)].flat();
-    const mixed = Array.from({ length: count }, (_, i) => asks[(i * 7) % asks.length]!);
+    const asks = mixed(drill, drill.isShort ? 240 : 10_000);
+    const fifth = asks.length / 5;
     const answers: Answer[] = [];
-    for (const share of [0.2, 0.8]) {
-      const part = mixed.slice(
-        answers.length + wrong.length + left.length,
-        Math.ceil(count * share) + answers.length + wrong.length + left.length,
+    const levels: { edge: number; sidecar: number; tensors: number }[] = [];
+    for (const part of [asks.slice(0, fifth), asks.slice(fifth)]) {
+      const some = await askAll(part, 12, (what) =>
+        ask(edge.url, what, what.steps === LONG ? { leaveAfter: 30 } : {}),
       );
-      await askAll(part, 12, async (what, i) => {
-        const isWrong = i % 50 === 13;
-        const isLeft = i % 50 === 37;
-        const answer = await ask(
-          edge.url,
-          isWrong
-            ? { ...what, steps: 100_000 }
-            : isLeft
-              ? { ...what, seed: 1_000_000 + i, steps: 400 }
-              : what,
-          isLeft ? { leaveAfter: 30 } : {},
-        );
-        (isWrong ? wrong : isLeft ? left : answers).push(answer);
-        return answer;
-      });
-      await sidecar.idle();
-      await level();
+      answers.push(...some);
+      const { memory } = await sidecar.idle();
+      levels.push({ edge: edge.rss, sidecar: sidecar.rss, tensors: memory.tensors ?? 0 });
     }
-    drill.answered(answers);
+    const [wrong, left] = [WRONG, LONG].map((steps) => answers.filter((each) => each.steps === steps));
+    drill.answered(answers.filter(({ steps }) => steps !== WRONG && steps !== LONG));
     drill.promise(
       'what is wrong is refused with 400; who leaves costs a step at most',
-      `${countsOf(wrong.map(({ status }) => `${status}`))}; ${countsOf(left.map(({ code }) => code))}`,
-      wrong.every(({ status }) => status === 400) && left.every(({ code }) => code === 'left'),
+      `${countsOf(wrong!.map(({ status }) => `${status}`))}; ${countsOf(left!.map(({ code }) => code))}`,
+      wrong!.every(({ status }) => status === 400) && left!.every(({ code }) => code === 'left'),
     );
-    const [first, last] = [levels[0]!, levels.at(-1)!];
-    const bound = 48;
+    const [first, last] = [levels[0]!, levels[1]!];
+    const grown = (name: 'edge' | 'sidecar') =>
+      `${name} ${first[name].toFixed(0)} → ${last[name].toFixed(0)} MiB`;
     drill.promise(
-      `memory is back at its level: at the end within ${bound} MiB of what it was after a fifth`,
-      `edge ${first.edge.toFixed(0)} → ${last.edge.toFixed(0)} MiB, sidecar ${first.sidecar.toFixed(0)} → ${last.sidecar.toFixed(0)} MiB`,
-      !(last.edge > first.edge + bound) && !(last.sidecar > first.sidecar + bound),
+      `memory is back at its level: at the end within ${SPARE} MiB of what it was after a fifth`,
+      `${grown('edge')}, ${grown('sidecar')}`,
+      !(last.edge > first.edge + SPARE) && !(last.sidecar > first.sidecar + SPARE),
     );
     await drill.settled(sidecar, { tensors: first.tensors });
   },
 };
+
+/** Three quarters take one step, one quarter four with guidance; of each fifty one is wrong, and one is left. */
+function mixed(drill: Drill, count: number): Ask[] {
+  const asks = [...drill.asksOf(0, 36), ...drill.asksOf(1, 12)];
+  return range(count).map((i) => {
+    const what = asks[(i * 7) % asks.length]!;
+    if (i % 50 === 13) return { ...what, steps: WRONG };
+    // Of a seed of its own: those who ask for the same at once share one run.
+    return i % 50 === 37 ? { ...what, seed: 1_000_000 + i, steps: LONG } : what;
+  });
+}

@@ -51,7 +51,7 @@ export class Worker {
     this.#opened = opened;
     this.#concurrency = limits.concurrency;
     this.#budget = limits.memoryBudget ?? memoryBytes / 2;
-    this.memoryLimit = limits.memoryLimit ?? memoryBytes;
+    this.memoryLimit = Math.min(limits.memoryLimit ?? memoryBytes, memoryBytes);
     this.#weights = new WeightsInUse(this.#budget);
     this.store = new ModelStore(device, this.#budget);
     this.decoders = new DecoderStore(device);
