@@ -20,7 +20,7 @@ await new Command('drill')
   .description(
     'Lets things go wrong around the edge and its sidecars, and says what was promised and what happened.',
   )
-  .option('--short', 'few requests: under a minute, for CI')
+  .option('--short', 'few requests: about a minute, for CI')
   .option('--only <names...>', `of ${scenarios.map(({ name }) => name).join(', ')}`)
   .option('--no-networks', 'cuts the network by a proxy that stops forwarding')
   .option('--page <file>', 'writes the result there, as a page')

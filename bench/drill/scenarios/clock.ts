@@ -9,7 +9,7 @@ export const clock: Scenario = {
   async run(drill) {
     const sidecar = await drill.sidecar({ args: ['--log', 'json'] });
     const edge = await drill.edge([sidecar]);
-    const asks = drill.asks(drill.isShort ? 48 : 400);
+    const asks = drill.asks(drill.isShort ? 32 : 400);
     const third = Math.floor(asks.length / 3);
     let done = 0;
     const answers = await askAll(asks, 6, async (what) => {

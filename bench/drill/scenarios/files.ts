@@ -46,7 +46,7 @@ export const files: Scenario = {
       drill.answered(await drill.load(edge, drill.asksOf(0, 8), 4));
 
       let done = 0;
-      const asks = drill.asks(drill.isShort ? 36 : 300);
+      const asks = drill.asks(drill.isShort ? 24 : 300);
       const answers = await askAll(asks, 6, async (what) => {
         const answer = await ask(edge.url, what);
         done++;

@@ -9,7 +9,7 @@ export const kill: Scenario = {
     const edge = await drill.edge([first, second]);
     let done = 0;
     const clients = 8;
-    const asks = drill.asksOf(1, drill.isShort ? 40 : 600);
+    const asks = drill.asksOf(1, drill.isShort ? 30 : 600);
     const answers = await askAll(asks, clients, async (what) => {
       const answer = await ask(edge.url, what);
       if (++done === Math.floor(asks.length / 3)) void first.kill();

@@ -22,7 +22,7 @@ export const memory: Scenario = {
         await pause(10);
       }
     })();
-    const answers = await drill.load(edge, drill.asks(drill.isShort ? 24 : 400), 6);
+    const answers = await drill.load(edge, drill.asks(drill.isShort ? 16 : 400), 6);
     isOver = true;
     await watch;
     drill.answered(answers);
@@ -36,7 +36,7 @@ export const memory: Scenario = {
     const tight = await drill.sidecar({ args: ['--device-memory', `${TIGHT}`] });
     const before = await drill.edge([tight]);
     const [small, large] = await Promise.all([
-      drill.load(before, drill.asks(drill.isShort ? 12 : 60), 4),
+      drill.load(before, drill.asks(drill.isShort ? 8 : 60), 4),
       Promise.all(range(4).map((seed) => ask(before.url, { ...LARGE, seed }))),
     ]);
     drill.answered(small);

@@ -15,7 +15,7 @@ export const network: Scenario = {
     drill.say(`  (${far.what})`);
     const edge = await drill.edge([near, far.address], { env: { SIDECAR_KEEPALIVE: `${KEEPALIVE}` } });
     const clients = 8;
-    const asks = drill.asksOf(1, drill.isShort ? 48 : 400);
+    const asks = drill.asksOf(1, drill.isShort ? 32 : 400);
     let done = 0;
     let cutAt = 0;
     const answers = await askAll(asks, clients, async (what) => {

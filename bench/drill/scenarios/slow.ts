@@ -23,7 +23,7 @@ export const slow: Scenario = {
     const leaving = range(10).map(() =>
       leaveSoon(edge, JSON.stringify({ ...bodyOf(what!), seed: 999, steps: 500 })),
     );
-    const others = await drill.load(edge, drill.asks(drill.isShort ? 24 : 400), 4);
+    const others = await drill.load(edge, drill.asks(drill.isShort ? 16 : 400), 4);
     drill.answered(others);
 
     const refusals = await Promise.all(senders);
@@ -59,7 +59,7 @@ function sendSlowly(edge: Edge): Promise<string> {
   return said(socket).finally(() => clearInterval(timer));
 }
 
-/** Asks, and reads a hundred bytes every few milliseconds. */
+/** Asks, and reads a thousand bytes every few milliseconds. */
 function readSlowly(edge: Edge, body: string): Promise<string> {
   const socket = open(edge);
   socket.write(post(body, 'connection: close\r\n'));
@@ -67,9 +67,9 @@ function readSlowly(edge: Edge, body: string): Promise<string> {
     let text = '';
     socket.pause();
     const timer = setInterval(() => {
-      const chunk = socket.read(100) ?? socket.read();
+      const chunk = socket.read(1000) ?? socket.read();
       if (chunk) text += chunk;
-    }, 2);
+    }, 5);
     socket.on('end', () => {});
     socket.on('close', () => {
       clearInterval(timer);

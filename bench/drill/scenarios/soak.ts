@@ -13,7 +13,7 @@ export const soak: Scenario = {
   async run(drill) {
     const sidecar = await drill.sidecar();
     const edge = await drill.edge([sidecar]);
-    const asks = mixed(drill, drill.isShort ? 240 : 10_000);
+    const asks = mixed(drill, drill.isShort ? 150 : 10_000);
     const fifth = asks.length / 5;
     const answers: Answer[] = [];
     const levels: { edge: number; sidecar: number; tensors: number }[] = [];

@@ -29,7 +29,7 @@ export const stop: Scenario = {
     // As an update does it.
     const two = await Promise.all([drill.sidecar(), drill.sidecar()]);
     const before = await drill.edge(two);
-    const asks = drill.asks(drill.isShort ? 60 : 600);
+    const asks = drill.asks(drill.isShort ? 40 : 600);
     let done = 0;
     const updates: Promise<unknown>[] = [];
     const answers = await askAll(asks, 6, async (what) => {
