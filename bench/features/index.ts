@@ -155,7 +155,7 @@ async function openClipText(device: NativeDevice, { dir, file, json }: Files) {
   ).map((source) => ({ ...source, name: source.name.replace(/^text_model\./, '') }));
   const programs = await load(device, dir, sources);
   const encoder = new TextEncoder(
-    { dir, config, sources, parameters: 0 },
+    { dir, config, sources, parameters: 0, bytes: 0 },
     await standardTokenizer('clip'),
     programs,
   );

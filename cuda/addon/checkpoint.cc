@@ -14,26 +14,6 @@ std::string quoted(const std::vector<std::string>& names) {
   return text;
 }
 
-// Bytes that are not yet a weight anyone holds.
-struct Packing {
-  std::shared_ptr<Account> account;
-  std::unique_ptr<PackedWeight> weight = std::make_unique<PackedWeight>();
-
-  Packing(std::shared_ptr<Account> to, size_t floats) : account(std::move(to)) {
-    weight->data = static_cast<float*>(allocate_aligned(floats * sizeof(float), "a packed weight"));
-    weight->floats = floats;
-  }
-
-  std::shared_ptr<const PackedWeight> finish() {
-    const int64_t bytes = static_cast<int64_t>(weight->floats * sizeof(float));
-    account->weights += bytes;
-    return {weight.release(), [account = account, bytes](const PackedWeight* done) {
-              account->weights -= bytes;
-              delete done;
-            }};
-  }
-};
-
 }  // namespace
 
 Checkpoint::Checkpoint(std::vector<WeightSource> sources, std::shared_ptr<Checkpoint> base, Prefixed under,
@@ -119,11 +99,35 @@ std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const 
   return std::static_pointer_cast<const PackedWeight>(
       share(ref, form, [&](Checkpoint& holder, const WeightRef& there) {
         const float* raw = holder.joined(there);
-        Packing packing(account_, floats);
-        touch(packing.weight->data, floats);
-        fill(raw, packing.weight->data);
-        return packing.finish();
+        return pack(floats * sizeof(float), Element::f32, [&](float* packed) { fill(raw, packed); });
       }));
+}
+
+std::shared_ptr<const PackedWeight> Checkpoint::get_narrow(
+    const WeightRef& ref, const std::string& form, size_t count,
+    const std::function<void(Element, const void*, void*)>& fill) {
+  return std::static_pointer_cast<const PackedWeight>(
+      share(ref, form, [&](Checkpoint& holder, const WeightRef& there) {
+        const RawWeight weight = holder.raw(there);
+        const void* raw = holder.joined(weight, static_cast<size_t>(elements(there.shape)));
+        return pack(count * element_bytes(weight.element), weight.element,
+                    [&](float* packed) { fill(weight.element, raw, packed); });
+      }));
+}
+
+std::shared_ptr<const PackedWeight> Checkpoint::pack(size_t bytes, Element element,
+                                                     const std::function<void(float*)>& fill) {
+  auto weight = std::make_unique<PackedWeight>();
+  weight->data = static_cast<float*>(allocate_aligned(bytes, "a packed weight"));
+  weight->bytes = bytes;
+  weight->element = element;
+  touch(reinterpret_cast<char*>(weight->data), bytes);
+  fill(weight->data);
+  account_->weights += static_cast<int64_t>(bytes);
+  return {weight.release(), [account = account_](const PackedWeight* done) {
+            account->weights -= static_cast<int64_t>(done->bytes);
+            delete done;
+          }};
 }
 
 std::shared_ptr<const void> Checkpoint::share(const WeightRef& ref, const std::string& form,
@@ -154,27 +158,46 @@ void Checkpoint::drop_staging() {
 
 // Has the system hand out a large weight's pages on all threads: clearing them takes longer than filling
 // them.
-void Checkpoint::touch(float* data, size_t floats) {
-  constexpr size_t kPage = 4096 / sizeof(float), kChunk = size_t{1} << 20;
-  if (floats < kChunk) return;
-  pool_.parallel_for(static_cast<int64_t>((floats + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
-    const size_t begin = static_cast<size_t>(chunk) * kChunk, end = std::min(floats, begin + kChunk);
+void Checkpoint::touch(char* data, size_t bytes) {
+  constexpr size_t kPage = 4096, kChunk = size_t{1} << 22;
+  if (bytes < kChunk) return;
+  pool_.parallel_for(static_cast<int64_t>((bytes + kChunk - 1) / kChunk), [&](int64_t chunk, int) {
+    const size_t begin = static_cast<size_t>(chunk) * kChunk, end = std::min(bytes, begin + kChunk);
     for (size_t i = begin; i < end; i += kPage) data[i] = 0;
   });
 }
 
-const float* Checkpoint::joined(const WeightRef& ref) {
-  const size_t bytes = static_cast<size_t>(elements(ref.shape)) * sizeof(float);
+// Space for weights that are on their way, until it is asked for again.
+char* Checkpoint::staging(size_t bytes) {
   if (staging_.bytes() < bytes) {
     staging_.reset();
     staging_ = Buffer(bytes, "converting a weight", &account_->weights);
   }
-  float* to = reinterpret_cast<float*>(staging_.data());
+  return staging_.data();
+}
+
+const float* Checkpoint::joined(const WeightRef& ref) {
+  float* const begin =
+      reinterpret_cast<float*>(staging(static_cast<size_t>(elements(ref.shape)) * sizeof(float)));
+  float* to = begin;
   for (const std::string& name : ref.names) {
     convert(name, to);
     to += elements(find(name)->shape);
   }
-  return reinterpret_cast<const float*>(staging_.data());
+  return begin;
+}
+
+const void* Checkpoint::joined(const RawWeight& raw, size_t count) {
+  if (raw.values) return raw.values;
+  const size_t size = element_bytes(raw.element);
+  char* const begin = staging(count * size);
+  char* to = begin;
+  for (const WeightSource* part : raw.parts) {
+    const size_t n = static_cast<size_t>(elements(part->shape));
+    part->copy(0, n, to, pool_);
+    to += n * size;
+  }
+  return begin;
 }
 
 const WeightSource* Checkpoint::plain(const std::string& name) const {

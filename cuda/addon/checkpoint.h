@@ -42,6 +42,10 @@ class Checkpoint final : public WeightStore {
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override;
 
+  std::shared_ptr<const PackedWeight> get_narrow(
+      const WeightRef& ref, const std::string& form, size_t count,
+      const std::function<void(Element, const void*, void*)>& fill) override;
+
   // What make(holder, ref) gives for a weight; called once for (names, form) and then shared. `ref` is the weight's
   // among `holder`'s, which is this checkpoint or one that it shares the weight with.
   using Make = std::function<std::shared_ptr<const void>(Checkpoint& holder, const WeightRef& ref)>;
@@ -60,7 +64,11 @@ class Checkpoint final : public WeightStore {
   // The checkpoint that has a weight which this one does not, nullptr for none, and its name there.
   std::pair<Checkpoint*, std::string> elsewhere(const std::string& name) const;
   void check(const WeightRef& ref) const;
-  void touch(float* data, size_t floats);
+  char* staging(size_t bytes);
+  const void* joined(const RawWeight& raw, size_t count);
+  std::shared_ptr<const PackedWeight> pack(size_t bytes, Element element,
+                                           const std::function<void(float*)>& fill);
+  void touch(char* data, size_t bytes);
   const WeightSource* plain(const std::string& name) const;  // nullptr where something is done to it
   void convert(const std::string& name, float* to);
 

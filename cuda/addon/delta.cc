@@ -70,7 +70,7 @@ Buffer multiply(const Buffer& left, const Buffer& right, int64_t m, int64_t k, i
   Buffer scratch = floats_of(static_cast<size_t>(pool.threads() * tiling.scratch_floats()), counter);
   Buffer product = floats_of(static_cast<size_t>(m * n), counter);
   gemm(
-      tiling, data(panels), scratch.data(), pool,
+      tiling, FloatPanels{data(panels), k}, scratch.data(), pool,
       [&](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
         for (int64_t i = 0; i < rows; i++)
           std::memcpy(to + i * kRowStride, data(left) + (row + i) * k + k0, depth * sizeof(float));

@@ -3,32 +3,20 @@
 // x [N,H,W,C1], x2 [N,H,W,C2], temb [N,Cout], y and residual [N,Ho,Wo,Cout]; weight [Cout,C1+C2,kh,kw], bias [Cout]
 // attrs: stride; padding [top,left,bottom,right]; upsample [H',W']: x first resized (nearest), H' in {2H−1, 2H}
 // Bound by arithmetic, but where Cout is small by the copying of patches.
-#include "../ops/conv2d.h"
-
-#include "gemm.h"
-#include "kernels.h"
+#include "conv2d.h"
 
 namespace latent_edge {
 namespace {
 
-class Fast : public Step {
+class Direct : public Step {
  public:
-  Fast(const OpDesc& op, BindContext& context)
+  Direct(const OpDesc& op, BindContext& context)
       : p_(op),
         tiling_(p_.images * p_.pixels(), packed_columns(p_.out_channels), p_.kh * p_.kw * p_.channels,
                 context.pool.threads()),
-        threads_(context.pool.threads()) {
-    const int64_t taps = p_.kh * p_.kw, channels = p_.channels, n = p_.out_channels;
-    // Depth runs over taps, then channels: consecutive depths are consecutive in NHWC memory.
-    weight_ = context.weights.get(op.weight("weight"), "panels.hwc", packed_columns(n) * taps * channels,
-                                  [=, &pool = context.pool](const float* w, float* packed) {
-                                    pack_panels(n, channels, taps, packed, pool,
-                                                [=](int64_t column, int64_t c, int64_t tap) {
-                                                  return w[(column * channels + c) * taps + tap];
-                                                });
-                                  });
-    if (const WeightRef* bias = op.find_weight("bias")) bias_ = context.weights.raw(*bias);
-  }
+        threads_(context.pool.threads()),
+        weight_(conv_panels(op, p_, context)),
+        bias_(conv_bias(op, context)) {}
 
   size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
 
@@ -38,7 +26,7 @@ class Fast : public Step {
     float* y = floats(arena, p_.out);
     const int64_t ld = p_.out_channels, pixels = p_.pixels();
     gemm(
-        tiling_, weight_->data, scratch, pool,
+        tiling_, weight_, scratch, pool,
         [&](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
           for (int64_t i = 0; i < rows; i++) source.copy(row + i, k0, depth, to + i * kRowStride);
         },
@@ -89,7 +77,8 @@ class Fast : public Step {
   Conv2dOp p_;
   GemmTiling tiling_;
   int threads_;
-  std::shared_ptr<const PackedWeight> weight_, bias_;
+  Panels weight_;
+  std::shared_ptr<const PackedWeight> bias_;
 };
 
 class Reference : public Step {
@@ -129,8 +118,15 @@ class Reference : public Step {
   std::shared_ptr<const PackedWeight> weight_, bias_;
 };
 
+std::unique_ptr<Step> bind_fast(const OpDesc& op, BindContext& context) {
+  const Conv2dOp p(op);
+  if (winograd_fits(p)) return bind_winograd(op, context);
+  if (doubled_fits(p)) return bind_doubled(op, context);
+  return std::make_unique<Direct>(op, context);
+}
+
 }  // namespace
 
-const Kernel kConv2d = kernel_of<Fast, Reference>();
+const Kernel kConv2d = {bind_fast, kernel_of<Direct, Reference>().reference};
 
 }  // namespace latent_edge

@@ -3,6 +3,9 @@
 // An id outside of [0,V+E) is an error.
 #include "../ops/embedding.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernels.h"
 
 namespace latent_edge {
@@ -12,20 +15,29 @@ class Embedding : public Step {
  public:
   Embedding(const OpDesc& op, BindContext& context)
       : p_(op),
-        weight_(context.weights.raw(op.weight("weight"))),
+        weight_(context.weights.get_narrow(
+            op.weight("weight"), "rows", p_.vocabulary * p_.channels,
+            [n = p_.vocabulary * p_.channels](Element element, const void* raw, void* rows) {
+              std::memcpy(rows, raw, n * element_bytes(element));
+            })),
         position_(context.weights.raw(op.weight("position"))) {}
 
   void run(char* arena, char*, ThreadPool&) const override {
     const int32_t* ids = reinterpret_cast<const int32_t*>(arena + p_.ids.offset);
+    const char* words = reinterpret_cast<const char*>(weight_->data);
     const float* learned = floats(arena, p_.learned);
     float* y = floats(arena, p_.out);
     const int64_t channels = p_.channels;
     for (int64_t i = 0; i < p_.batch * p_.tokens; i++) {
       if (ids[i] < 0 || ids[i] >= p_.rows) fail(p_.outside(ids[i]));
-      const float* word = ids[i] < p_.vocabulary ? weight_->data + ids[i] * channels
-                                                 : learned + (ids[i] - p_.vocabulary) * channels;
+      float* to = y + i * channels;
+      if (ids[i] < p_.vocabulary)
+        to_float32(weight_->element, words + ids[i] * channels * element_bytes(weight_->element), to,
+                   channels);
+      else
+        std::copy_n(learned + (ids[i] - p_.vocabulary) * channels, channels, to);
       const float* place = position_->data + i % p_.tokens * channels;
-      for (int64_t c = 0; c < channels; c++) y[i * channels + c] = word[c] + place[c];
+      for (int64_t c = 0; c < channels; c++) to[c] += place[c];
     }
   }
 

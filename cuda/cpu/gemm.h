@@ -1,7 +1,8 @@
 // Matrix product with packed weights: out[m][n] = finish(Σ_k left[m][k]·right[k][n]).
 //
 // The right operand (weights, [n][k] in the checkpoint) is packed once into panels of nr columns, each
-// [k][nr]. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
+// [k][nr], in the numbers that the checkpoint has; those of 16 bits are widened a block at a time when a task
+// comes to them. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
 // convolution). A task is a tile of the output; it copies mc × kc of the left operand into L2, sweeps the
 // panels of its columns over it, adds up over k in a private tile of floats, and finishes that tile once.
 // After Goto and van de Geijn, doi:10.1145/1356052.1356053.
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "isa.h"
 #include "kernel.h"
@@ -41,25 +43,28 @@ struct GemmTiling {
     while (threads > 1 && tasks() < 4 * threads && nc > 2 * nr) nc = round_up(nc / 2, nr);
     while (threads > 1 && tasks() < 4 * threads && mc > 2 * mr) mc = round_up(mc / 2, mr);
   }
-  int64_t scratch_floats() const { return lines(mc * kRowStride) + lines(mc * nc); }  // of one thread
+  // Of one thread: the left operand's block, the tile, a widened block of a panel.
+  int64_t scratch_floats() const {
+    return lines(mc * kRowStride) + lines(mc * nc) + lines(kMaxDepth * isa().nr);
+  }
 };
 
-// Packs n columns into panels, their depth taps × channels. at(column, channel, tap) is the weight there.
+// Packs n columns into panels, their depth taps × channels. at(column, channel, tap) is the number there.
 // Sixteen channels at a time: in a checkpoint's row the taps of a channel lie side by side, and stay in L1
 // meanwhile.
-template <class At>
-void pack_panel(int64_t first, int64_t n, int64_t channels, int64_t taps, float* packed, At at) {
+template <class T, class At>
+void pack_panel(int64_t first, int64_t n, int64_t channels, int64_t taps, T* packed, At at) {
   const int64_t nr = isa().nr, last = std::min(n, first + nr);
   for (int64_t c0 = 0; c0 < channels; c0 += 16)
     for (int64_t t = 0; t < taps; t++)
       for (int64_t c = c0; c < std::min(channels, c0 + 16); c++) {
-        float* to = packed + (t * channels + c) * nr;
+        T* to = packed + (t * channels + c) * nr;
         for (int64_t j = first; j < last; j++) to[j - first] = at(j, c, t);
         for (int64_t j = last; j < first + nr; j++) to[j - first] = 0;
       }
 }
-template <class At>
-void pack_panels(int64_t n, int64_t channels, int64_t taps, float* packed, ThreadPool& pool, At at) {
+template <class T, class At>
+void pack_panels(int64_t n, int64_t channels, int64_t taps, T* packed, ThreadPool& pool, At at) {
   const int64_t nr = isa().nr, panel = taps * channels * nr;
   pool.parallel_for(ceil_div(n, nr),
                     [&](int64_t p, int) { pack_panel(p * nr, n, channels, taps, packed + p * panel, at); });
@@ -68,10 +73,64 @@ inline int64_t packed_columns(int64_t n) {
   return round_up(n, isa().nr);
 }
 
-// pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
+// A weight as the right operand: panels of nr columns, each [depth][nr], depth running over taps, then channels.
+class Panels {
+ public:
+  Panels() = default;
+  // place(column, channel, tap): where that number stands in the checkpoint's tensor; −1: zero. `form` names the order.
+  template <class Place>
+  Panels(BindContext& context, const WeightRef& ref, const std::string& form, int64_t columns,
+         int64_t channels, int64_t taps, Place place)
+      : depth_(taps * channels) {
+    const auto fill = [&](auto* raw, auto* packed) {
+      pack_panels(columns, channels, taps, packed, context.pool,
+                  [&](int64_t column, int64_t channel, int64_t tap) {
+                    const int64_t at = place(column, channel, tap);
+                    return at < 0 ? 0 : raw[at];
+                  });
+    };
+    memory_ = context.weights.get_narrow(
+        ref, form, packed_columns(columns) * depth_, [&](Element element, const void* raw, void* packed) {
+          if (element == Element::f32)
+            fill(static_cast<const float*>(raw), static_cast<float*>(packed));
+          else
+            fill(static_cast<const uint16_t*>(raw), static_cast<uint16_t*>(packed));
+        });
+  }
+
+  Element element() const { return memory_->element; }
+  // The numbers from depth k0 on of the panel that begins at a column.
+  const void* at(int64_t column, int64_t k0) const {
+    const int64_t nr = isa().nr;
+    return reinterpret_cast<const char*>(memory_->data) +
+           (column * depth_ + k0 * nr) * static_cast<int64_t>(element_bytes(memory_->element));
+  }
+  // The same as floats, `depth` deep: where they are, or in `space`.
+  const float* block(int64_t column, int64_t k0, int64_t depth, float* space) const {
+    const void* from = at(column, k0);
+    if (memory_->element == Element::f32) return static_cast<const float*>(from);
+    isa().add_up(memory_->element, &from, 1, space, depth * isa().nr);
+    return space;
+  }
+
+ private:
+  std::shared_ptr<const PackedWeight> memory_;
+  int64_t depth_ = 0;
+};
+
+// Panels that are floats already.
+struct FloatPanels {
+  const float* data;
+  int64_t depth_of_panel;
+  const float* block(int64_t column, int64_t k0, int64_t, float*) const {
+    return data + column * depth_of_panel + k0 * isa().nr;
+  }
+};
+
+// right: Panels, or what has their block(). pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
 // finish(row, rows, col, cols, tile, ldc): the finished tile.
-template <class Pack, class Finish>
-void gemm(const GemmTiling& t, const float* right, char* scratch, ThreadPool& pool, Pack pack,
+template <class Right, class Pack, class Finish>
+void gemm(const GemmTiling& t, const Right& right, char* scratch, ThreadPool& pool, Pack pack,
           Finish finish) {
   const Isa& v = isa();
   const int64_t column_tiles = ceil_div(t.n, t.nc);
@@ -79,13 +138,14 @@ void gemm(const GemmTiling& t, const float* right, char* scratch, ThreadPool& po
   pool.parallel_for(ceil_div(t.m, t.mc) * column_tiles, [&](int64_t task, int thread) {
     float* left = base + thread * t.scratch_floats();
     float* tile = left + lines(t.mc * kRowStride);
+    float* widened = tile + lines(t.mc * t.nc);
     const int64_t row = task / column_tiles * t.mc, rows = std::min(t.mc, t.m - row);
     const int64_t col = task % column_tiles * t.nc, cols = std::min(t.nc, t.n - col);
     for (int64_t k0 = 0; k0 < t.k; k0 += t.kc) {
       const int64_t depth = std::min(t.kc, t.k - k0);
       pack(row, rows, k0, depth, left);
       for (int64_t j = 0; j < cols; j += v.nr) {
-        const float* panel = right + (col + j) * t.k + k0 * v.nr;
+        const float* panel = right.block(col + j, k0, depth, widened);
         for (int64_t i = 0; i < rows; i += v.mr)
           v.tile(static_cast<int>(std::min<int64_t>(v.mr, rows - i)), depth, left + i * kRowStride, panel,
                  tile + i * t.nc + j, t.nc, k0 > 0);

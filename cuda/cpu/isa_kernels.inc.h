@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "isa.h"
 
@@ -144,6 +147,70 @@ inline Vec apply(Vec x, Activation a) {
   }
 }
 
+// --- weights ---------------------------------------------------------------------------------------------
+
+// Numbers of 16 bits as they lie in memory.
+struct Half {
+  uint16_t bits;
+};
+struct Brain {
+  uint16_t bits;
+};
+
+typedef uint16_t Bits __attribute__((vector_size(2 * LE_LANES), aligned(2), may_alias));
+
+inline Vec load_number(const float* p) {
+  return load(p);
+}
+// Finite ones.
+inline Vec load_number(const Half* p) {
+#if LE_LANES == 16
+  return (Vec)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif LE_LANES == 8
+  return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  const Int bits = __builtin_convertvector(*reinterpret_cast<const Bits*>(p), Int);
+  const Int magnitude = (bits & 0x7fff) << 13, one = Int{} + (113 << 23);
+  // Subnormals by subtraction, which holds in any rounding or flush mode.
+  const Int small = (Int)((Vec)(magnitude + one) - (Vec)one), normal = magnitude + (112 << 23);
+  return (Vec)((magnitude < (1 << 23) ? small : normal) | ((bits & 0x8000) << 16));
+#endif
+}
+inline Vec load_number(const Brain* p) {
+  return (Vec)(__builtin_convertvector(*reinterpret_cast<const Bits*>(p), Int) << 16);
+}
+
+template <int Count, class Number>
+void add_up_of(const void* const* rows, float* to, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    Vec sum = load_number(static_cast<const Number*>(rows[0]) + i);
+#pragma GCC unroll 3
+    for (int r = 1; r < Count; r++) sum += load_number(static_cast<const Number*>(rows[r]) + i);
+    store(to + i, sum);
+  }
+}
+template <class Number>
+void add_up_of(const void* const* rows, int count, float* to, int64_t n) {
+  switch (count) {
+    case 1:
+      return add_up_of<1, Number>(rows, to, n);
+    case 2:
+      return add_up_of<2, Number>(rows, to, n);
+    default:
+      return add_up_of<4, Number>(rows, to, n);
+  }
+}
+void add_up(Element from, const void* const* rows, int count, float* to, int64_t n) {
+  switch (from) {
+    case Element::f16:
+      return add_up_of<Half>(rows, count, to, n);
+    case Element::bf16:
+      return add_up_of<Brain>(rows, count, to, n);
+    default:
+      return add_up_of<float>(rows, count, to, n);
+  }
+}
+
 // --- matrix product --------------------------------------------------------------------------------------
 
 template <int M, int V>
@@ -253,6 +320,8 @@ void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out,
     }
   }
 }
+
+#include "isa_winograd.inc.h"
 
 // --- softmax ---------------------------------------------------------------------------------------------
 
@@ -371,8 +440,9 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT_(a, b) a##b
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
-const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,  kLanes,    kRows,          kColumns, tile,
-                                     half_tile,    finish,    exp_row,        max_row,  scale_row,
-                                     channel_sums, normalize, layer_norm_row, activate};
+const Isa LE_CONCAT(kIsa, LE_ISA) = {
+    LE_ISA_NAME,    kLanes,           kRows,           kColumns, tile,    half_tile, add_up,
+    winograd_input, winograd_weights, winograd_output, finish,   exp_row, max_row,   scale_row,
+    channel_sums,   normalize,        layer_norm_row,  activate};
 
 }  // namespace latent_edge

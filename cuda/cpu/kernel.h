@@ -7,14 +7,16 @@
 #include <stdexcept>
 #include <string>
 
+#include "../addon/convert.h"
 #include "../ops/op.h"
 
 namespace latent_edge {
 
-// 64-byte aligned floats that count towards the device's account.
+// 64-byte aligned numbers that count towards the device's account.
 struct PackedWeight {
   float* data = nullptr;
-  size_t floats = 0;
+  size_t bytes = 0;
+  Element element = Element::f32;  // else `data` points to numbers of 16 bits
   ~PackedWeight();
 };
 
@@ -27,7 +29,12 @@ class WeightStore {
   virtual std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form,
                                                   size_t floats,
                                                   const std::function<void(const float*, float*)>& fill) = 0;
-  // The tensor as it is.
+  // The same with numbers as the files have them, `count` of them, of 16 bits where that is all they have and
+  // nothing is added to them: fill(element, raw, packed). The caller widens them when it computes.
+  virtual std::shared_ptr<const PackedWeight> get_narrow(
+      const WeightRef& ref, const std::string& form, size_t count,
+      const std::function<void(Element, const void*, void*)>& fill) = 0;
+  // The tensor as it is, in float32.
   std::shared_ptr<const PackedWeight> raw(const WeightRef& ref) {
     const size_t n = static_cast<size_t>(elements(ref.shape));
     return get(ref, "raw", n, [n](const float* src, float* dst) { std::copy(src, src + n, dst); });

@@ -24,15 +24,11 @@ class Fast : public Step {
       const int64_t j = column % nr, unit = column / nr * (nr / 2) + j % (nr / 2);
       return unit >= half ? -1 : j < nr / 2 ? unit : half + unit;
     };
-    const std::string form = gated ? "panels.geglu" : "panels";
-    weight_ = context.weights.get(op.weight("weight"), form, packed_columns(columns) * k,
-                                  [=, &pool = context.pool](const float* w, float* packed) {
-                                    pack_panels(columns, k, 1, packed, pool,
-                                                [=](int64_t column, int64_t d, int64_t) {
-                                                  const int64_t row = source(column);
-                                                  return row < 0 ? 0.0f : w[row * k + d];
-                                                });
-                                  });
+    weight_ = Panels(context, op.weight("weight"), gated ? "panels.geglu" : "panels", columns, k, 1,
+                     [=](int64_t column, int64_t d, int64_t) {
+                       const int64_t row = source(column);
+                       return row < 0 ? -1 : row * k + d;
+                     });
     if (const WeightRef* bias = op.find_weight("bias"))
       bias_ = context.weights.get(*bias, gated ? "columns.geglu" : "raw", columns,
                                   [=](const float* b, float* to) {
@@ -49,7 +45,7 @@ class Fast : public Step {
     float* y = floats(arena, p_.out);
     const int64_t k = p_.k, ld = p_.out_columns, shrink = p_.activation == Activation::geglu ? 2 : 1;
     gemm(
-        tiling_, weight_->data, scratch, pool,
+        tiling_, weight_, scratch, pool,
         [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
           for (int64_t i = 0; i < rows; i++)
             std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
@@ -73,7 +69,8 @@ class Fast : public Step {
   LinearOp p_;
   GemmTiling tiling_;
   int threads_;
-  std::shared_ptr<const PackedWeight> weight_, bias_;
+  Panels weight_;
+  std::shared_ptr<const PackedWeight> bias_;
 };
 
 class Reference : public Step {

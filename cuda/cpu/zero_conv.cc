@@ -33,11 +33,8 @@ class Fast : public Step {
         threads_(context.pool.threads()),
         bias_(context.weights.raw(op.weight("bias"))) {
     const int64_t n = p_.out_channels, k = p_.channels;
-    weight_ = context.weights.get(op.weight("weight"), "panels", packed_columns(n) * k,
-                                  [=, &pool = context.pool](const float* w, float* packed) {
-                                    pack_panels(n, k, 1, packed, pool,
-                                                [=](int64_t o, int64_t c, int64_t) { return w[o * k + c]; });
-                                  });
+    weight_ = Panels(context, op.weight("weight"), "panels", n, k, 1,
+                     [=](int64_t o, int64_t c, int64_t) { return o * k + c; });
   }
 
   size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
@@ -49,7 +46,7 @@ class Fast : public Step {
     if (std::all_of(scales, scales + p_.images, [](float s) { return s == 0; }))
       return p_.keep(onto, y, elements(p_.out.shape));
     gemm(
-        tiling_, weight_->data, scratch, pool,
+        tiling_, weight_, scratch, pool,
         [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
           for (int64_t i = 0; i < rows; i++)
             std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
@@ -80,7 +77,8 @@ class Fast : public Step {
   ZeroConv p_;
   GemmTiling tiling_;
   int threads_;
-  std::shared_ptr<const PackedWeight> weight_, bias_;
+  Panels weight_;
+  std::shared_ptr<const PackedWeight> bias_;
 };
 
 class Reference : public Step {

@@ -29,6 +29,17 @@ export async function weightSources(
 }
 
 /**
+ * What tensors take in memory: matrices as many bits as their files have, the rest float32. (On a GPU matrices take the
+ * bits of its precision; this is then no less, but for float32 of 16-bit files.)
+ */
+export function loadedBytes(sources: readonly WeightSource[]): number {
+  return sources.reduce((sum, { dtype, shape }) => {
+    const isNarrow = dtype !== 'F32' && shape.length > 1;
+    return sum + (isNarrow ? 2 : 4) * elements(shape);
+  }, 0);
+}
+
+/**
  * Holds a component's tensors against the parameters of its model.
  * @throws CheckpointError naming the first few that are missing, unexpected or of another shape.
  */

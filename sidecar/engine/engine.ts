@@ -346,6 +346,6 @@ function neededWeights(
   const active = adapters.filter(({ scale }) => scale !== 0);
   if (active.length > 0) needed.set(JSON.stringify([folder.dir, active]), model.bytes);
   if (refiner && refining) needed.set(refiner.dir, refining.bytes);
-  for (const { place, component } of controls) needed.set(place.dir, 4 * component.parameters);
+  for (const { place, component } of controls) needed.set(place.dir, component.bytes);
   return [...needed].map(([name, bytes]) => ({ name, bytes }));
 }

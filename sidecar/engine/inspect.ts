@@ -24,7 +24,7 @@ export interface Inspection {
   family: string;
   components: ComponentInspection[];
   parameters: number;
-  /** Bytes of its tensors once they are loaded, as float32. */
+  /** Bytes that its tensors take once they are loaded. */
   memoryBytes: number;
   /** The sampler that its scheduler stands for. */
   scheduler: string;
@@ -60,12 +60,13 @@ export async function inspect(path: string, { hash = false } = {}): Promise<Insp
     ...inspectComponent(component),
   }));
   const parameters = components.reduce((sum, component) => sum + component.parameters, 0);
+  const memoryBytes = Object.values(componentsOf(checkpoint)).reduce((sum, { bytes }) => sum + bytes, 0);
   const isVq = checkpoint.kind === 'unconditional';
   const size = defaultSize(checkpoint);
   return {
     ...{ path, pipeline: folder.pipeline, kind: checkpoint.kind },
     family: isVq ? 'ldm' : checkpoint.family,
-    ...{ components, parameters, memoryBytes: 4 * parameters },
+    ...{ components, parameters, memoryBytes },
     scheduler: sampler(settings.sampler, settings.schedule).name,
     defaultSize: { width: settings.width ?? size.width, height: settings.height ?? size.height },
     latentChannels: unet.config.out_channels,

@@ -76,10 +76,10 @@ export class OpenModel {
     return model;
   }
 
-  /** Bytes of the checkpoint's tensors once they are float32. */
+  /** Bytes that the checkpoint's tensors take once they are loaded. */
   get bytes(): number {
     const parts = Object.values(componentsOf(this.checkpoint));
-    return 4 * parts.reduce((sum, { parameters }) => sum + parameters, 0);
+    return parts.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   get family(): Family | 'ldm' {

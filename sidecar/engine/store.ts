@@ -83,7 +83,7 @@ export class ModelStore {
     work: (net: ControlNet) => Promise<R>,
   ): Promise<R> {
     const load = async (room: Room) => {
-      const cost = 4 * component.parameters;
+      const cost = component.bytes;
       await room(cost);
       const value = await ControlNet.load(component, this.#device);
       this.#controlNets.set(dir, value);

@@ -5,7 +5,7 @@ import { CheckpointError } from '../checkpoints/error.ts';
 import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
 import { type RawPart, readPart, readPartFolder, wrongPart } from '../checkpoints/model.ts';
-import { checkWeights } from '../checkpoints/weights.ts';
+import { checkWeights, loadedBytes } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
@@ -24,6 +24,8 @@ export interface Component<Config> {
   config: Config;
   sources: WeightSource[];
   parameters: number;
+  /** Of memory that they take once they are loaded. */
+  bytes: number;
 }
 
 interface PartKind<Schema extends z.ZodType> {
@@ -158,7 +160,7 @@ function checked<P extends Part>(raw: RawPart, part: P): Component<ConfigOf<P>> 
   const params = new Map(trace(file, () => graphs(config)).flatMap((graph) => [...graph.params]));
   checkWeights(params, sources, dir);
   const parameters = sources.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  return { dir, config, sources, parameters };
+  return { dir, config, sources, parameters, bytes: loadedBytes(sources) };
 }
 
 /** A config can be sound field by field and still describe no model: 3 heads of 32 channels. */

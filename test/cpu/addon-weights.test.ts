@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NativeDevice, native, type WeightSource } from '../../sidecar/native.ts';
 import { linearChain } from '../support/plans.ts';
+import { halfToFloat } from '../support/safetensors.ts';
 
 const width = 8;
 let folder: string;
@@ -17,18 +18,18 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-const zeroBias: WeightSource = {
+const zeroBias = (n: number): WeightSource => ({
   name: 'layer.0.bias',
   dtype: 'F32',
-  shape: [width],
-  data: new Float32Array(width),
-};
+  shape: [n],
+  data: new Float32Array(n),
+});
 
 /** The weight as the device reads it: each row of the identity, times Wᵀ. */
-async function readBack(source: WeightSource): Promise<Float32Array> {
+async function readBack(source: WeightSource, width = 8): Promise<Float32Array> {
   const program = await device.compile(
     linearChain(width, width),
-    await device.loadWeights([source, zeroBias]),
+    await device.loadWeights([source, zeroBias(width)]),
   );
   const x = new Float32Array(width * width);
   for (let i = 0; i < width; i++) x[i * width + i] = 1;
@@ -102,6 +103,17 @@ describe('element types', () => {
     expect(expected.map((v) => v + 0)).toEqual((y as Float32Array).map((v) => v + 0));
   });
 
+  test('float16 in a matrix, all of its finite values: they are widened as they are used', async () => {
+    const side = 256;
+    const halves = Uint16Array.from({ length: side * side }, (_, i) => ((i & 0x7c00) === 0x7c00 ? 0 : i));
+    const expected = Float32Array.from(halves, halfToFloat);
+    const at = await fileOf('matrix', halves);
+    const actual = await readBack({ name: 'layer.0.weight', dtype: 'F16', shape: [side, side], ...at }, side);
+    // A sum of products is never −0.
+    const wrong = actual.findIndex((v, i) => v !== expected[i]! + 0);
+    expect([wrong, actual[wrong], expected[wrong]]).toEqual([-1, undefined, undefined]);
+  });
+
   test.each([
     ['F16', 0x7c00],
     ['F16', 0xfe00],
@@ -154,20 +166,20 @@ describe('files', () => {
     const at = await fileOf('cut', new Float32Array(64).fill(1));
     const weights = await device.loadWeights([
       { name: 'layer.0.weight', dtype: 'F32', shape: [8, 8], ...at },
-      zeroBias,
+      zeroBias(width),
     ]);
     await truncate(at.file, 20);
     await expect(device.compile(linearChain(1, width), weights)).rejects.toThrow(/cut has become shorter/);
   });
 
   test('a name twice', async () => {
-    await expect(device.loadWeights([zeroBias, zeroBias])).rejects.toThrow(
+    await expect(device.loadWeights([zeroBias(width), zeroBias(width)])).rejects.toThrow(
       'weight "layer.0.bias" occurs twice',
     );
   });
 
   test('data of another length than its shape', async () => {
-    await expect(device.loadWeights([{ ...zeroBias, shape: [9] }])).rejects.toThrow(
+    await expect(device.loadWeights([{ ...zeroBias(width), shape: [9] }])).rejects.toThrow(
       'Expected as many elements as shape [9] has for sources[0].data but received 8',
     );
   });

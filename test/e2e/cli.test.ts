@@ -7,7 +7,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
 import { pictureOf } from '../support/controls.ts';
-import { fixtureCase, fixtureModel } from '../support/fixtures.ts';
+import { fixtureCase, fixtureModel, inputsOf } from '../support/fixtures.ts';
 import { startHub } from '../support/hub.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
 
@@ -398,15 +398,3 @@ it('helps', async () => {
   for (const command of ['serve', 'generate', 'module', 'devices', 'models']) expect(out).toContain(command);
   expect((await run()).status).toBe(1);
 });
-
-/** The inputs of a case under their own names, as a caller writes them: token ids and timesteps as int64. */
-function inputsOf(tensors: ReturnType<typeof fixtureCase>['tensors']): Parameters<typeof writeTensors>[1] {
-  const inputs = Object.entries(tensors).filter(([name]) => name.startsWith('in.'));
-  return Object.fromEntries(
-    inputs.map(([name, { dtype, shape, data }]) => {
-      const values = dtype === 'I64' ? BigInt64Array.from(data, BigInt) : data;
-      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      return [name.slice(3), { dtype, shape, data: bytes }];
-    }),
-  );
-}

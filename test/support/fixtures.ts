@@ -31,6 +31,18 @@ export function fixtureCase(name: string): FixtureCase {
   };
 }
 
+/** A case's inputs without the `in.` before their names, to be written to a file. */
+export function inputsOf(tensors: FixtureCase['tensors']): Parameters<typeof writeTensors>[1] {
+  const inputs = Object.entries(tensors).filter(([name]) => name.startsWith('in.'));
+  return Object.fromEntries(
+    inputs.map(([name, { dtype, shape, data }]) => {
+      const values = dtype === 'I64' ? BigInt64Array.from(data, BigInt) : data;
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      return [name.slice(3), { dtype, shape, data: bytes }];
+    }),
+  );
+}
+
 /**
  * The path of a fixture checkpoint: a folder in diffusers layout (`tiny-sd15`, `tiny-sd21-v`, `tiny-sd-turbo`), or
  * `clip-tokenizer`. They are built from their recipe on first use and kept in test/.cache, under a name that

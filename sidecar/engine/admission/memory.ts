@@ -46,7 +46,7 @@ export function memoryOf(
     ];
   });
   return {
-    weights: nets.reduce((sum, { parameters }) => sum + 4 * parameters, model.bytes),
+    weights: nets.reduce((sum, { bytes }) => sum + bytes, model.bytes),
     names: [model.name, ...nets.map(({ dir }) => basename(dir))],
     program: largest(programs),
   };

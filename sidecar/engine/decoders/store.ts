@@ -36,7 +36,7 @@ export class DecoderStore {
     const { component } = choice;
     const load = async () => {
       const value = await TinyDecoder.load(component, this.#device);
-      return { value, cost: 4 * component.parameters, dispose: () => value.dispose() };
+      return { value, cost: component.bytes, dispose: () => value.dispose() };
     };
     return this.#pool.use(component.dir, load, work);
   }

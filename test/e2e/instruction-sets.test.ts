@@ -1,0 +1,54 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { relativeL2 } from '../support/compare.ts';
+import { fixtureCase, fixtureModel, inputsOf } from '../support/fixtures.ts';
+import { readTensors, writeTensors } from '../support/safetensors.ts';
+
+// The other tests run what this machine's best instruction set computes; these, every one that it has.
+
+const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
+const latentEdge = async (isa: string, ...args: string[]) =>
+  (
+    await promisify(execFile)(process.execPath, [BIN, ...args], {
+      env: { ...process.env, LATENT_EDGE_ISA: isa },
+    })
+  ).stdout;
+
+/** As the error about one that no machine has lists them. */
+async function instructionSets(): Promise<string[]> {
+  const { message } = await latentEdge('none', 'devices').then(
+    () => new Error('it has been found'),
+    (error: Error) => error,
+  );
+  return /Expected one of ([\w, ]+), as this machine has/.exec(message)![1]!.split(', ');
+}
+
+const isas = await instructionSets();
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'latent-edge-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe.each(isas)('%s', (isa) => {
+  it("computes every op's cases", async () => {
+    expect(await latentEdge(isa, 'doctor', '--device', 'cpu')).toMatch(/cases of all ops agree/);
+  });
+
+  it.each([
+    ['unet', 'unet-sd15', 'sample'],
+    ['vae.decode', 'vae', 'image'],
+  ])('%s of weights in float16 is the reference’s', async (component, name, output) => {
+    const { tensors } = fixtureCase(name);
+    const [from, to] = [join(folder, `${isa}-${name}-in`), join(folder, `${isa}-${name}-out`)];
+    await writeTensors(from, inputsOf(tensors));
+    await latentEdge(isa, 'module', await fixtureModel('tiny-sd15'), component, from, to);
+    const { data } = readTensors(to)[output]!;
+    expect(relativeL2(data, tensors[`out.${output}`]!.data)).toBeLessThanOrEqual(1e-5);
+  });
+});
