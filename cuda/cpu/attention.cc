@@ -2,10 +2,11 @@
 // blocks of keys, an online softmax (arXiv:1805.02867, arXiv:2205.14135)
 // self: q [B,T,3C] holds q, k, v side by side; cross: q [B,T,C], kv [B,S,2C]; y [B,T,C], C = heads·head_size
 // attrs: heads, head_size, causal (key j only for j ≤ i), scale (absent: 1/√head_size)
-// Keys and values are packed into panels once per (image, head). Bound by arithmetic; by exp at small head sizes.
+// Keys and values are packed once per (image, head). Bound by arithmetic; by exp at small head sizes.
 #include "../ops/attention.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "gemm.h"
@@ -32,14 +33,17 @@ struct Attention : AttentionOp {
   }
 };
 
+// Queries stand side by side in vectors: scoresᵀ = k·qᵀ, then outᵀ = vᵀ·scoresᵀ. So a query's softmax goes down a column
+// of vectors, its scores are already a panel of the second product, and no head size leaves lanes empty.
 class Fast : public Step {
  public:
   Fast(const OpDesc& op, BindContext& context) : p_(op), threads_(context.pool.threads()) {
-    rows_ = isa().mr * std::max(1, 56 / isa().mr);
+    const int64_t mr = isa().mr;
+    block_ = kMaxDepth / mr * mr;
     depth_blocks_ = ceil_div(p_.size, kMaxDepth);
     depth_ = ceil_div(p_.size, depth_blocks_);
-    padded_keys_ = round_up(p_.keys, isa().nr);
-    padded_size_ = round_up(p_.size, isa().nr);
+    side_by_side_ = kMaxDepth / depth_;
+    key_floats_ = round_up(ceil_div(ceil_div(p_.keys, mr), side_by_side_) * mr * kRowStride, 16);
   }
 
   size_t scratch_bytes() const override {
@@ -52,101 +56,106 @@ class Fast : public Step {
     pool.parallel_for(p_.images * p_.heads, [&](int64_t h, int) {
       pack(arena, h / p_.heads, h % p_.heads, packed + h * head_floats());
     });
-    const int64_t blocks = ceil_div(p_.queries, rows_);
+    const int64_t blocks = ceil_div(p_.queries, kQueries);
     pool.parallel_for(p_.images * p_.heads * blocks, [&](int64_t task, int thread) {
       const int64_t h = task / blocks;
-      attend(arena, h / p_.heads, h % p_.heads, task % blocks * rows_, packed + h * head_floats(),
+      attend(arena, h / p_.heads, h % p_.heads, task % blocks * kQueries, packed + h * head_floats(),
              own + thread * thread_floats());
     });
   }
 
  private:
-  static constexpr int64_t kKeys = kMaxDepth;  // keys of a block: the depth of its product with the values
+  static constexpr int64_t kQueries = 64;  // of a task
 
-  int64_t head_floats() const { return lines(padded_keys_ * p_.size) + lines(p_.keys * padded_size_); }
-  int64_t thread_floats() const {
-    return rows_ * kRowStride * (depth_blocks_ + 1) + lines(rows_ * padded_size_) + 3 * lines(rows_);
+  int64_t head_floats() const {
+    return depth_blocks_ * key_floats_ + ceil_div(p_.keys, block_) * p_.size * kRowStride;
+  }
+  int64_t thread_floats() const { return 2 * kQueries * (p_.size + 1) + lines(block_ * isa().nr); }
+
+  // Where the group of mr keys that key `j` begins lies, for the first block of channels: groups of a few channels share
+  // rows.
+  int64_t group(int64_t j) const {
+    const int64_t mr = isa().mr, g = j / mr;
+    return g / side_by_side_ * mr * kRowStride + g % side_by_side_ * depth_;
   }
 
-  // kᵀ as panels of keys [size][nr], then v as panels of channels [keys][nr].
+  // Both as left operands: k by blocks of channels [keys][channels], then vᵀ by blocks of keys [channels][keys].
   void pack(char* arena, int64_t image, int64_t head, float* to) const {
     const float *k = p_.key(arena, image, head), *v = p_.value(arena, image, head);
-    const int64_t ld = p_.ld_kv, nr = isa().nr;
-    float* values = to + lines(padded_keys_ * p_.size);
-    for (int64_t j = 0; j < p_.keys; j += nr)
-      pack_panel(j, p_.keys, p_.size, 1, to + j * p_.size,
-                 [=](int64_t key, int64_t d, int64_t) { return k[key * ld + d]; });
-    for (int64_t j = 0; j < p_.size; j += nr)
-      pack_panel(j, p_.size, p_.keys, 1, values + j * p_.keys,
-                 [=](int64_t d, int64_t key, int64_t) { return v[key * ld + d]; });
+    float* values = to + depth_blocks_ * key_floats_;
+    for (int64_t j = 0; j < p_.keys; j++) {
+      float* row = to + group(j) + j % isa().mr * kRowStride;
+      for (int64_t b = 0; b < depth_blocks_; b++)
+        std::memcpy(row + b * key_floats_, k + j * p_.ld_kv + b * depth_,
+                    std::min(depth_, p_.size - b * depth_) * sizeof(float));
+      float* column = values + j / block_ * p_.size * kRowStride + j % block_;
+      for (int64_t d = 0; d < p_.size; d++) column[d * kRowStride] = v[j * p_.ld_kv + d];
+    }
   }
 
   void attend(char* arena, int64_t image, int64_t head, int64_t first, const float* packed,
               float* own) const {
     const Isa& isa = latent_edge::isa();
-    const int64_t rows = std::min(rows_, p_.queries - first);
-    const float* values = packed + lines(padded_keys_ * p_.size);
-    float* q = own;                                             // [depth_blocks][rows][kRowStride], scaled
-    float* scores = q + rows_ * kRowStride * depth_blocks_;     // [rows][kRowStride]
-    float* sum_values = scores + rows_ * kRowStride;            // [rows][padded_size]
-    float* maximum = sum_values + lines(rows_ * padded_size_);  // [rows]
-    float* total = maximum + lines(rows_);                      // [rows]
+    const int64_t nr = isa.nr, size = p_.size, rows = std::min(kQueries, p_.queries - first);
+    const float* values = packed + depth_blocks_ * key_floats_;
+    float* q = own;                          // panels of queries [channels][nr], scaled
+    float* out = q + kQueries * size;        // likewise
+    float* maximum = out + kQueries * size;  // of each query
+    float* total = maximum + kQueries;
+    float* scores = total + kQueries;  // [keys][nr]
 
     const float* from = p_.query(arena, image, head) + first * p_.ld_q;
-    for (int64_t i = 0; i < rows; i++) {
-      for (int64_t d = 0; d < p_.size; d++)
-        q[(d / depth_ * rows_ + i) * kRowStride + d % depth_] = from[i * p_.ld_q + d] * p_.scale;
+    for (int64_t i = 0; i < round_up(rows, nr); i++) {
+      float* column = q + i / nr * nr * size + i % nr;
+      for (int64_t d = 0; d < size; d++) column[d * nr] = i < rows ? from[i * p_.ld_q + d] * p_.scale : 0;
       maximum[i] = -std::numeric_limits<float>::infinity(), total[i] = 0;
     }
     const int64_t end =
         p_.causal ? std::min(p_.keys, first + rows) : p_.keys;  // later keys are masked for all
-    for (int64_t k0 = 0; k0 < end; k0 += kKeys) {
-      const int64_t keys = std::min(kKeys, end - k0);
-      score(q, rows, packed, k0, keys, scores);
-      for (int64_t i = 0; i < rows; i++) {
-        float* s = scores + i * kRowStride;
-        if (p_.causal)
-          for (int64_t j = std::max<int64_t>(0, first + i + 1 - k0); j < keys; j++)
-            s[j] = -std::numeric_limits<float>::infinity();
-        const float highest = std::max(maximum[i], isa.max_row(s, keys));
-        const float correction = k0 > 0 ? std::exp(maximum[i] - highest) : 0;
-        if (k0 > 0 && correction != 1)
-          isa.scale_row(sum_values + i * padded_size_, round_up(p_.size, isa.lanes), correction);
-        total[i] = total[i] * correction + isa.exp_row(s, keys, highest);
-        maximum[i] = highest;
+    for (int64_t k0 = 0; k0 < end; k0 += block_) {
+      const int64_t keys = std::min(block_, end - k0);
+      const float* block = values + k0 / block_ * size * kRowStride;
+      for (int64_t i = 0; i < rows; i += nr) {
+        score(packed, q + i * size, k0, keys, scores);
+        if (p_.causal) mask(scores, keys, first + i - k0);
+        isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
+        for (int64_t d = 0; d < size; d += isa.mr)
+          isa.tile(static_cast<int>(std::min<int64_t>(isa.mr, size - d)), keys, block + d * kRowStride,
+                   scores, out + i * size + d * nr, nr, k0 > 0);
       }
-      for (int64_t j = 0; j < p_.size; j += isa.nr)
-        for (int64_t i = 0; i < rows; i += isa.mr)
-          (p_.size - j <= isa.lanes ? isa.half_tile : isa.tile)(
-              static_cast<int>(std::min<int64_t>(isa.mr, rows - i)), keys, scores + i * kRowStride,
-              values + j * p_.keys + k0 * isa.nr, sum_values + i * padded_size_ + j, padded_size_, k0 > 0);
     }
     float* y = p_.output(arena, image, head) + first * p_.channels;
     for (int64_t i = 0; i < rows; i++) {
       const float inverse = 1 / total[i];
-      for (int64_t d = 0; d < p_.size; d++)
-        y[i * p_.channels + d] = sum_values[i * padded_size_ + d] * inverse;
+      const float* column = out + i / nr * nr * size + i % nr;
+      for (int64_t d = 0; d < size; d++) y[i * p_.channels + d] = column[d * nr] * inverse;
     }
   }
 
-  // scores[i][j] = q_i · k_(k0+j); the row is written to a whole number of panels.
-  void score(const float* q, int64_t rows, const float* packed, int64_t k0, int64_t keys,
-             float* scores) const {
+  // scores[j][i] = k_(k0+j) · q_i
+  void score(const float* packed, const float* q, int64_t k0, int64_t keys, float* scores) const {
     const Isa& isa = latent_edge::isa();
-    for (int64_t j = 0; j < keys; j += isa.nr)
+    for (int64_t j = 0; j < keys; j += isa.mr)
       for (int64_t b = 0; b < depth_blocks_; b++)
-        for (int64_t i = 0; i < rows; i += isa.mr)
-          isa.tile(static_cast<int>(std::min<int64_t>(isa.mr, rows - i)),
-                   std::min(depth_, p_.size - b * depth_), q + (b * rows_ + i) * kRowStride,
-                   packed + (k0 + j) * p_.size + b * depth_ * isa.nr, scores + i * kRowStride + j, kRowStride,
-                   b > 0);
+        isa.tile(static_cast<int>(std::min<int64_t>(isa.mr, keys - j)),
+                 std::min(depth_, p_.size - b * depth_), packed + b * key_floats_ + group(k0 + j),
+                 q + b * depth_ * isa.nr, scores + j * isa.nr, isa.nr, b > 0);
+  }
+
+  // Query i, which stands `at` + i keys into the block, sees no later ones.
+  void mask(float* scores, int64_t keys, int64_t at) const {
+    const int64_t nr = isa().nr;
+    for (int64_t j = std::max<int64_t>(0, at + 1); j < keys; j++)
+      for (int64_t i = 0; i < std::min(nr, j - at); i++)
+        scores[j * nr + i] = -std::numeric_limits<float>::infinity();
   }
 
   Attention p_;
   int threads_;
-  int64_t rows_;                  // queries of a task
+  int64_t block_;                 // keys at a time: groups of mr
   int64_t depth_blocks_, depth_;  // the head's channels, in blocks of at most kMaxDepth
-  int64_t padded_keys_, padded_size_;
+  int64_t side_by_side_;          // groups of keys that share rows
+  int64_t key_floats_;            // of one block of channels
 };
 
 class Reference : public Step {

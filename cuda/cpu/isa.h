@@ -30,9 +30,6 @@ struct Isa {
 
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
-  // The same over the first vector of the panel only: j < lanes.
-  void (*half_tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc,
-                    bool accumulate);
   // to[i] = Σ rows[r][i] as floats: `count` rows, one, two or four, of n numbers of a weight; n a multiple of lanes.
   void (*add_up)(Element from, const void* const* rows, int count, float* to, int64_t n);
   // Winograd's F(2×2, 3×3), arXiv:1509.09308. A patch of 4×4 pixels, `channels` of each, to its 16 points: point i to
@@ -47,11 +44,11 @@ struct Isa {
   // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
                  const Epilogue& epilogue);
-  // One row of scores of an online softmax (arXiv:1805.02867): p = exp(s − max), in place; returns Σ p.
-  // `columns` may be padded: s is readable to the next multiple of lanes and the padding becomes 0.
-  float (*exp_row)(float* s, int64_t columns, float max);
-  float (*max_row)(const float* s, int64_t columns);
-  void (*scale_row)(float* x, int64_t n, float factor);
+  // A block of an online softmax (arXiv:1805.02867) down nr columns: scores s [rows][nr] become exp(s − maximum), `total`
+  // their sums, with those before unless this is the first block, and `out` [size][nr], what was summed up of values
+  // before, is scaled as the maxima have risen.
+  void (*softmax_columns)(float* s, int64_t rows, float* maximum, float* total, float* out, int64_t size,
+                          bool first);
   // sum[c] += Σ_p (x[p][c] − origin[c]), square[c] += Σ_p (x[p][c] − origin[c])²; rows of x are ld apart.
   void (*channel_sums)(const float* x, int64_t ld, int64_t positions, int64_t channels, const float* origin,
                        float* sum, float* square);

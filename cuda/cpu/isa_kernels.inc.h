@@ -213,8 +213,9 @@ void add_up(Element from, const void* const* rows, int count, float* to, int64_t
 
 // --- matrix product --------------------------------------------------------------------------------------
 
-template <int M, int V>
+template <int M>
 void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  constexpr int V = kColumns / kLanes;
   Vec acc[M][V];
 #pragma GCC unroll 16
   for (int i = 0; i < M; i++)
@@ -243,37 +244,28 @@ void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ld
 
 typedef void (*Tile)(int64_t, const float*, const float*, float*, int64_t, bool);
 
-template <int V>
-inline void dispatch(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc,
-                     bool accumulate) {
+void tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
   static const Tile by_rows[] = {
-    tile_of<1, V>,
-    tile_of<2, V>,
-    tile_of<3, V>,
-    tile_of<4, V>,
-    tile_of<5, V>,
-    tile_of<6, V>,
+    tile_of<1>,
+    tile_of<2>,
+    tile_of<3>,
+    tile_of<4>,
+    tile_of<5>,
+    tile_of<6>,
 #if LE_ROWS > 6
-    tile_of<7, V>,
-    tile_of<8, V>,
-    tile_of<9, V>,
-    tile_of<10, V>,
-    tile_of<11, V>,
-    tile_of<12, V>,
+    tile_of<7>,
+    tile_of<8>,
+    tile_of<9>,
+    tile_of<10>,
+    tile_of<11>,
+    tile_of<12>,
 #endif
 #if LE_ROWS > 12
-    tile_of<13, V>,
-    tile_of<14, V>,
+    tile_of<13>,
+    tile_of<14>,
 #endif
   };
   by_rows[m - 1](depth, a, b, c, ldc, accumulate);
-}
-
-void tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
-  dispatch<2>(m, depth, a, b, c, ldc, accumulate);
-}
-void half_tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
-  dispatch<1>(m, depth, a, b, c, ldc, accumulate);
 }
 
 void finish_geglu(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
@@ -325,40 +317,34 @@ void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out,
 
 // --- softmax ---------------------------------------------------------------------------------------------
 
-float exp_row(float* s, int64_t columns, float m) {
-  const Vec shift = all(m);
-  Vec total = {};
-  int64_t j = 0;
-  for (; j + kLanes <= columns; j += kLanes) {
-    const Vec p = exp(load(s + j) - shift);
-    store(s + j, p);
-    total += p;
+void softmax_columns(float* s, int64_t rows, float* maximum, float* total, float* out, int64_t size,
+                     bool first) {
+  for (int v = 0; v < kColumns; v += kLanes) {
+    const Vec before = load(maximum + v);
+    // Two at a time, so that one does not wait for the other.
+    Vec highest = before, other = before;
+    int64_t j = 0;
+    for (; j + 2 <= rows; j += 2) {
+      highest = max(highest, load(s + j * kColumns + v));
+      other = max(other, load(s + (j + 1) * kColumns + v));
+    }
+    if (j < rows) highest = max(highest, load(s + j * kColumns + v));
+    highest = max(highest, other);
+    store(maximum + v, highest);
+    Vec sum = {};
+    for (j = 0; j < rows; j++) {
+      const Vec p = exp(load(s + j * kColumns + v) - highest);
+      store(s + j * kColumns + v, p);
+      sum += p;
+    }
+    if (!first) {
+      const Vec correction = exp(before - highest);
+      sum += load(total + v) * correction;
+      for (int64_t d = 0; d < size; d++)
+        store(out + d * kColumns + v, load(out + d * kColumns + v) * correction);
+    }
+    store(total + v, sum);
   }
-  if (j < columns) {
-    Vec p = exp(load(s + j) - shift);
-    for (int i = static_cast<int>(columns - j); i < kLanes; i++) p[i] = 0;
-    store(s + j, p);
-    total += p;
-  }
-  return sum(total);
-}
-
-float max_row(const float* s, int64_t columns) {
-  float best = s[0];
-  int64_t j = 0;
-  if (columns >= kLanes) {
-    Vec m = load(s);
-    for (j = kLanes; j + kLanes <= columns; j += kLanes) m = max(m, load(s + j));
-    for (int i = 0; i < kLanes; i++) best = m[i] > best ? m[i] : best;
-  }
-  for (; j < columns; j++) best = s[j] > best ? s[j] : best;
-  return best;
-}
-
-void scale_row(float* x, int64_t n, float factor) {
-  int64_t j = 0;
-  for (; j + kLanes <= n; j += kLanes) store(x + j, load(x + j) * factor);
-  for (; j < n; j++) x[j] *= factor;
 }
 
 // --- normalisation ---------------------------------------------------------------------------------------
@@ -441,8 +427,8 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
 const Isa LE_CONCAT(kIsa, LE_ISA) = {
-    LE_ISA_NAME,    kLanes,           kRows,           kColumns, tile,    half_tile, add_up,
-    winograd_input, winograd_weights, winograd_output, finish,   exp_row, max_row,   scale_row,
-    channel_sums,   normalize,        layer_norm_row,  activate};
+    LE_ISA_NAME,      kLanes,          kRows,  kColumns,        tile,         add_up,    winograd_input,
+    winograd_weights, winograd_output, finish, softmax_columns, channel_sums, normalize, layer_norm_row,
+    activate};
 
 }  // namespace latent_edge
