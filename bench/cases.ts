@@ -6,6 +6,7 @@ import {
   openControlNet,
   planContext,
   planControlContext,
+  planControlNet,
   planHint,
   planTextEncoder,
   planUNet,
@@ -18,7 +19,7 @@ import { TorchGenerator } from '../sidecar/random/torch.ts';
 export interface CaseOptions {
   /** Pixels, width and height. */
   size: number;
-  /** Of the U-Net: 2 is one image with guidance. */
+  /** Of the U-Net and of the text encoder: 2 is one image with guidance. */
   batch: number;
 }
 
@@ -70,51 +71,76 @@ const vaeDecode: Prepare = async (device, model, { size }) => {
   };
 };
 
-/** The prompt and the negative prompt. */
-const text: Prepare = async (device, model) => {
+/** Two are the prompt and the negative prompt. */
+const text: Prepare = async (device, model, { batch }) => {
   const part = await openComponent(await openFolder(model), 'text_encoder');
-  const shape = { batch: 2, tokens: TOKENS };
-  const ids = Int32Array.from({ length: 2 * TOKENS }, (_, i) => (i * 2654435761) % part.config.vocab_size);
+  const shape = { batch, tokens: TOKENS };
+  const ids = Int32Array.from(
+    { length: batch * TOKENS },
+    (_, i) => (i * 2654435761) % part.config.vocab_size,
+  );
   return {
-    name: 'text-b2',
+    name: `text-b${batch}`,
     weights: await device.loadWeights(part.sources),
     plan: planTextEncoder({ text_encoder: part }, shape),
     inputs: { input_ids: ids },
   };
 };
 
-/** The same U-Net evaluation with a ControlNet, that of the folder `controlnet` in the model's. */
-const unetAndControl: Prepare = async (device, model, options) => {
-  const { batch, size } = options;
-  const alone = await unet(device, model, options);
-  const [part, control] = await Promise.all([
-    openComponent(await openFolder(model), 'unet'),
-    openControlNet(join(model, 'controlnet')),
-  ]);
-  const { config } = control;
-  const weights = await device.loadWeights(control.sources);
+/** The ControlNet of the folder `controlnet` in the model's, and what of its inputs is made once per request. */
+async function control(device: NativeDevice, model: string, { batch, size }: CaseOptions) {
+  const net = await openControlNet(join(model, 'controlnet'));
+  const { config } = net;
+  const weights = await device.loadWeights(net.sources);
   const once = async (plan: Plan, inputs: Record<string, InputValue>) => {
     const program = await device.compile(plan, weights);
     const outputs = await program.run(inputs, { keep: plan.outputs.map(({ name }) => name) });
     await program.dispose();
-    return Object.entries(outputs).map(([name, value]) => [`control.0.${name}`, value]);
+    return outputs;
   };
-  const controlnet = { controlnet: control };
+  const controlnet = { controlnet: net };
   const hint = await once(planHint(controlnet, { batch, height: size, width: size }), {
     controlnet_cond: randn(batch * config.conditioning_channels * size * size),
   });
   const context = await once(planControlContext(controlnet, { batch, tokens: TOKENS }), {
     encoder_hidden_states: randn(batch * TOKENS * config.cross_attention_dim),
   });
+  return { net, weights, inputs: { ...hint, ...context } };
+}
+
+/** One ControlNet evaluation, its residuals as outputs. */
+const controlnet: Prepare = async (device, model, options) => {
+  const { net, weights, inputs } = await control(device, model, options);
+  const { batch, size } = options;
+  const side = size / 8;
+  return {
+    name: `controlnet-b${batch}`,
+    weights,
+    plan: planControlNet({ controlnet: net }, { batch, height: side, width: side, tokens: TOKENS }),
+    inputs: {
+      ...inputs,
+      scales: new Float32Array(residualCount(net.config) * batch).fill(1),
+      sample: randn(batch * net.config.in_channels * side * side),
+      timestep: new Float32Array(batch).fill(501),
+    },
+  };
+};
+
+/** A U-Net's evaluation with the ControlNet. */
+const unetAndControl: Prepare = async (device, model, options) => {
+  const { batch, size } = options;
+  const alone = await unet(device, model, options);
+  const part = await openComponent(await openFolder(model), 'unet');
+  const { net, weights, inputs } = await control(device, model, options);
   const side = size / 8;
   return {
     name: `unet-control-b${batch}`,
     weights: await device.loadWeights([], { base: alone.weights, under: { 'control.0.': weights } }),
-    plan: planUNet({ unet: part }, { batch, height: side, width: side, tokens: TOKENS }, [control]),
+    plan: planUNet({ unet: part }, { batch, height: side, width: side, tokens: TOKENS }, [net]),
     inputs: {
       ...alone.inputs,
-      ...Object.fromEntries([...hint, ...context]),
-      'control.0.scales': new Float32Array(residualCount(config) * batch).fill(1),
+      ...Object.fromEntries(Object.entries(inputs).map(([name, value]) => [`control.0.${name}`, value])),
+      'control.0.scales': new Float32Array(residualCount(net.config) * batch).fill(1),
     },
   };
 };
@@ -124,5 +150,6 @@ export const cases: Record<string, Prepare> = {
   unet,
   'vae-decode': vaeDecode,
   text,
+  controlnet,
   'unet+control': unetAndControl,
 };

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { cardsCommand } from './cards.ts';
 import { controlCommand } from './control.ts';
+import { cpuCommand, cpuPageCommand } from './cpu/index.ts';
 import { edgeCommand } from './edge/index.ts';
 import { frechetCommand } from './frechet-command.ts';
 import { gpuCommand, gpuPageCommand } from './gpu.ts';
@@ -13,6 +14,8 @@ import { turboCommand } from './turbo.ts';
 await new Command('bench')
   .description('Measures the engine.')
   .addCommand(modulesCommand(), { isDefault: true })
+  .addCommand(cpuCommand())
+  .addCommand(cpuPageCommand())
   .addCommand(gpuCommand())
   .addCommand(gpuPageCommand())
   .addCommand(turboCommand())

@@ -1,10 +1,9 @@
-import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { cases } from './cases.ts';
 import type { CaseResult, MeasureOptions } from './measure.ts';
+import { runOwn, runTorch } from './programs.ts';
 import { randomCheckpoint, randomControlNet } from './random-checkpoint.ts';
 import { circumstances, textTable, whole } from './report.ts';
 import { ROOT } from './root.ts';
@@ -80,46 +79,6 @@ async function run(named: string | undefined, options: Options, command: Command
   console.error(table(results));
   console.log(JSON.stringify(report, null, 2));
   if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
-}
-
-function runOwn(name: string, model: string, options: Options): CaseResult {
-  const { device, threads, size, batch, runs } = options;
-  const script = fileURLToPath(new URL('./measure.js', import.meta.url));
-  const wanted = JSON.stringify({ device, threads, size, batch, runs });
-  return spawn(process.execPath, [script, name, model, wanted]);
-}
-
-function runTorch(python: string, name: string, model: string, options: Options): CaseResult {
-  const { threads, size, batch, runs } = options;
-  const layout = options.channelsLast ? ['--channels-last'] : [];
-  const sizes = [
-    '--runs',
-    runs,
-    '--size',
-    size,
-    '--batch',
-    batch,
-    ...(threads ? ['--threads', threads] : []),
-  ];
-  const script = join(ROOT, 'bench/torch_reference.py');
-  const output = spawn<{ cases: CaseResult[] }>(python, [
-    script,
-    model,
-    '--cases',
-    name,
-    ...sizes.map(String),
-    ...layout,
-  ]);
-  return output.cases[0]!;
-}
-
-function spawn<T>(program: string, args: string[]): T {
-  const { status, stdout } = spawnSync(program, args, {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed`);
-  return JSON.parse(stdout) as T;
 }
 
 function summary(backend: Summary['backend'], rounds: CaseResult[]): Summary {

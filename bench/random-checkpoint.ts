@@ -86,6 +86,7 @@ export async function randomCheckpoint(
     join(folder, 'text_encoder/model.safetensors'),
     [traceTextEncoder(t, { batch: 1, tokens: 77 })],
     3,
+    'text_model.', // as published, which other programs know them by
   );
   await cp(join(ROOT, 'models/clip-vocabulary/merges.txt'), join(folder, 'tokenizer/merges.txt'));
   const { vocab } = await standardVocabulary();
@@ -125,7 +126,7 @@ export async function randomControlNet(model: string, say: (line: string) => voi
   await writeFile(join(folder, 'config.json'), text);
 }
 
-async function writeWeights(file: string, graphs: Graph[], seed: number): Promise<void> {
+async function writeWeights(file: string, graphs: Graph[], seed: number, prefix = ''): Promise<void> {
   const params = [...new Map(graphs.flatMap((graph) => [...graph.params]))].sort(([a], [b]) =>
     a < b ? -1 : 1,
   );
@@ -135,7 +136,7 @@ async function writeWeights(file: string, graphs: Graph[], seed: number): Promis
     end += 2 * elements(shape);
     // 1×1 convolutions in this architecture, which compute what a matrix does.
     const saved = /\.proj_(in|out)\.weight$/.test(name) && shape.length === 2 ? [...shape, 1, 1] : shape;
-    return [name, { dtype: 'F16', shape: saved, data_offsets: [begin, end] }];
+    return [prefix + name, { dtype: 'F16', shape: saved, data_offsets: [begin, end] }];
   });
   const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
   const start = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');

@@ -1,4 +1,5 @@
 import { Noise } from '../sidecar/engine/noise.ts';
+import type { Plan } from '../sidecar/graph/plan.ts';
 import { type NativeDevice, type NativeProgram, native } from '../sidecar/native.ts';
 
 /** Milliseconds, by what they went into. */
@@ -15,9 +16,7 @@ export function watchStages(): () => Stages {
     stages[name] = (stages[name] ?? 0) + performance.now() - since;
   };
 
-  const addon = native();
-  const open = addon.open.bind(addon);
-  addon.open = async (options) => watchDevice(await open(options), add);
+  watchPrograms((what, { name }, since) => add(what === 'run' ? `device ${name}` : what, since));
 
   const { draw } = Noise.prototype;
   Noise.prototype.draw = function timed(size) {
@@ -36,19 +35,29 @@ export function watchStages(): () => Stages {
   };
 }
 
-function watchDevice(device: NativeDevice, add: (name: string, since: number) => void): NativeDevice {
+/** What has just been done with a plan, and since when. */
+type Seen = (what: 'compile' | 'run', plan: Plan, since: number) => void;
+
+/** Watches every program of the devices that are opened from now on. */
+export function watchPrograms(seen: Seen): void {
+  const addon = native();
+  const open = addon.open.bind(addon);
+  addon.open = async (options) => watchDevice(await open(options), seen);
+}
+
+function watchDevice(device: NativeDevice, seen: Seen): NativeDevice {
   const compile = device.compile.bind(device);
   const timed: NativeDevice['compile'] = async (plan, ...others) => {
     const began = performance.now();
     const program = await compile(plan, ...others);
-    add('compile', began);
+    seen('compile', plan, began);
     const run = program.run.bind(program);
     const watched: NativeProgram['run'] = async (...args) => {
       const began = performance.now();
       try {
         return await run(...args);
       } finally {
-        add(`device ${plan.name}`, began);
+        seen('run', plan, began);
       }
     };
     // The addon's own are read-only.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time torch on the CPU over the same checkpoint, float32, as the yardstick of `npm run bench`. Not part of the service.
 
-usage: torch_reference.py MODEL_DIR [--cases unet,vae-decode,text] [--runs 5] [--threads 2] [--size 512] [--channels-last]
+usage: torch_reference.py MODEL_DIR [--cases unet,controlnet,vae-decode,text] [--runs 5] [--threads 2] [--size 512] [--channels-last]
 
 Needs torch, diffusers and transformers. Attention is torch's scaled_dot_product_attention. Prints one JSON object;
 each case runs in a process of its own, so that peak memory is its own.
@@ -21,7 +21,7 @@ parser.add_argument("--cases", default="unet,vae-decode,text")
 parser.add_argument("--runs", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--size", type=int, default=512, help="pixels")
-parser.add_argument("--batch", type=int, default=2, help="of the U-Net")
+parser.add_argument("--batch", type=int, default=2, help="of all but the decode")
 parser.add_argument("--channels-last", action="store_true")
 parser.add_argument("--inside", help=argparse.SUPPRESS)
 args = parser.parse_args()
@@ -29,7 +29,7 @@ args = parser.parse_args()
 
 def measure(case):
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     torch.set_num_threads(args.threads)
@@ -41,6 +41,13 @@ def measure(case):
         sample = torch.randn(args.batch, net.config.in_channels, side, side)
         run = lambda: net(sample, torch.full((args.batch,), 501), context).sample
         name = f"unet-b{args.batch}"
+    elif case == "controlnet":
+        net = ControlNetModel.from_pretrained(args.model, subfolder="controlnet", dtype=torch.float32)
+        context = torch.randn(args.batch, 77, net.config.cross_attention_dim)
+        sample = torch.randn(args.batch, net.config.in_channels, side, side)
+        hint = torch.rand(args.batch, 3, args.size, args.size)
+        run = lambda: net(sample, torch.full((args.batch,), 501), context, hint).mid_block_res_sample
+        name = f"controlnet-b{args.batch}"
     elif case == "vae-decode":
         net = AutoencoderKL.from_pretrained(args.model, subfolder="vae", dtype=torch.float32)
         latents = torch.randn(1, net.config.latent_channels, side, side)
@@ -48,9 +55,9 @@ def measure(case):
         name = f"vae-decode-{args.size}"
     else:
         net = CLIPTextModel.from_pretrained(args.model, subfolder="text_encoder", dtype=torch.float32)
-        ids = torch.randint(0, net.config.vocab_size, (2, 77))
+        ids = torch.randint(0, net.config.vocab_size, (args.batch, 77))
         run = lambda: net(ids).last_hidden_state
-        name = "text-b2"
+        name = f"text-b{args.batch}"
     net.eval()
     if args.channels_last:
         net.to(memory_format=torch.channels_last)

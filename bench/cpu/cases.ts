@@ -1,0 +1,100 @@
+import { join } from 'node:path';
+import { median } from '../statistics.ts';
+import type { SdcppRun, SdcppTimes } from './sdcpp.ts';
+
+/** What one program took for one module of one model. */
+export type Module = 'unet' | 'controlnet' | 'vae-decode' | 'text';
+
+export interface ModuleCase {
+  kind: 'module';
+  module: Module;
+  batch: number;
+}
+
+/** A whole request; torch's, and stable-diffusion.cpp's where it takes many steps, is its modules added up. */
+export interface RequestCase {
+  kind: 'request';
+  model: 'sd15' | 'sd-turbo';
+  steps: number;
+  guidance: number;
+}
+
+export const CASES: Record<string, ModuleCase | RequestCase> = {
+  'text-clip-l': { kind: 'module', module: 'text', batch: 1 },
+  'sd15-unet-b1': { kind: 'module', module: 'unet', batch: 1 },
+  'sd15-unet-b2': { kind: 'module', module: 'unet', batch: 2 },
+  'controlnet-sd15-b1': { kind: 'module', module: 'controlnet', batch: 1 },
+  'vae-decode-512': { kind: 'module', module: 'vae-decode', batch: 1 },
+  'sd-turbo-1step': { kind: 'request', model: 'sd-turbo', steps: 1, guidance: 1 },
+  'sd15-20step': { kind: 'request', model: 'sd15', steps: 20, guidance: 7.5 },
+};
+
+export interface Folders {
+  sd15: string;
+  'sd-turbo': string;
+  /** A picture, for stable-diffusion.cpp's ControlNet. */
+  hint: string;
+}
+
+/** Seconds of each module that a request's are added up from: U-Net evaluations by how many texts a step has. */
+export type PartSeconds = (model: RequestCase['model'], module: Module, batch: number) => number;
+
+/** A request out of its modules. */
+export function addUp({ model, steps, guidance }: RequestCase, seconds: PartSeconds): number {
+  const texts = guidance === 1 ? 1 : 2;
+  return (
+    texts * seconds(model, 'text', 1) +
+    steps * seconds(model, 'unet', texts) +
+    seconds('sd15', 'vae-decode', 1)
+  );
+}
+
+export type SdcppCall = Omit<SdcppRun, 'threads' | 'size'>;
+
+/**
+ * Seconds of a module by stable-diffusion.cpp, from what its own runs report. It has no command for one module: a step's
+ * time is its sampling's, a ControlNet's the difference that it makes.
+ */
+export class SdcppParts {
+  readonly #run: (call: SdcppCall) => SdcppTimes;
+  readonly #folders: Folders;
+  readonly #known = new Map<string, SdcppTimes>();
+
+  constructor(run: (call: SdcppCall) => SdcppTimes, folders: Folders) {
+    this.#run = run;
+    this.#folders = folders;
+  }
+
+  seconds(model: RequestCase['model'], module: Module, batch: number): number {
+    const steps = model === 'sd15' ? 2 : 1;
+    switch (module) {
+      case 'unet':
+        return this.#times(model, steps, batch).sampling / steps;
+      case 'controlnet':
+        return (
+          (this.#times(model, steps, batch, true).sampling - this.#times(model, steps, batch).sampling) /
+          steps
+        );
+      case 'text':
+        return this.#times(model, steps, 1).text;
+      default: {
+        this.#times(model, steps, 1);
+        return median([...this.#known.values()].map(({ decode }) => decode));
+      }
+    }
+  }
+
+  #times(model: RequestCase['model'], steps: number, batch: number, controlled = false): SdcppTimes {
+    const key = `${model} ${steps} ${batch} ${controlled}`;
+    const known = this.#known.get(key);
+    if (known) return known;
+    const { sd15, hint, [model]: folder } = this.#folders;
+    const weights = join(sd15, 'controlnet/diffusion_pytorch_model.safetensors');
+    const times = this.#run({
+      ...{ model: folder, steps, guidance: batch === 1 ? 1 : 7.5 },
+      ...(controlled && { controlNet: { weights, hint } }),
+    });
+    this.#known.set(key, times);
+    return times;
+  }
+}

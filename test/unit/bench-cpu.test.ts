@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import { expect, test, vi } from 'vitest';
+import { addUp, CASES, type RequestCase, SdcppParts } from '../../bench/cpu/cases.ts';
+import { CPU_PAGE, cpuPage, readCpuReports } from '../../bench/cpu/page.ts';
+import { timesOf } from '../../bench/cpu/sdcpp.ts';
+
+test('docs/cpu.md is what the results give, or says that there are none', () => {
+  expect(readFileSync(CPU_PAGE, 'utf8'), 'npm run bench -- cpu-page').toBe(cpuPage(readCpuReports()));
+});
+
+test('a result becomes a table with ratios; what was not measured is left out', () => {
+  const measured = { ours_s: 2, ours_rss_mb: 1234, fraction_of_peak: 0.5 };
+  const page = cpuPage([
+    {
+      machine: 'Some CPU',
+      commit: 'abc',
+      date: '2030-01-02T03:04:05Z',
+      command: 'npm run bench:cpu',
+      cases: {
+        a: { ...measured, torch_s: 5, sdcpp_s: 20 },
+        b: { ...measured, ours_s: 0.25, torch_s: null, sdcpp_s: null },
+      },
+    },
+  ]);
+  expect(page).toContain('Some CPU, commit abc, 2030-01-02: `npm run bench:cpu`');
+  expect(page).toContain('| a | 2.00 | 5.00 | 20.00 | 2.50× | 10.00× | 0.50 | 1234 |');
+  expect(page).toContain('| b | 0.250 |  |  |  |  | 0.50 | 1234 |');
+});
+
+const LOG = (text: string, sampling: string, decode: string) => `
+[INFO ] stable-diffusion.cpp:5296 - get_learned_condition completed, taking ${text}
+[INFO ] stable-diffusion.cpp:5711 - sampling completed, taking ${sampling}
+[INFO ] stable-diffusion.cpp:5391 - decode_first_stage completed, taking ${decode}
+`;
+
+test("stable-diffusion.cpp's times are read from its log", () => {
+  expect(timesOf(LOG('0.25s', '12.50s', '31.00s'))).toEqual({ text: 0.25, sampling: 12.5, decode: 31 });
+  expect(timesOf(LOG('250 ms', '12500 ms', '31000 ms'))).toEqual({ text: 0.25, sampling: 12.5, decode: 31 });
+  expect(() => timesOf('loaded')).toThrow('Expected "get_learned_condition completed');
+});
+
+test("a module's time is its part of the runs that it needs, each made once", () => {
+  const folders = { sd15: '/sd15', 'sd-turbo': '/turbo', hint: '/hint.png' };
+  const run = vi.fn(({ steps, guidance, controlNet }) => ({
+    text: 0.5,
+    sampling: steps * ((guidance === 1 ? 10 : 20) + (controlNet ? 3 : 0)),
+    decode: controlNet ? 50 : 40,
+  }));
+  const parts = new SdcppParts(run, folders);
+  expect(parts.seconds('sd15', 'text', 1)).toBe(0.5);
+  expect(parts.seconds('sd15', 'unet', 1)).toBe(10);
+  expect(parts.seconds('sd15', 'unet', 2)).toBe(20);
+  expect(parts.seconds('sd15', 'controlnet', 1)).toBe(3);
+  // The median of the three runs so far.
+  expect(parts.seconds('sd15', 'vae-decode', 1)).toBe(40);
+  expect(run).toHaveBeenCalledTimes(3);
+});
+
+test('a request is its texts, steps and decode', () => {
+  const seconds = (_: string, module: string, batch: number) =>
+    ({ text: 1, unet: 10 * batch, 'vae-decode': 100 })[module] ?? Number.NaN;
+  expect(addUp(CASES['sd15-20step'] as RequestCase, seconds)).toBe(2 + 20 * 20 + 100);
+  expect(addUp(CASES['sd-turbo-1step'] as RequestCase, seconds)).toBe(1 + 10 + 100);
+});
