@@ -35,7 +35,7 @@ export async function imageStream(
   const { event } = options;
   const iterator = events[Symbol.asyncIterator]();
   const first = await untilBegun(iterator, options.holdMs ?? HOLD_MS);
-  return streamSSE(c, async (stream) => {
+  const reply = streamSSE(c, async (stream) => {
     const send = (type: string, fields: object) =>
       stream.write(jsonBytes({ type, ...fields }, `event: ${type}\ndata: `, '\n\n'));
     const keepAlive = setInterval(() => void stream.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
@@ -74,6 +74,9 @@ export async function imageStream(
       await iterator.return?.();
     }
   });
+  // Hono says keep-alive to everybody, also to a client that wants the connection closed.
+  reply.headers.delete('connection');
+  return reply;
 }
 
 /** The first event that is not `queued`; after `holdMs` whichever comes next, still to be waited for. */

@@ -56,6 +56,26 @@ describe('the server on Node', () => {
     await expect.poll(async () => (await edge.fetch('/healthz')).status, { timeout: 20_000 }).toBe(200);
     await edge.stop();
   });
+
+  it('closes a connection after a stream where the client wants that', async () => {
+    const edge = await nodeRuntime.start();
+    edge.use(fakeSidecar());
+    const body = JSON.stringify({ prompt: 'x', stream: true });
+    const socket = connect(Number(new URL(edge.url).port), '127.0.0.1');
+    let reply = '';
+    socket.on('data', (chunk) => {
+      reply += chunk;
+    });
+    socket.write(
+      `POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    // Kept alive it would be for 75 s, longer than a test may take.
+    await new Promise((resolve) => socket.on('close', resolve));
+    expect(reply).toMatch(/^HTTP\/1.1 200/);
+    expect(reply).toMatch(/^connection: close\r$/im);
+    expect(reply).toContain('event: image_generation.completed');
+    await edge.stop();
+  });
 });
 
 describe('settings', () => {
