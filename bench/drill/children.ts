@@ -79,6 +79,8 @@ export class Child {
 export interface Figures {
   running: number;
   waiting: number;
+  /** Requests for pictures that were answered with them. */
+  generated: number;
   /** Bytes on the device, by what they are used for. */
   memory: Record<string, number>;
   text: string;
@@ -128,7 +130,8 @@ export function figuresOf(text: string): Figures {
     ]),
   );
   const [running, waiting] = [one('latent_edge_requests_running'), one('latent_edge_requests_waiting')];
-  return { running, waiting, memory, text };
+  const generated = Number(/requests_total\{method="Generate",code="ok"\} (\d+)/.exec(text)?.[1] ?? 0);
+  return { running, waiting, generated, memory, text };
 }
 
 export class Edge extends Child {

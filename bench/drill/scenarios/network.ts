@@ -39,10 +39,7 @@ export const network: Scenario = {
     drill.answered(await drill.load(edge, drill.asks(20), clients));
 
     far.mend();
-    const served = async () => {
-      const { text } = await far.figures();
-      return Number(/requests_total\{method="Generate",code="ok"\} (\d+)/.exec(text)?.[1] ?? 0);
-    };
+    const served = async () => (await far.figures()).generated;
     const before = await served();
     for (const until = performance.now() + 30_000; (await served()) === before && performance.now() < until; )
       drill.answered(await drill.load(edge, drill.asksOf(0, 4), 2));

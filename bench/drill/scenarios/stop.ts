@@ -1,4 +1,4 @@
-import { ask, askAll } from '../ask.ts';
+import { type Answer, ask } from '../ask.ts';
 import { pause, type Scenario, seconds } from '../drill.ts';
 
 export const stop: Scenario = {
@@ -26,22 +26,25 @@ export const stop: Scenario = {
       status === 0,
     );
 
-    // As an update does it.
+    // As an update does it: the second when the first is back, and has been used again.
     const two = await Promise.all([drill.sidecar(), drill.sidecar()]);
     const before = await drill.edge(two);
-    const asks = drill.asks(drill.isShort ? 40 : 600);
-    let done = 0;
-    const updates: Promise<unknown>[] = [];
-    const answers = await askAll(asks, 6, async (what) => {
-      const answer = await ask(before.url, what);
-      const which = [Math.floor(asks.length / 4), Math.floor((2 * asks.length) / 3)].indexOf(++done);
-      if (which >= 0) {
-        two[which]!.process.kill('SIGTERM');
-        updates.push(two[which]!.ended.then(() => drill.sidecar({ env: { GRPC_PORT: two[which]!.port } })));
+    let isOver = false;
+    const update = async () => {
+      for (const { process, port, ended } of two) {
+        await pause(500);
+        process.kill('SIGTERM');
+        await ended;
+        const again = await drill.sidecar({ env: { GRPC_PORT: port } });
+        while ((await again.figures()).generated === 0) await pause(50);
       }
-      return answer;
+    };
+    const updated = update().finally(() => {
+      isOver = true;
     });
-    await Promise.all(updates);
+    const answers: Answer[] = [];
+    while (!isOver) answers.push(...(await drill.load(before, drill.asks(12), 6)));
+    await updated;
     drill.answered(answers);
 
     const slow = drill.load(before, drill.asksOf(1, 8), 8);
