@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { KEEPS_MEMORY } from '../programs.ts';
 
 /** One call of stable-diffusion.cpp's command line. */
 export interface SdcppRun {
@@ -43,7 +44,8 @@ export function runSdcpp(binary: string, run: SdcppRun): SdcppTimes {
     '--eager-load',
     ...Object.entries(flags).flatMap(([flag, value]) => [flag, String(value)]),
   ];
-  const { status, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  const env = { ...process.env, ...KEEPS_MEMORY };
+  const { status, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', env, maxBuffer: 1 << 28 });
   if (status !== 0) throw new Error(`${binary} ${args.join(' ')} failed:\n${stderr}`);
   return timesOf(stdout + stderr);
 }
