@@ -170,7 +170,7 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
     await thumbnails.first().click();
     await page.locator('#reuse').click();
     await expect.poll(() => page.locator('#begin canvas').isVisible(), patient).toBe(true);
-    expect(await page.locator('#prompt').inputValue()).toBe('red apple');
+    await expect.poll(() => page.locator('#prompt').inputValue(), patient).toBe('red apple');
     await page.keyboard.press('Control+Enter');
     await expect.poll(() => thumbnails.count(), patient).toBe(4);
     expect(await pixelsOf(shown())).toEqual(last);
