@@ -24,8 +24,8 @@ export interface Answer extends Ask {
 export interface AskOptions {
   /** Seconds without an answer after which it counts as lost. */
   patience?: number;
-  /** Milliseconds after which who asks leaves. */
-  leaveAfter?: number;
+  /** When who asks leaves. */
+  leave?: AbortSignal;
   headers?: Record<string, string>;
 }
 
@@ -35,9 +35,8 @@ export const sha256 = (data: Uint8Array) => createHash('sha256').update(data).di
 
 /** Asks an edge for a picture. Never throws: an answer that did not come is one too. */
 export async function ask(url: string, what: Ask, options: AskOptions = {}): Promise<Answer> {
-  const { patience = 120, leaveAfter, headers = {} } = options;
+  const { patience = 120, leave, headers = {} } = options;
   const began = performance.now();
-  const left = leaveAfter === undefined ? [] : [AbortSignal.timeout(leaveAfter)];
   const done = (rest: Omit<Answer, keyof Ask | 'ms'>) => ({
     ...what,
     ms: performance.now() - began,
@@ -48,7 +47,7 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'image/png', ...headers },
       body: JSON.stringify(bodyOf(what)),
-      signal: AbortSignal.any([AbortSignal.timeout(1000 * patience), ...left]),
+      signal: AbortSignal.any([AbortSignal.timeout(1000 * patience), ...(leave ? [leave] : [])]),
     });
     const { status } = response;
     if (status === 200) {
@@ -59,7 +58,7 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
     const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
     return done({ status, code: error?.code ?? `status ${status}`, retryAfter });
   } catch {
-    return done({ status: 0, code: left[0]?.aborted ? 'left' : 'lost' });
+    return done({ status: 0, code: leave?.aborted ? 'left' : 'lost' });
   }
 }
 

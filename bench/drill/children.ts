@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../root.ts';
+import { until } from './until.ts';
 
 /** What a process is started with. */
 export interface Start {
@@ -44,13 +45,10 @@ export class Child {
   }
 
   /** What a line of its output has in the place of the expression's group. */
-  async said(expression: RegExp, seconds = 60): Promise<string> {
-    for (const until = Date.now() + 1000 * seconds; Date.now() < until; ) {
-      const found = expression.exec(this.output);
-      if (found) return found[1] ?? found[0];
-      if (!this.isRunning) break;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+  async said(expression: RegExp): Promise<string> {
+    await until(() => expression.test(this.output) || !this.isRunning);
+    const found = expression.exec(this.output);
+    if (found) return found[1] ?? found[0];
     throw new Error(`Expected ${expression} of a process but it said:\n${this.output}`);
   }
 
@@ -64,6 +62,16 @@ export class Child {
     }
   }
 
+  /** Open sockets, from Linux's /proc; NaN elsewhere. */
+  get sockets(): number {
+    const folder = `/proc/${this.process.pid}/fd`;
+    try {
+      return readdirSync(folder).filter((fd) => isSocket(join(folder, fd))).length;
+    } catch {
+      return Number.NaN;
+    }
+  }
+
   /** Sets its clock, as it shows the time of day, so many milliseconds off. */
   setClock(offsetMs: number): void {
     this.process.send({ clockOffsetMs: offsetMs });
@@ -72,6 +80,15 @@ export class Child {
   async kill(): Promise<void> {
     this.process.kill('SIGKILL');
     await this.ended;
+  }
+}
+
+function isSocket(fd: string): boolean {
+  try {
+    return readlinkSync(fd).startsWith('socket:');
+  } catch {
+    // Closed since the folder was read.
+    return false;
   }
 }
 
@@ -111,13 +128,15 @@ export class Sidecar extends Child {
     return figuresOf(await (await fetch(this.metricsUrl)).text());
   }
 
-  /** Until it has nothing to do. */
-  async idle(seconds = 30): Promise<Figures> {
-    for (const until = performance.now() + 1000 * seconds; ; ) {
-      const figures = await this.figures();
-      if (figures.running + figures.waiting === 0 || performance.now() > until) return figures;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+  /** Until it has nothing to do, and no more than so many bytes of tensors. */
+  async idle(tensors = Number.POSITIVE_INFINITY): Promise<Figures> {
+    let figures = await this.figures();
+    const isIdle = () => figures.running + figures.waiting === 0 && (figures.memory.tensors ?? 0) <= tensors;
+    await until(async () => {
+      figures = await this.figures();
+      return isIdle();
+    });
+    return figures;
   }
 }
 

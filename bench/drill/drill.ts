@@ -40,6 +40,8 @@ export class Drill {
   readonly hasNetworks: boolean;
   readonly say: (line: string) => void;
   readonly outcomes: Outcome[] = [];
+  /** Scenarios that were tried again. */
+  readonly retried: string[] = [];
   readonly #children = new Set<Child>();
   readonly #pictures = new Map<string, string>();
   #scenario = '';
@@ -116,7 +118,7 @@ export class Drill {
 
   /** That a sidecar has nothing left to do, and holds no more memory of its device than `before`. */
   async settled(sidecar: Sidecar, before: { tensors?: number }): Promise<void> {
-    const { running, waiting, memory } = await sidecar.idle();
+    const { running, waiting, memory } = await sidecar.idle(before.tensors ?? 0);
     this.promise(
       'nothing is left behind: no work, no tensors',
       `${running} running, ${waiting} waiting, ${bytes(memory.tensors)} of tensors (before: ${bytes(before.tensors)})`,
@@ -129,7 +131,21 @@ export class Drill {
     this.say(`  ${isKept ? 'kept  ' : 'BROKEN'} ${promised}\n         ${happened}`);
   }
 
-  async run(scenario: Scenario): Promise<void> {
+  /**
+   * Lets it happen.
+   * @param retries how often it is tried again where a promise breaks: by chance it does not break twice.
+   */
+  async run(scenario: Scenario, retries = 0): Promise<void> {
+    const before = this.outcomes.length;
+    await this.#once(scenario);
+    if (retries === 0 || this.outcomes.slice(before).every(({ isKept }) => isKept)) return;
+    this.retried.push(scenario.name);
+    this.say('  A promise broke: once more, from the beginning (retry)');
+    this.outcomes.length = before;
+    await this.run(scenario, retries - 1);
+  }
+
+  async #once(scenario: Scenario): Promise<void> {
     this.#scenario = scenario.title;
     this.say(`\n${scenario.title}`);
     const began = performance.now();
@@ -157,7 +173,6 @@ export class Drill {
 
 export const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 export const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
-export const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 export function countsOf(names: readonly string[]): string {
   const counts = new Map<string, number>();

@@ -1,7 +1,7 @@
 // npm run drill -- [options]; docs/fault-drill.md has what came of it.
 import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
-import { circumstances } from '../report.ts';
+import { circumstances, whole } from '../report.ts';
 import { Drill } from './drill.ts';
 import { writePage } from './page.ts';
 import { scenarios } from './scenarios/index.ts';
@@ -14,6 +14,7 @@ interface Options {
   only?: string[];
   networks: boolean;
   page?: string;
+  retry: number;
 }
 
 await new Command('drill')
@@ -23,11 +24,12 @@ await new Command('drill')
   .option('--short', 'few requests: about a minute, for CI')
   .option('--only <names...>', `of ${scenarios.map(({ name }) => name).join(', ')}`)
   .option('--no-networks', 'cuts the network by a proxy that stops forwarding')
+  .option('--retry <times>', 'tries a scenario again where a promise broke', whole, 0)
   .option('--page <file>', 'writes the result there, as a page')
   .action(run)
   .parseAsync();
 
-async function run({ short = false, only, networks, page }: Options): Promise<void> {
+async function run({ short = false, only, networks, page, retry }: Options): Promise<void> {
   if (networks && !process.env[INSIDE]) {
     const status = insideItsOwnNetwork();
     if (status !== undefined) {
@@ -41,9 +43,10 @@ async function run({ short = false, only, networks, page }: Options): Promise<vo
   const began = performance.now();
   await drill.learn();
   for (const scenario of scenarios.filter(({ name }) => !only || only.includes(name)))
-    await drill.run(scenario);
+    await drill.run(scenario, retry);
   const broken = drill.outcomes.filter(({ isKept }) => !isKept).length;
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
+  if (drill.retried.length > 0) say(`\nTried again: ${drill.retried.join(', ')}`);
   say(`\n${drill.outcomes.length - broken} promises kept, ${broken} broken, in ${minutes} minutes`);
   if (page) writePage(page, drill.outcomes, { ...when, minutes });
   if (broken > 0 || drill.outcomes.length === 0) process.exitCode = 1;

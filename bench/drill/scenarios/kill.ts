@@ -1,5 +1,6 @@
-import { ask, askAll } from '../ask.ts';
-import { pause, type Scenario } from '../drill.ts';
+import { type Answer, ask, askAll } from '../ask.ts';
+import type { Scenario } from '../drill.ts';
+import { until } from '../until.ts';
 
 export const kill: Scenario = {
   name: 'kill',
@@ -25,9 +26,14 @@ export const kill: Scenario = {
     );
 
     const again = await drill.sidecar({ env: { GRPC_PORT: first.port } });
-    await pause(2500);
-    drill.answered(await drill.load(edge, drill.asks(20), clients));
-    const { generated } = await again.figures();
+    const served = async () => (await again.figures()).generated;
+    const answersAfter: Answer[] = [];
+    await until(async () => {
+      answersAfter.push(...(await drill.load(edge, drill.asks(20), clients)));
+      return (await served()) > 0;
+    });
+    drill.answered(answersAfter);
+    const generated = await served();
     drill.promise('one that comes back is used again', `${generated} requests went there`, generated > 0);
     await drill.settled(second, {});
   },

@@ -1,5 +1,6 @@
 import { ask } from '../ask.ts';
-import { countsOf, pause, range, type Scenario } from '../drill.ts';
+import { countsOf, range, type Scenario } from '../drill.ts';
+import { pause } from '../until.ts';
 
 /** Bytes: room for the weights of one of the embedded models, but not of both. */
 const BUDGET = 48 * 2 ** 20;

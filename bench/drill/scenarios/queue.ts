@@ -1,5 +1,6 @@
 import { ask, askAll } from '../ask.ts';
-import { pause, range, type Scenario } from '../drill.ts';
+import { range, type Scenario } from '../drill.ts';
+import { pause, until } from '../until.ts';
 
 export const queue: Scenario = {
   name: 'queue',
@@ -14,13 +15,23 @@ export const queue: Scenario = {
     const count = drill.isShort ? 16 : 120;
     const asks = drill.asksOf(1, count);
 
-    const together = await drill.load(edge, drill.asksOf(1, 12), 12);
-    drill.answered(together, { allowed: ['queue_full'] });
-    const refused = together.filter(({ code }) => code === 'queue_full');
+    const leaving = new AbortController();
+    const taken = range(running + waiting).map((i) =>
+      ask(edge.url, { model: asks[0]!.model, steps: 500, seed: 1000 + i }, { leave: leaving.signal }),
+    );
+    let full = await sidecar.figures();
+    await until(async () => {
+      full = await sidecar.figures();
+      return full.running + full.waiting === running + waiting;
+    });
+    const refused = await drill.load(edge, drill.asksOf(1, 6), 6);
+    leaving.abort();
+    await Promise.all(taken);
     drill.promise(
-      `as many as run and wait (${running} and ${waiting}) are taken, the rest refused at once with 429 and retry-after`,
-      `${together.length - refused.length} taken; refused: ${refused.length}, retry-after ${[...new Set(refused.map(({ retryAfter }) => `${retryAfter} s`))].join(', ')}`,
-      refused.length > 0 &&
+      `as many as may run and wait (${running} and ${waiting}) are taken, the rest refused at once with 429 and retry-after`,
+      `${full.running} run, ${full.waiting} wait; refused: ${refused.length}, retry-after ${[...new Set(refused.map(({ retryAfter }) => `${retryAfter} s`))].join(', ')}`,
+      full.running === running &&
+        full.waiting === waiting &&
         refused.every(({ status, retryAfter }) => status === 429 && retryAfter! >= 1 && retryAfter! <= 60),
     );
 

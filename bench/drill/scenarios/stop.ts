@@ -1,5 +1,7 @@
 import { type Answer, ask } from '../ask.ts';
-import { pause, type Scenario, seconds } from '../drill.ts';
+import type { Sidecar } from '../children.ts';
+import { type Scenario, seconds } from '../drill.ts';
+import { pause, until } from '../until.ts';
 
 export const stop: Scenario = {
   name: 'stop',
@@ -8,7 +10,7 @@ export const stop: Scenario = {
     const alone = await drill.sidecar({ args: ['--grace', '60'] });
     const edge = await drill.edge([alone]);
     const under = drill.load(edge, drill.asksOf(1, 6), 6);
-    while ((await alone.figures()).running === 0) await pause(5);
+    await until(async () => (await arrived([alone])) >= 6);
     const began = performance.now();
     alone.process.kill('SIGTERM');
     await alone.said(/SIGTERM, finishing/);
@@ -27,31 +29,42 @@ export const stop: Scenario = {
     );
 
     // As an update does it: the second when the first is back, and has been used again.
-    const two = await Promise.all([drill.sidecar(), drill.sidecar()]);
-    const before = await drill.edge(two);
+    const patient = { args: ['--grace', '60'] };
+    const two = await Promise.all([drill.sidecar(patient), drill.sidecar(patient)]);
+    const before = await drill.edge(two, { env: { LATENT_EDGE_GRACE: '60' } });
+    const updated: Sidecar[] = [];
     let isOver = false;
     const update = async () => {
       for (const { process, port, ended } of two) {
         await pause(500);
         process.kill('SIGTERM');
         await ended;
-        const again = await drill.sidecar({ env: { GRPC_PORT: port } });
-        while ((await again.figures()).generated === 0) await pause(50);
+        const again = await drill.sidecar({ ...patient, env: { GRPC_PORT: port } });
+        updated.push(again);
+        if (!(await until(async () => (await again.figures()).generated > 0)))
+          throw new Error('Expected the sidecar that is back to be used');
       }
     };
-    const updated = update().finally(() => {
+    const over = update().finally(() => {
       isOver = true;
     });
     const answers: Answer[] = [];
     while (!isOver) answers.push(...(await drill.load(before, drill.asks(12), 6)));
-    await updated;
+    await over;
     drill.answered(answers);
 
+    const count = await arrived(updated);
     const slow = drill.load(before, drill.asksOf(1, 8), 8);
-    await pause(30);
+    await until(async () => (await arrived(updated)) >= count + 8);
     before.process.kill('SIGTERM');
     drill.answered(await slow);
     const ended = await before.ended;
     drill.promise('the edge too ends with status 0', `status ${ended}`, ended === 0);
   },
 };
+
+/** Requests that have come to them: those that run, those that wait, and those that are answered. */
+async function arrived(sidecars: readonly Sidecar[]): Promise<number> {
+  const figures = await Promise.all(sidecars.map((sidecar) => sidecar.figures()));
+  return figures.reduce((sum, { running, waiting, generated }) => sum + running + waiting + generated, 0);
+}
