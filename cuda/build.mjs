@@ -2,7 +2,7 @@
 //   node cuda/build.mjs          cuda/build/latent_edge.node
 //   node cuda/build.mjs --emulator   without CUDA, its kernels on the CPU: cuda/build/emulator/latent_edge.node
 //   node cuda/build.mjs --asan   the same with AddressSanitizer and UBSan, cuda/build/asan/latent_edge.node
-//   node cuda/build.mjs --asan --test   … and runs the addon's and the ops' tests in it
+//   node cuda/build.mjs --asan --test [--retry=1]   … and runs the addon's and the ops' tests in it
 //   node cuda/build.mjs --gpu    with CUDA kernels also where no GPU is seen, and from then on; or LATENT_EDGE_GPU=1
 //   node cuda/build.mjs --fat    the same, for every architecture, not only this machine's
 // CXX chooses the compiler, NVCC the CUDA compiler (NVCC= leaves CUDA out), CUDA_ARCHS what it compiles for ("80 90a").
@@ -151,7 +151,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const built = await buildAddon({ asan, emulator, gpu, fat });
     const folder = `${asan ? 'asan/' : ''}${emulator ? 'emulator/' : ''}`;
     console.log(`${built ? 'built' : 'up to date:'} cuda/build/${folder}latent_edge.node`);
-    if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized({ emulator });
+    const args = process.argv.filter((arg) => arg.startsWith('--retry'));
+    if (asan && process.argv.includes('--test')) process.exitCode = await testSanitized({ emulator, args });
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -9,10 +9,11 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
- * @param {{ emulator?: boolean }} [options] the emulated CUDA backend's tests instead of the CPU's
+ * @param {{ emulator?: boolean, args?: string[] }} [options] emulator: the emulated CUDA backend's tests instead of the
+ *   CPU's; args: vitest's
  * @returns {Promise<number>} exit status: 0 where the tests pass and no sanitizer reports
  */
-export async function testSanitized({ emulator = false } = {}) {
+export async function testSanitized({ emulator = false, args = [] } = {}) {
   const cxx = process.env.CXX || 'g++';
   const runtime = spawnSync(cxx, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim();
   if (!isAbsolute(runtime))
@@ -31,16 +32,7 @@ export async function testSanitized({ emulator = false } = {}) {
       process.execPath,
       [
         join(root, 'node_modules/vitest/vitest.mjs'),
-        ...[
-          'run',
-          '--pool',
-          'forks',
-          '--maxWorkers',
-          '1',
-          '--no-file-parallelism',
-          '--testTimeout',
-          '600000',
-        ],
+        ...['run', '--pool', 'forks', '--testTimeout', '600000', ...args],
         ...(emulator
           ? [
               '--project',
