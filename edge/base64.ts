@@ -26,7 +26,10 @@ export function fromBase64(text: string): Uint8Array | string {
   if (text.length % 4 !== 0) return `base64 of ${text.length} characters, which is no multiple of 4`;
   if (node) return node.from(text, 'base64');
   const binary = atob(text);
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+  // Not `from` with a function, which takes many times as long.
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
 }
 
 function describe(character: string): string {

@@ -3,7 +3,7 @@ import type { PreprocessRequest__Output } from '../proto/gen/latentedge/v1/Prepr
 import type { PreprocessResponse } from '../proto/gen/latentedge/v1/PreprocessResponse.ts';
 import { openPicture, type Picture, transparentIn } from './engine/picture.ts';
 import { errors } from './errors.ts';
-import { choosePreprocessor, type Hint, hintOf, readResizeMode } from './preprocessors/index.ts';
+import { choosePreprocessor, type Hint, hintOf, hintPixels, readResizeMode } from './preprocessors/index.ts';
 
 /** Pixels of a hint: some preprocessors take a second for so many. */
 const MAX_PIXELS = 2 ** 22;
@@ -38,9 +38,9 @@ async function maskOf(picture: Picture, file: Uint8Array): Promise<Uint8Array> {
   return mask.grey(picture);
 }
 
-function encode({ data, width, height }: Hint): Promise<Buffer> {
-  const bytes = Uint8ClampedArray.from(data, data instanceof Uint8Array ? (v) => v : (v) => 255 * v);
-  return sharp(bytes, { raw: { width, height, channels: 3 } })
+function encode(hint: Hint): Promise<Buffer> {
+  const { width, height } = hint;
+  return sharp(hintPixels(hint), { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer();
 }

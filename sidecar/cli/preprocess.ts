@@ -7,6 +7,7 @@ import {
   choosePreprocessor,
   type Hint,
   hintOf,
+  hintPixels,
   hintTensor,
   type ResizeMode,
 } from '../preprocessors/index.ts';
@@ -92,8 +93,7 @@ async function save(hint: Hint, file: string): Promise<void> {
   const tensor = hintTensor(hint);
   if (/\.safetensors$/i.test(file))
     return writeSafetensors(file, { controlnet_cond: { shape: [1, 3, height, width], data: tensor } });
-  const data = Uint8ClampedArray.from(hint.data, hint.data instanceof Uint8Array ? (v) => v : (v) => 255 * v);
-  await sharp(data, { raw: { width, height, channels: 3 } })
+  await sharp(hintPixels(hint), { raw: { width, height, channels: 3 } })
     .png()
     .toFile(file);
   if (tensor.includes(-1)) console.error(`${file}: black where the hint is −1, which a PNG cannot hold`);

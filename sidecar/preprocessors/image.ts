@@ -24,6 +24,15 @@ export function hintTensor({ data, width, height }: Hint): Float32Array {
   return tensor;
 }
 
+/** A hint as a picture shows it: [H,W,3], what lies outside of 0…1 cut off. */
+export function hintPixels({ data }: Hint): Uint8Array {
+  if (data instanceof Uint8Array) return data;
+  // Rounded and cut off on the way in; `from` with a function would take ten times as long.
+  const pixels = new Uint8ClampedArray(data.length);
+  for (let i = 0; i < data.length; i++) pixels[i] = 255 * data[i]!;
+  return new Uint8Array(pixels.buffer);
+}
+
 /** One value of each pixel as red, green and blue alike: [H,W] → [H,W,3]. */
 export function grayHint(values: Uint8Array, { width, height }: { width: number; height: number }): Hint {
   const data = new Uint8Array(3 * values.length);

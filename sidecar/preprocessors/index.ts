@@ -4,7 +4,7 @@ import { readOptions } from './options.ts';
 import { centre, type ResizeMode, scale, visible } from './resize.ts';
 import { findPreprocessor, preprocessors, type Row, whyNot } from './table.ts';
 
-export { type Hint, hintTensor, type RgbImage } from './image.ts';
+export { type Hint, hintPixels, hintTensor, type RgbImage } from './image.ts';
 export { type ResizeMode, readResizeMode } from './resize.ts';
 
 /** A preprocessor and all of its options. */
