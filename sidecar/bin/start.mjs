@@ -284,6 +284,8 @@ try {
     start('sidecar', sidecarScript, ['serve', ...args], {
       GRPC_HOST: grpcHost,
       GRPC_PORT: String(grpcPort),
+      // It has just been done.
+      LATENT_EDGE_SETUP: 'off',
     });
   start('edge', 'dist/edge/node.js', [], {
     ...allocator(),

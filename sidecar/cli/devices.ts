@@ -1,8 +1,8 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { native } from '../native.ts';
 
-export function devicesCommand(): Command {
-  return new Command('devices').description('list the devices this build can use').action(() => {
+export function devicesCommand(command: Command): Command {
+  return command.action(() => {
     for (const { id, name, arch, threads, memoryBytes } of native().devices()) {
       const parts = [
         name,

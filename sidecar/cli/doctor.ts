@@ -1,9 +1,8 @@
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { type CheckUpOptions, checkUp } from '../doctor/check-up.ts';
 
-export function doctorCommand(): Command {
-  return new Command('doctor')
-    .description('look at the addon, the driver, the devices and their kernels, and say what to do')
+export function doctorCommand(command: Command): Command {
+  return command
     .addOption(new Option('--device <id>', 'this one alone (default: the CPU and every GPU)'))
     .addOption(new Option('--dtype <name>', 'what to compute in').choices(['f32', 'f16', 'bf16']))
     .action(async (options: CheckUpOptions) => {

@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, parse, resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import { upscalers } from '../engine/hires.ts';
@@ -63,9 +63,8 @@ interface GenerateFlags extends DeviceOptions {
   quiet?: boolean;
 }
 
-export function generateCommand(): Command {
-  const command = new Command('generate')
-    .description('make images, without a server')
+export function generateCommand(command: Command): Command {
+  command
     .option('--prompt <text>', 'what to show; needed but by models that take no text')
     .option('--negative <text>', 'what to keep away from', '')
     .addOption(
@@ -172,10 +171,11 @@ async function run(flags: GenerateFlags): Promise<void> {
     decoderFiles: await decoderFiles(flags),
   });
   const stop = new AbortController();
-  process.once('SIGINT', () => {
+  const interrupted = () => {
     console.error('Stopping after the step under way; Ctrl-C again ends at once');
     stop.abort();
-  });
+  };
+  process.once('SIGINT', interrupted);
   const bar = progressBar(flags.quiet ?? false);
   try {
     const result = await engine.generate(await requestOf(flags), {
@@ -186,6 +186,7 @@ async function run(flags: GenerateFlags): Promise<void> {
     await save(result, flags);
   } finally {
     bar.stop();
+    process.off('SIGINT', interrupted);
     await engine.dispose();
   }
 }

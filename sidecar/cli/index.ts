@@ -1,13 +1,44 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { toServiceError } from '../errors.ts';
-import { devicesCommand } from './devices.ts';
-import { doctorCommand } from './doctor.ts';
-import { generateCommand } from './generate.ts';
-import { modelsCommand } from './models/index.ts';
-import { moduleCommand } from './module.ts';
-import { preprocessCommand } from './preprocess.ts';
-import { serveCommand } from './serve.ts';
+
+/**
+ * What each command is for, and what gives it its options. Only those that are named are loaded: with most comes the
+ * engine, and with that a second.
+ */
+const commands: [name: string, description: string, load: () => Promise<(command: Command) => unknown>][] = [
+  [
+    'serve',
+    'serve images over gRPC; docs/settings.md has what is set by variables and a file alone',
+    async () => (await import('./serve.ts')).serveCommand,
+  ],
+  ['generate', 'make images, without a server', async () => (await import('./generate.ts')).generateCommand],
+  [
+    'models',
+    'list the models that can be named; inspect one, or pull one from the hub',
+    async () => (await import('./models/index.ts')).modelsCommand,
+  ],
+  [
+    'devices',
+    'list the devices this build can use',
+    async () => (await import('./devices.ts')).devicesCommand,
+  ],
+  [
+    'doctor',
+    'look at the addon, the driver, the devices and their kernels, and say what to do',
+    async () => (await import('./doctor.ts')).doctorCommand,
+  ],
+  [
+    'preprocess',
+    'make the hint of a picture that a ControlNet looks at',
+    async () => (await import('./preprocess.ts')).preprocessCommand,
+  ],
+  [
+    'module',
+    'run one component of a model on tensors from a file, to compare it with another implementation',
+    async () => (await import('./module.ts')).moduleCommand,
+  ],
+];
 
 /**
  * Runs the command line.
@@ -22,16 +53,11 @@ export async function main(args: string[]): Promise<number> {
     .version(packageVersion(), '--version', 'print the version')
     .showHelpAfterError('(--help says more)')
     .configureHelp({ showGlobalOptions: true });
-  for (const command of [
-    serveCommand(),
-    generateCommand(),
-    modelsCommand(),
-    devicesCommand(),
-    doctorCommand(),
-    preprocessCommand(),
-    moduleCommand(),
-  ])
+  for (const [name, description, load] of commands) {
+    const command = new Command(name).description(description);
+    if (args.includes(name)) (await load())(command);
     program.addCommand(command);
+  }
   everyCommand(program, (command) => command.exitOverride());
   try {
     await program.parseAsync(args, { from: 'user' });

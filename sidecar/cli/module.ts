@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { readTensors } from '../checkpoints/safetensors.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { openDevice } from '../engine/devices/open.ts';
@@ -7,11 +7,8 @@ import { type DeviceOptions, deviceOptions, number, openOptions } from './option
 
 const names = Object.keys(modules);
 
-export function moduleCommand(): Command {
-  const command = new Command('module')
-    .description(
-      'run one component of a model on tensors from a file, to compare it with another implementation',
-    )
+export function moduleCommand(command: Command): Command {
+  command
     .argument('<model>', 'folder in diffusers layout, checkpoint in one file, or the folder of a component')
     .argument('<component>', names.join(', '))
     .argument(

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import sharp from 'sharp';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { openPicture, type Picture, transparentIn } from '../engine/picture.ts';
@@ -25,9 +25,8 @@ interface PreprocessFlags {
   resize: ResizeMode;
 }
 
-export function preprocessCommand(): Command {
-  return new Command('preprocess')
-    .description('make the hint of a picture that a ControlNet looks at')
+export function preprocessCommand(command: Command): Command {
+  return command
     .argument('[name]', 'of a preprocessor: canny, soft-edge, scribble, …')
     .option('--list', 'print every preprocessor and its options')
     .option('--image <file>', 'PNG, JPEG or WebP')

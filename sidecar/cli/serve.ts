@@ -1,5 +1,5 @@
 import { delimiter } from 'node:path';
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { openTracing } from '../../tracing/open.ts';
 import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
@@ -19,10 +19,8 @@ const NO_DEVICE = 'no device is left';
 /** Milliseconds that its end may take then: a device that does not answer is not waited for. */
 const LOST_MS = 5000;
 
-export function serveCommand(): Command {
-  const command = new Command('serve')
-    .description('serve images over gRPC; docs/settings.md has what is set by variables and a file alone')
-    .option('--config <file>', 'file of settings, JSON (env: LATENT_EDGE_CONFIG)');
+export function serveCommand(command: Command): Command {
+  command.option('--config <file>', 'file of settings, JSON (env: LATENT_EDGE_CONFIG)');
   for (const setting of Object.values(table) as Setting<unknown>[]) {
     const { flag, repeats, env } = setting;
     if (!flag) continue;

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { describeAll } from '../../engine/catalog.ts';
 import { controlNetHash, hashOf, tinyAutoencoderHash } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
@@ -12,9 +12,8 @@ interface ModelsFlags {
   hash?: boolean;
 }
 
-export function modelsCommand(): Command {
-  return new Command('models')
-    .description('list the models that can be named; inspect one, or pull one from the hub')
+export function modelsCommand(command: Command): Command {
+  return command
     .option(
       '--model <dir>',
       'a model (folder or .safetensors file), or a folder of models; may be repeated',
