@@ -38,7 +38,7 @@ async function overflowing(base: string, name: string, factor: number, config = 
   const file = join(vae, 'diffusion_pytorch_model.safetensors');
   const tensors = Object.entries(readTensors(file)).map(([key, { shape, data }]) => {
     const scale = /^(en|de)coder\.conv_in\./.test(key) ? factor : 1;
-    const scaled = Float32Array.from(data, (x) => x * scale);
+    const scaled = (data as Float32Array<ArrayBuffer>).map((x) => x * scale);
     return [key, { dtype: 'F32', shape, data: new Uint8Array(scaled.buffer) }] as const;
   });
   writeTensors(file, Object.fromEntries(tensors));

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { TorchGenerator } from '../../sidecar/random/torch.ts';
-import { floatToHalf, type RawTensor } from './safetensors.ts';
+import { floatToHalf, mapInto, type RawTensor } from './safetensors.ts';
 
 /** The draws that make up one weight file: `[name drawn as, shape, name in the file if another]`, in drawing order. */
 export interface WeightsRecipe {
@@ -29,7 +29,8 @@ export interface ModelRecipe {
 export function drawWeights(recipe: WeightsRecipe, where: string): Record<string, RawTensor> {
   const generator = new TorchGenerator(recipe.seed);
   const drawn = recipe.tensors.map(([name, shape, saved = name]): [string, RawTensor] => {
-    const halves = Uint16Array.from(draw(generator, name, shape, recipe.gain), floatToHalf);
+    const values = draw(generator, name, shape, recipe.gain);
+    const halves = mapInto(new Uint16Array(values.length), values, floatToHalf);
     return [saved, { dtype: 'F16', shape, data: new Uint8Array(halves.buffer) }];
   });
   drawn.sort(([a], [b]) => (a < b ? -1 : 1));

@@ -41,7 +41,10 @@ function values(dtype: string, raw: Uint8Array<ArrayBuffer>, where: string): Fix
   if (dtype === 'I32') return new Int32Array(raw.buffer);
   if (dtype === 'U8') return raw;
   if (dtype === 'I64') return Int32Array.from(new BigInt64Array(raw.buffer), Number);
-  if (dtype === 'F16') return Float32Array.from(new Uint16Array(raw.buffer), halfToFloat);
+  if (dtype === 'F16') {
+    const bits = new Uint16Array(raw.buffer);
+    return mapInto(new Float32Array(bits.length), bits, halfToFloat);
+  }
   throw new Error(`Expected a dtype of F32, F16, I32, I64 or U8 but received ${dtype} (${where})`);
 }
 
@@ -69,6 +72,16 @@ export function writeTensors(
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(Buffer.byteLength(json)));
   writeFileSync(file, Buffer.concat([size, Buffer.from(json), ...Object.values(tensors).map((t) => t.data)]));
+}
+
+/** What is made of each value, into a list of another type: its `from` would take fifty times as long. */
+export function mapInto<T extends Uint16Array | Float32Array>(
+  to: T,
+  from: Uint16Array | Float32Array,
+  of: (value: number) => number,
+): T {
+  for (let i = 0; i < from.length; i++) to[i] = of(from[i]!);
+  return to;
 }
 
 /** IEEE 754 binary16 bits to the number they stand for. */
