@@ -11,7 +11,7 @@ import { fixtureCase, fixtureModel, inputsOf } from '../support/fixtures.ts';
 import { startHub } from '../support/hub.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
 
-// The command line as it is built: each command a process of its own, but for refusals and modules, of which there are many.
+// The command line as it is built: some commands as processes of their own, which take a second to begin, most without.
 
 const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
 const BUILT = fileURLToPath(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
@@ -42,7 +42,12 @@ function runWith(
 }
 
 /** The same without a process of its own, which takes a second to begin. */
-async function call(...args: string[]): Promise<{ status: number; out: string; err: string }> {
+const call = (...args: string[]) => callWith({}, ...args);
+
+async function callWith(
+  env: Record<string, string>,
+  ...args: string[]
+): Promise<{ status: number; out: string; err: string }> {
   const { main } = await import(pathToFileURL(BUILT).href);
   const spies = (['stdout', 'stderr'] as const).map((name) =>
     vi.spyOn(process[name], 'write').mockReturnValue(true),
@@ -56,11 +61,13 @@ async function call(...args: string[]): Promise<{ status: number; out: string; e
   const [cwd, exitCode] = [process.cwd(), process.exitCode];
   process.chdir(folder);
   process.exitCode = undefined;
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
   try {
     const status = await main(args);
     const [out, err] = spies.map(({ mock }) => mock.calls.map(([chunk]) => `${chunk}`).join(''));
     return { status, out: out!, err: err! };
   } finally {
+    vi.unstubAllEnvs();
     process.chdir(cwd);
     process.exitCode = exitCode;
     for (const spy of [...spies, log!, error!]) spy.mockRestore();
@@ -99,7 +106,7 @@ describe('generate', () => {
       sharp(Uint8Array.from(tensors[`in.${name}.0`]!.data), { raw: { width: 128, height: 128, channels } });
     await raw('image', 3).toFile(join(folder, 'photo.png'));
     await raw('mask_image', 1).toFile(join(folder, 'mask.png'));
-    const { status, out } = await run(
+    const { status, out } = await call(
       ...['generate', '--model', await fixtureModel('tiny-sd15'), '--prompt', params.prompt],
       ...['--seed', `${params.seed}`, '--steps', `${params.num_inference_steps}`, '--sampler', 'ddim'],
       ...['--guidance', `${params.guidance_scale}`, '--strength', `${params.strength}`],
@@ -123,7 +130,7 @@ describe('generate', () => {
     const command = ['generate', '--model', await fixtureModel('tiny-sd15'), '--prompt', params.prompt!];
     command.push('--steps', `${params.num_inference_steps}`, '--guidance', `${params.guidance_scale}`);
     command.push('--size', '128x128', '--sampler', 'euler', '--seed', `${params.seed}`, ...flags);
-    const { status, err } = await run(...command, '--output', 'c.png', '--save-latents', 'c.safetensors');
+    const { status, err } = await call(...command, '--output', 'c.png', '--save-latents', 'c.safetensors');
     expect([status, err]).toEqual([0, expect.stringContaining('128x128, euler, 4 steps')]);
     const { latents } = readTensors(join(folder, 'c.safetensors'));
     expect(relativeL2(latents!.data, tensors['out.latents']!.data)).toBeLessThanOrEqual(1e-4);
@@ -132,7 +139,7 @@ describe('generate', () => {
   it('tells Stable Diffusion XL of sizes', async () => {
     const { params, tensors } = fixtureCase('pipeline-sdxl-sizes');
     const size = ([height, width]: number[]) => `${width}x${height}`;
-    const { status } = await run(
+    const { status } = await call(
       ...['generate', '--model', await fixtureModel('tiny-sdxl'), '--prompt', params.prompt],
       ...[
         '--negative',
@@ -155,9 +162,9 @@ describe('generate', () => {
 
   it('needs no prompt where the model takes none', async () => {
     const dir = await fixtureModel('tiny-ldm-uncond');
-    const { status, out } = await run('generate', '--model', dir, '--steps', '2', '--seed', '4');
+    const { status, out } = await call('generate', '--model', dir, '--steps', '2', '--seed', '4');
     expect([status, out]).toEqual([0, 'latent-edge-4.png\n']);
-    const refused = await run('generate', '--steps', '2');
+    const refused = await call('generate', '--steps', '2');
     expect([refused.status, refused.err]).toEqual([1, expect.stringContaining('Expected text, for ')]);
   });
 
@@ -167,7 +174,7 @@ describe('generate', () => {
   });
 
   it('numbers files where %d says, and is quiet when told to', async () => {
-    const { status, out, err } = await run(
+    const { status, out, err } = await call(
       ...['generate', '--prompt', 'x', '--seed', '1,2', '--steps', '1', '--output', 'n%d.png', '--quiet'],
     );
     expect([status, out, err]).toEqual([0, 'n1.png\nn2.png\n', '']);
@@ -214,7 +221,7 @@ describe('preprocess', () => {
     const size = ['--size', '96x96', '--resize', 'fit', '--option', 'low_threshold=60'];
     const png = await run('preprocess', 'Canny', '--image', input, ...size, '--output', 'edges.png');
     expect(png).toEqual({ status: 0, out: 'edges.png\n', err: '' });
-    await run('preprocess', 'canny', '--image', input, ...size, '--output', 'edges.safetensors');
+    await call('preprocess', 'canny', '--image', input, ...size, '--output', 'edges.safetensors');
     const { controlnet_cond: hint } = readTensors(join(folder, 'edges.safetensors'));
     expect(hint!.shape).toEqual([1, 3, 96, 96]);
     const red = (await pixels(join(folder, 'edges.png'))).filter((_, i) => i % 3 === 0);
@@ -234,25 +241,25 @@ describe('preprocess', () => {
       ['gray.png', 8],
       ['turned.jpg', 16],
     ] as const) {
-      const { status } = await run('preprocess', 'gray', '--image', image, '--output', 'g.png');
+      const { status } = await call('preprocess', 'gray', '--image', image, '--output', 'g.png');
       expect([status, (await sharp(join(folder, 'g.png')).metadata()).width]).toEqual([0, width]);
     }
   });
 
   it('says that a PNG has no −1', async () => {
     const mask = ['--mask', input, '--output', 'masked.png'];
-    const { status, err } = await run('preprocess', 'inpaint', '--image', input, ...mask);
+    const { status, err } = await call('preprocess', 'inpaint', '--image', input, ...mask);
     expect([status, err]).toEqual([0, 'masked.png: black where the hint is −1, which a PNG cannot hold\n']);
     const clear = Uint8Array.from([9, 9, 9, 255, 9, 9, 9, 0]);
     await sharp(clear, { raw: { width: 2, height: 1, channels: 4 } }).toFile(join(folder, 'clear.png'));
-    await run('preprocess', 'inpaint', '--image', 'clear.png', '--output', 'masked.safetensors');
+    await call('preprocess', 'inpaint', '--image', 'clear.png', '--output', 'masked.safetensors');
     const { controlnet_cond: hint } = readTensors(join(folder, 'masked.safetensors'));
     const seen = Math.fround(9 / 255);
     expect([...hint!.data]).toEqual([seen, -1, seen, -1, seen, -1]);
   });
 
   it('lists what there is, and refuses the rest', async () => {
-    const { status, out } = await run('preprocess', '--list');
+    const { status, out } = await call('preprocess', '--list');
     expect(status).toBe(0);
     expect(out).toMatch(/^canny: .*\n {2}low_threshold=100 \(0 to 2048\): /m);
     const refusals: [string[], RegExp][] = [
@@ -303,7 +310,7 @@ describe('module', () => {
     const dir = await fixtureModel('tiny-sd15');
     writeTensors(join(folder, 'none.safetensors'), {});
     await writeFile(join(folder, 'bad.safetensors'), 'PK\x03\x04 not this');
-    const messages = [await run('module', dir, 'nope', 'none.safetensors', 'o.safetensors')];
+    const messages = [await call('module', dir, 'nope', 'none.safetensors', 'o.safetensors')];
     for (const [model, file] of [
       [dir, 'none'],
       [dir, 'bad'],
@@ -330,7 +337,7 @@ describe('models', () => {
     const repository = Object.fromEntries(paths.map((path, i) => [path, bytes[i]!]));
     const hub = await startHub({ 'owner/tiny@v1': repository }, { token: 'secret' });
     const env = { HF_ENDPOINT: hub.url, LATENT_EDGE_MODELS: join(folder, 'store') };
-    const refused = await runWith(env, 'models', 'pull', 'owner/tiny');
+    const refused = await callWith(env, 'models', 'pull', 'owner/tiny');
     expect([refused.status, refused.out]).toEqual([1, '']);
     expect(refused.err).toMatch(/^latent-edge: Expected access to owner\/tiny on .+ status 401: .+ HF_TOKEN/);
 
@@ -338,7 +345,7 @@ describe('models', () => {
     const pulled = await runWith(pulling, 'models', 'pull', 'owner/tiny', '--revision', 'v1');
     await hub.stop();
     expect(pulled).toEqual({ status: 0, out: `${join(folder, 'store', 'tiny')}\n`, err: '' });
-    const listed = await runWith(env, 'models', '--hash');
+    const listed = await callWith(env, 'models', '--hash');
     expect(listed.out).toMatch(/^tiny +latent-diffusion +sd1 +\d+ MB +[0-9a-f]{64} +128x128, 50 steps/m);
     const made = await runWith(
       env,
@@ -349,14 +356,14 @@ describe('models', () => {
   });
 
   it('inspects one, or says what is wrong with it', async () => {
-    const xl = await run('models', 'inspect', await fixtureModel('tiny-sdxl'), '--json', '--hash');
+    const xl = await call('models', 'inspect', await fixtureModel('tiny-sdxl'), '--json', '--hash');
     const { components, hash, ...rest } = JSON.parse(xl.out);
     expect(rest).toMatchObject({ kind: 'text-to-image-xl', family: 'sdxl', scheduler: 'euler' });
     expect(hash).toMatch(/^[0-9a-f]{64}$/);
     expect(components.map(({ name }: { name: string }) => name)).toEqual([
       ...['text_encoder', 'text_encoder_2', 'unet', 'vae'],
     ]);
-    const { out } = await run('models', 'inspect', 'tiny-emoji-ldm', '--hash');
+    const { out } = await call('models', 'inspect', 'tiny-emoji-ldm', '--hash');
     expect(out).toMatch(/^unet +UNet2DConditionModel, 6,025,572 parameters, F16, 12 MB$/m);
     expect(out).toMatch(/^hash +[0-9a-f]{64}$/m);
 
@@ -368,7 +375,7 @@ describe('models', () => {
     for (const model of ['lacking', 'text.safetensors', 'nope'])
       wrong.push(await call('models', 'inspect', model));
     expect(wrong.map(({ status }) => status)).toEqual([1, 1, 1]);
-    const listed = await run('models', '--model', 'lacking');
+    const listed = await call('models', '--model', 'lacking');
     expect(listed.err).toMatch(/^lacking cannot be read: latent-edge models inspect .+lacking says why$/m);
     expect(wrong[0]!.err).toMatch(/lacking\/unet\/config\.json/);
     expect(wrong[1]!.err).toMatch(/Expected .+ but received .+text\.safetensors/);
@@ -380,7 +387,7 @@ describe('a damaged model', () => {
   it('is named, file and field', async () => {
     await mkdir(join(folder, 'broken'), { recursive: true });
     await writeFile(join(folder, 'broken', 'model_index.json'), '{"_class_name": "StableDiffusionPipeline"}');
-    const { status, err } = await run('generate', '--prompt', 'x', '--model', 'broken');
+    const { status, err } = await call('generate', '--prompt', 'x', '--model', 'broken');
     expect(status).toBe(1);
     expect(err).toMatch(/^latent-edge: Expected .+model_index\.json/);
   });
@@ -396,5 +403,5 @@ it('helps', async () => {
   const { status, out } = await run('--help');
   expect(status).toBe(0);
   for (const command of ['serve', 'generate', 'module', 'devices', 'models']) expect(out).toContain(command);
-  expect((await run()).status).toBe(1);
+  expect((await call()).status).toBe(1);
 });
