@@ -1,5 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
 import { createApp } from '../../edge/app.ts';
+import type { SidecarClient } from '../../edge/sidecar/client.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
@@ -16,6 +17,10 @@ async function startSidecar(port = 0): Promise<RunningServer> {
   const engine = await Engine.open({ folders: await modelFolders() });
   return serve(engine, { host: '127.0.0.1', port });
 }
+
+/** Until a request has come to the sidecar and is at work. */
+const atWork = (sidecar: SidecarClient) =>
+  expect.poll(async () => (await sidecar.deviceInfo()).running, { interval: 5 }).toBe(1);
 
 function startEdge(address: string, timeoutMs?: number) {
   const sidecar = grpcSidecar(address);
@@ -66,11 +71,11 @@ it('says 504 when a request takes too long, and its work ends', async () => {
 
 it('finishes what is in flight when it is stopped, and takes nothing new', async () => {
   const server = await startSidecar();
-  const { generate } = startEdge(server.address);
+  const { generate, sidecar } = startEdge(server.address);
   await generate({ steps: 1 });
-  const running = generate({ steps: 40 });
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const stopped = server.stop(10_000);
+  const running = generate({ steps: 100 });
+  await atWork(sidecar);
+  const stopped = server.stop(60_000);
   expect((await generate({ steps: 1 })).status).toBe(503);
   expect((await running).status).toBe(200);
   await stopped;
@@ -78,10 +83,10 @@ it('finishes what is in flight when it is stopped, and takes nothing new', async
 
 it('ends what is left when its time is over', async () => {
   const server = await startSidecar();
-  const { generate } = startEdge(server.address);
+  const { generate, sidecar } = startEdge(server.address);
   await generate({ steps: 1 });
   const running = generate({ steps: 1000 });
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await atWork(sidecar);
   await server.stop(200);
   const response = await running;
   expect([response.status, (await response.json()).error.code]).toEqual([503, 'shutting_down']);

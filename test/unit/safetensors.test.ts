@@ -197,7 +197,7 @@ describe('bad files', () => {
       if (isBad) expect(parse).toThrow('at most 100000 tensors');
       else parse();
       // Some tenths of a second; a quadratic parser takes minutes.
-      expect(performance.now() - began).toBeLessThan(5000);
+      expect(performance.now() - began).toBeLessThan(20_000);
     }
   });
 

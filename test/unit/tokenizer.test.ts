@@ -187,7 +187,8 @@ test.each([
 ])('a megabyte of %s takes no time', (_, text) => {
   const start = performance.now();
   const { ids, used } = tokenizer.encode(text);
-  expect(performance.now() - start).toBeLessThan(4000);
+  // Milliseconds when linear; minutes when quadratic.
+  expect(performance.now() - start).toBeLessThan(20_000);
   expect(ids.length).toBe(77);
   expect(ids[used - 1]).toBe(END);
 });

