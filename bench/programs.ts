@@ -20,12 +20,13 @@ export interface TorchOptions extends Omit<MeasureOptions, 'device'> {
 }
 
 /**
- * For programs that take and give back large blocks at every op, as torch and ggml do: glibc keeps them. Ours works in
- * one arena, and where a page of new memory is dear (virtual machines) they would be timed at asking for memory: torch's
- * U-Net took 10.6 s without this and 7.4 with it.
+ * For programs that take and give back large blocks at every op, as torch and ggml do: glibc takes them of its heap,
+ * never by mmap, and keeps them. Ours works in one arena, and where a page of new memory is dear (virtual machines) they
+ * would be timed at asking for memory: torch's decoding took 60 s without this and 7.5 with it. (A threshold for mmap
+ * does not do: glibc's highest is 32 MiB, and a picture's activations are larger.)
  */
 export const KEEPS_MEMORY = {
-  MALLOC_MMAP_THRESHOLD_: String(2 ** 25),
+  MALLOC_MMAP_MAX_: '0',
   MALLOC_TRIM_THRESHOLD_: String(2 ** 34),
   MALLOC_TOP_PAD_: String(2 ** 28),
 };
