@@ -4,8 +4,7 @@
 // 16 bytes at a time; rows of 64 bytes are swizzled so that ldmatrix reads all banks. Tiles of 128×160 fit the U-Nets'
 // 320, 640 and 1280 channels exactly, 128×128 the autoencoder's; 64×64 is for what is small or has odd channel counts.
 // Where tiles are fewer than multiprocessors the depth is split: partial sums go to scratch in float32 and are added
-// up in order by a second kernel.
-#include "../gpu/providers.h"
+// up in order by a second kernel (finish.cu).
 #include "gemm.h"
 
 namespace latent_edge::gpu {
@@ -291,26 +290,6 @@ __global__ void __launch_bounds__(256) product_plain(const Product<float> p, flo
     }
 }
 
-// y out of partial sums [splits][rows][packed], one thread an element.
-template <class T>
-__global__ void __launch_bounds__(256) finish_product(const Product<T> p, const float* partial, int splits) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= p.left.rows * p.finish.columns) return;
-  const int64_t row = i / p.finish.columns;
-  const int column = static_cast<int>(i - row * p.finish.columns);
-  const bool geglu = p.finish.activation == Activation::geglu;
-  const int packed = geglu ? column / 8 * 16 + column % 8 : column;
-  float v = p.finish.bias ? p.finish.bias[packed] : 0,
-        gate = geglu && p.finish.bias ? p.finish.bias[packed + 8] : 0;
-  for (int s = 0; s < splits; s++) {
-    const float* from = partial + (s * p.left.rows + row) * p.packed + packed;
-    v += from[0];
-    if (geglu) gate += from[8];
-  }
-  p.finish.y[i] = p.finish(p.finish.image(row), column, v, gate,
-                           p.finish.residual ? p.finish.residual[i] : from_float<T>(0));
-}
-
 // The time of a cut in arbitrary units: waves of tiles, each as long as its slabs and its way in and out; smaller
 // tiles read more of shared memory for each product.
 Cut choose(int64_t m, int n, int slabs, bool aligned, int multiprocessors) {
@@ -345,64 +324,8 @@ void launch_product(Stream stream, const Product<T>& p, const Cut& cut, float* p
          sizeof(TileMemory<T, kM, kN>), p, partial, ceil_div(p.left.slabs(), cut.splits));
 }
 
-template <class T>
-void launch_finish(Stream stream, const Product<T>& p, const float* partial, int splits) {
-  const auto blocks = static_cast<unsigned>(ceil_div(p.left.rows * p.finish.columns, 256));
-  launch(stream, finish_product<T>, {blocks, 1, 1}, 256, 0, p, partial, splits);
-}
+}  // namespace
 
-const char* name_of(Activation a) {
-  switch (a) {
-    case Activation::silu:
-      return " silu";
-    case Activation::gelu:
-      return " gelu";
-    case Activation::geglu:
-      return " geglu";
-    case Activation::quick_gelu:
-      return " quick_gelu";
-    case Activation::relu:
-      return " relu";
-    case Activation::tanh:
-      return " tanh";
-    case Activation::none:
-      return "";
-  }
-  return "";
-}
-
-// The product as a library has it, where it is one: of one source, with a weight whose slabs lie as the library's rows
-// do. What becomes of a sum beyond bias and residual is ours to do.
-template <class T>
-std::optional<Work> work_of(const Product<T>& p) {
-  const Patches<T>& l = p.left;
-  const Finish<T>& f = p.finish;
-  if (l.c2 || l.shift || l.c1 % kSlab) return std::nullopt;
-  Work work;
-  work.storage = storage_of<T>;
-  work.x = l.x, work.weight = p.weight;
-  work.rows = l.rows, work.columns = p.packed, work.channels = l.c1;
-  if (f.temb || f.scale || f.activation != Activation::none) {
-    work.finish = [p](Stream stream, const float* sums) { launch_finish(stream, p, sums, 1); };
-    work.finished_by = std::string(f.temb    ? " temb"
-                                   : f.scale ? " scale"
-                                             : "") +
-                       name_of(f.activation) + (f.residual ? " onto" : "");
-  } else {
-    work.residual = f.residual, work.bias = f.bias, work.y = f.y;
-  }
-  work.convolution = l.kh * l.kw != 1 || l.stride != 1 || l.top || l.left || l.out_height != l.height ||
-                     l.out_width != l.width;
-  if (work.convolution) {
-    work.images = static_cast<int>(l.rows / (int64_t{l.out_height} * l.out_width));
-    work.height = l.height, work.width = l.width;
-    work.kh = l.kh, work.kw = l.kw, work.stride = l.stride, work.top = l.top, work.left = l.left;
-    work.out_height = l.out_height, work.out_width = l.out_width;
-  }
-  return work;
-}
-
-// By the kernels above.
 template <class T>
 Step hand_step(const Product<T>& p, const Chip& chip) {
   const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;
@@ -434,22 +357,8 @@ Step hand_step(const Product<T>& p, const Chip& chip) {
   }
 }
 
-}  // namespace
-
-template <class T>
-Step product_step(const Product<T>& p, BindContext& context, std::vector<std::shared_ptr<const void>> held) {
-  expect(p.left.rows <= INT32_MAX, "at most 2³¹ rows", {p.left.rows});
-  Step step = hand_step(p, context.chip);
-  if constexpr (!std::is_same_v<T, float>)
-    if (const auto work = work_of(p)) step = context.choice.pick(*work, std::move(step));
-  step.launch = [launch = std::move(step.launch), held = std::move(held)](Stream stream, char* scratch) {
-    launch(stream, scratch);
-  };
-  return step;
-}
-
-template Step product_step(const Product<f16>&, BindContext&, std::vector<std::shared_ptr<const void>>);
-template Step product_step(const Product<bf16>&, BindContext&, std::vector<std::shared_ptr<const void>>);
-template Step product_step(const Product<float>&, BindContext&, std::vector<std::shared_ptr<const void>>);
+template Step hand_step(const Product<f16>&, const Chip&);
+template Step hand_step(const Product<bf16>&, const Chip&);
+template Step hand_step(const Product<float>&, const Chip&);
 
 }  // namespace latent_edge::gpu

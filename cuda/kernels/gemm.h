@@ -99,7 +99,15 @@ struct Cut {
   int splits;         // of the depth; more than 1: partial sums in scratch, finished by a second kernel
 };
 
-// The step of a product, whoever computes it. `held`: the weights it reads.
+// The step of a product by our kernels. gemm.cu
+template <class T>
+Step hand_step(const Product<T>& product, const Chip& chip);
+
+// y out of sums in float32, [splits][rows][packed], that are added up in order. finish.cu
+template <class T>
+void launch_finish(Stream stream, const Product<T>& product, const float* sums, int splits);
+
+// The step of a product, whoever computes it. `held`: the weights it reads. product.cu
 template <class T>
 Step product_step(const Product<T>& product, BindContext& context,
                   std::vector<std::shared_ptr<const void>> held);
