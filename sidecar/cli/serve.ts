@@ -1,11 +1,10 @@
 import { delimiter } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openTracing } from '../../tracing/open.ts';
-import { Engine } from '../engine/engine.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { callLogger, deviceLogger } from '../log.ts';
-import { type RunningServer, serve } from '../main.ts';
+import type { RunningServer } from '../main.ts';
 import { readAccess } from '../settings/access.ts';
 import { readSettings } from '../settings/read.ts';
 import { renewAccess } from '../settings/renewal.ts';
@@ -46,6 +45,8 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   const folders = await modelFolders(settings.model, flags.model ? '--model' : 'LATENT_EDGE_MODEL');
   // What is wrong with the default model is said here, and not to the first who asks for a picture.
   await inspect((await folders.find('')).dir);
+  // A second's worth of libraries: what is wrong with the settings has been said by now.
+  const [{ Engine }, { serve }] = await Promise.all([import('../engine/engine.ts'), import('../main.ts')]);
   const engine = await Engine.open({
     ...{ folders, device, threads, dtype, concurrency },
     ...{ providers: settings.providers, memoryBytes: settings.device_memory },
