@@ -43,13 +43,20 @@ export class Drill {
   /** Scenarios that were tried again. */
   readonly retried: string[] = [];
   readonly #children = new Set<Child>();
-  readonly #pictures = new Map<string, string>();
+  #pictures = new Map<string, string>();
   #scenario = '';
 
   constructor({ isShort, hasNetworks, say }: DrillOptions) {
     this.isShort = isShort;
     this.hasNetworks = hasNetworks;
     this.say = say;
+  }
+
+  /** Another one, whose lines go elsewhere, that knows the same pictures. */
+  another(say: (line: string) => void): Drill {
+    const drill = new Drill({ isShort: this.isShort, hasNetworks: this.hasNetworks, say });
+    drill.#pictures = this.#pictures;
+    return drill;
   }
 
   async sidecar(start?: Start): Promise<Sidecar> {

@@ -15,6 +15,7 @@ interface Options {
   networks: boolean;
   page?: string;
   retry: number;
+  atOnce: number;
 }
 
 await new Command('drill')
@@ -25,11 +26,12 @@ await new Command('drill')
   .option('--only <names...>', `of ${scenarios.map(({ name }) => name).join(', ')}`)
   .option('--no-networks', 'cuts the network by a proxy that stops forwarding')
   .option('--retry <times>', 'tries a scenario again where a promise broke', whole, 0)
+  .option('--at-once <number>', 'so many scenarios beside one another', whole, 1)
   .option('--page <file>', 'writes the result there, as a page')
   .action(run)
   .parseAsync();
 
-async function run({ short = false, only, networks, page, retry }: Options): Promise<void> {
+async function run({ short = false, only, networks, page, retry, atOnce }: Options): Promise<void> {
   if (networks && !process.env[INSIDE]) {
     const status = insideItsOwnNetwork();
     if (status !== undefined) {
@@ -42,14 +44,29 @@ async function run({ short = false, only, networks, page, retry }: Options): Pro
   const drill = new Drill({ isShort: short, hasNetworks: Boolean(process.env[INSIDE]), say });
   const began = performance.now();
   await drill.learn();
-  for (const scenario of scenarios.filter(({ name }) => !only || only.includes(name)))
-    await drill.run(scenario, retry);
-  const broken = drill.outcomes.filter(({ isKept }) => !isKept).length;
+  const chosen = scenarios.filter(({ name }) => !only || only.includes(name));
+  const drills: Drill[] = [];
+  let next = 0;
+  const some = async () => {
+    for (let i = next++; i < chosen.length; i = next++) {
+      // Of several at once each is told when it is over.
+      const lines: string[] = [];
+      drills[i] = drill.another(atOnce > 1 ? (line) => lines.push(line) : say);
+      await drills[i]!.run(chosen[i]!, retry);
+      if (lines.length > 0) say(lines.join('\n'));
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, some));
+  const [outcomes, retried] = [
+    drills.flatMap((each) => each.outcomes),
+    drills.flatMap((each) => each.retried),
+  ];
+  const broken = outcomes.filter(({ isKept }) => !isKept).length;
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
-  if (drill.retried.length > 0) say(`\nTried again: ${drill.retried.join(', ')}`);
-  say(`\n${drill.outcomes.length - broken} promises kept, ${broken} broken, in ${minutes} minutes`);
-  if (page) writePage(page, drill.outcomes, { ...when, minutes });
-  if (broken > 0 || drill.outcomes.length === 0) process.exitCode = 1;
+  if (retried.length > 0) say(`\nTried again: ${retried.join(', ')}`);
+  say(`\n${outcomes.length - broken} promises kept, ${broken} broken, in ${minutes} minutes`);
+  if (page) writePage(page, outcomes, { ...when, minutes });
+  if (broken > 0 || outcomes.length === 0) process.exitCode = 1;
 }
 
 /**
