@@ -169,7 +169,7 @@ void Checkpoint::touch(char* data, size_t bytes) {
 
 // Space for weights that are on their way, until it is asked for again.
 char* Checkpoint::staging(size_t bytes) {
-  if (staging_.bytes() < bytes) {
+  if (!staging_.data() || staging_.bytes() < bytes) {
     staging_.reset();
     staging_ = Buffer(bytes, "converting a weight", &account_->weights);
   }

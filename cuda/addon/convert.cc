@@ -50,10 +50,7 @@ using Convert = void (*)(const char*, float*, size_t);
 
 Convert choose_half() {
 #if defined(__x86_64__)
-  // Not every compiler knows f16c by name.
-  unsigned a, b, c = 0, d;
-  const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-  if (__builtin_cpu_supports("avx") && f16c) return half_f16c;
+  if (__builtin_cpu_supports("avx") && has_f16c()) return half_f16c;
 #endif
   return half_plain;
 }
@@ -112,6 +109,13 @@ size_t first_not_finite(const Bits* v, Bits exponent, size_t n) {
 }
 
 }  // namespace
+
+#if defined(__x86_64__)
+bool has_f16c() {
+  unsigned a, b, c = 0, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 size_t copy_finite(Element type, const void* source, void* to, size_t n) {
   constexpr size_t kBlock = 4096;  // stays in the first-level cache for the check

@@ -25,4 +25,7 @@ bool all_finite(const float* values, size_t n);
 // Copies n elements as they are, from any alignment. Returns the index of the first NaN or infinity, n where none is.
 size_t copy_finite(Element type, const void* source, void* to, size_t n);
 
+// Whether this x86-64 machine converts halves; not every compiler's __builtin_cpu_supports knows it by name.
+bool has_f16c();
+
 }  // namespace latent_edge

@@ -45,10 +45,13 @@ const T& value_of(const Attr& attr, const char* name, const char* expected) {
   wrong_kind(name, expected, attr);
 }
 
+// Products of two of them, and a few sums, are whole numbers still.
+constexpr double kMostWhole = 1 << 30;
+
 int64_t whole(double value, const char* name) {
-  if (value != std::floor(value) || std::fabs(value) > 9007199254740992.0)
-    throw std::runtime_error("expected a whole number for attribute \"" + std::string(name) +
-                             "\", received " + std::to_string(value));
+  if (value != std::floor(value) || std::fabs(value) > kMostWhole)
+    throw std::runtime_error("expected a whole number of at most 2^30 either way for attribute \"" +
+                             std::string(name) + "\", received " + std::to_string(value));
   return static_cast<int64_t>(value);
 }
 

@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "../addon/convert.h"
+
 namespace latent_edge {
 
 static const Isa& choose() {
   std::vector<const Isa*> here;  // best first
 #if defined(__x86_64__)
-  const bool avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512) here.push_back(&kIsaAvx512);

@@ -62,17 +62,34 @@ double size_of(const Shape& shape) {
   return size;
 }
 
-// Any weight, of ones.
+// Any weight, of ones; narrow ones in halves.
 class Ones final : public WeightStore {
  public:
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string&, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override {
-    if (size_of(ref.shape) > kMost || floats > 4 * kMost) throw std::bad_alloc();
+    auto packed = empty(ref, floats, Element::f32);
     const std::vector<float> raw(static_cast<size_t>(elements(ref.shape)), 1.0f);
-    auto packed = std::make_shared<PackedWeight>();
-    packed->data = static_cast<float*>(allocate_aligned(floats * sizeof(float), "a weight"));
-    packed->floats = floats;
     fill(raw.data(), packed->data);
+    return packed;
+  }
+
+  std::shared_ptr<const PackedWeight> get_narrow(
+      const WeightRef& ref, const std::string&, size_t count,
+      const std::function<void(Element, const void*, void*)>& fill) override {
+    constexpr uint16_t kOne = 0x3c00;
+    auto packed = empty(ref, count, Element::f16);
+    const std::vector<uint16_t> raw(static_cast<size_t>(elements(ref.shape)), kOne);
+    fill(Element::f16, raw.data(), packed->data);
+    return packed;
+  }
+
+ private:
+  static std::shared_ptr<PackedWeight> empty(const WeightRef& ref, size_t count, Element element) {
+    if (size_of(ref.shape) > kMost || count > 4 * kMost) throw std::bad_alloc();
+    auto packed = std::make_shared<PackedWeight>();
+    packed->bytes = count * element_bytes(element);
+    packed->data = static_cast<float*>(allocate_aligned(packed->bytes, "a weight"));
+    packed->element = element;
     return packed;
   }
 };

@@ -20,6 +20,7 @@ struct GroupNormOp {
         eps(op.number("eps")),
         silu(op.flag("silu")) {
     expect(x.shape.size() >= 2, "x of at least two dimensions [N, ..., C]", x.shape);
+    if (x2) expect(!x2->shape.empty(), "x2 of at least two dimensions [N, ..., C]", x2->shape);
     images = x.shape.front(), c1 = x.shape.back(), c2 = x2 ? x2->shape.back() : 0;
     positions = elements(x.shape) / (images * c1), channels = c1 + c2;
     Shape want = x.shape;

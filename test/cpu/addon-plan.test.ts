@@ -120,6 +120,21 @@ test.each<[string, Plan]>([
     }),
   ],
   [
+    'group_norm at layer.1 (op 1): expected x2 of at least two dimensions [N, ..., C], received []',
+    broken((p) => {
+      const { x } = p.ops[1].inputs;
+      const inputs = { x, x2: { ...x, shape: [] } };
+      Object.assign(p.ops[1], { op: 'group_norm', inputs, attrs: { groups: 1, eps: 1e-5 } });
+    }),
+  ],
+  [
+    'attention at layer.1 (op 1): expected a whole number of at most 2^30 either way for attribute "heads", received 1099511627776',
+    broken((p) => {
+      const attrs = { heads: 2 ** 40, head_size: 2 ** 40 };
+      Object.assign(p.ops[1], { op: 'attention', inputs: { q: p.ops[1].inputs.x }, attrs });
+    }),
+  ],
+  [
     `${op1}weight "nan" is NaN or infinite at element 63`,
     broken((p) => {
       p.ops[1].weights.weight.names = ['nan'];
