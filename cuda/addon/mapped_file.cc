@@ -30,6 +30,7 @@ MappedFile::MappedFile(const std::string& path)
     fail(path, "expected a regular file");
   }
   bytes_ = static_cast<size_t>(status.st_size);
+  written_ = status.st_mtim;
   if (bytes_ == 0) return;
   void* data = mmap(nullptr, bytes_, PROT_READ, MAP_PRIVATE, file_, 0);
   if (data == MAP_FAILED) {
@@ -45,10 +46,16 @@ MappedFile::~MappedFile() {
   close(file_);
 }
 
-const char* MappedFile::read(size_t offset, size_t bytes) const {
+void MappedFile::check_unchanged() const {
   struct stat status {};
-  if (fstat(file_, &status) != 0 || static_cast<size_t>(status.st_size) < offset + bytes)
+  if (fstat(file_, &status) != 0 || static_cast<size_t>(status.st_size) < bytes_)
     throw BadWeights("weight file " + path_ + " has become shorter since it was opened");
+  if (status.st_mtim.tv_sec != written_.tv_sec || status.st_mtim.tv_nsec != written_.tv_nsec)
+    throw BadWeights("weight file " + path_ + " has been written to since it was opened");
+}
+
+const char* MappedFile::read(size_t offset, size_t bytes) const {
+  check_unchanged();
   advise(offset, bytes, MADV_WILLNEED);
   return data_ + offset;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <ctime>
 #include <string>
 
 namespace latent_edge {
@@ -17,9 +18,12 @@ class MappedFile {
   const std::string& path() const { return path_; }
   size_t bytes() const { return bytes_; }
 
-  // The bytes from offset on, about to be read. Throws where the file has been cut short since it was mapped:
-  // reading would end the process.
+  // The bytes from offset on, about to be read. Throws where the file has been cut short since it was mapped, as
+  // reading would end the process, or been written to.
   const char* read(size_t offset, size_t bytes) const;
+
+  // Throws where it has been written to since it was mapped. (Another file under its name is none of its concern.)
+  void check_unchanged() const;
 
   // Lets go of these bytes' memory; they can be read again.
   void forget(size_t offset, size_t bytes) const;
@@ -31,6 +35,7 @@ class MappedFile {
   int file_ = -1;
   char* data_ = nullptr;
   size_t bytes_ = 0;
+  timespec written_{};  // when last, as it was mapped
 };
 
 }  // namespace latent_edge

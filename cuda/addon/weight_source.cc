@@ -65,7 +65,11 @@ static void read_finite(const WeightSource& source, size_t begin, size_t count, 
     std::lock_guard lock(mutex);
     bad = std::min(bad, first + finite);
   });
-  if (source.mapped) source.mapped->forget(source.offset + begin * size, count * size);
+  if (source.mapped) {
+    source.mapped->forget(source.offset + begin * size, count * size);
+    // What was read meanwhile may be of both.
+    source.mapped->check_unchanged();
+  }
   if (bad < count)
     throw BadWeights("weight \"" + source.name + "\" is NaN or infinite at element " +
                      std::to_string(begin + bad));

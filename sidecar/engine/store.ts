@@ -1,3 +1,4 @@
+import { CheckpointError } from '../checkpoints/error.ts';
 import type { Component } from '../models/components.ts';
 import { openControlNet } from '../models/components.ts';
 import type { ControlNetConfig } from '../models/controlnet-config.ts';
@@ -7,6 +8,7 @@ import type { AdapterChoice } from './adapter-files.ts';
 import { ControlNet } from './control/controlnet.ts';
 import { Model } from './model.ts';
 import type { NamedFolder } from './model-folders.ts';
+import { modelStamp } from './model-stamp.ts';
 import { OpenModel } from './open-model.ts';
 import { Pool, type Room } from './pool.ts';
 
@@ -23,6 +25,8 @@ export class ModelStore {
   readonly #adaptedBytes: number;
   readonly #loaded = new Map<string, Model>();
   readonly #controlNets = new Map<string, ControlNet>();
+  /** Of the files of what is there, as it was loaded. */
+  readonly #stamps = new Map<string, string | undefined>();
   readonly #opening = new Map<string, Promise<OpenModel>>();
 
   /** @param budget bytes of weights, as float32. */
@@ -55,6 +59,7 @@ export class ModelStore {
     work: (model: Model) => Promise<R>,
   ): Promise<R> {
     const load = async (room: Room) => {
+      this.#stamps.set(folder.dir, await modelStamp(folder.dir));
       const model = await Model.load(folder, this.#device, room);
       const value = new AdaptedModels(model, { count: ADAPTED.count, cost: this.#adaptedBytes });
       this.#loaded.set(folder.dir, model);
@@ -65,7 +70,8 @@ export class ModelStore {
       };
       return { value, cost: model.bytes, dispose };
     };
-    return this.#pool.use(folder.dir, load, (model) => (model as AdaptedModels).use(adapters, work));
+    const run = this.#pool.use(folder.dir, load, (model) => (model as AdaptedModels).use(adapters, work));
+    return run.catch((error) => this.#letGo(folder.dir, error));
   }
 
   /**
@@ -83,6 +89,7 @@ export class ModelStore {
     work: (net: ControlNet) => Promise<R>,
   ): Promise<R> {
     const load = async (room: Room) => {
+      this.#stamps.set(dir, await modelStamp(dir));
       const cost = component.bytes;
       await room(cost);
       const value = await ControlNet.load(component, this.#device);
@@ -93,7 +100,17 @@ export class ModelStore {
       };
       return { value, cost, dispose };
     };
-    return this.#pool.use(dir, load, (net) => work(net as ControlNet));
+    const run = this.#pool.use(dir, load, (net) => work(net as ControlNet));
+    return run.catch((error) => this.#letGo(dir, error));
+  }
+
+  /** What failed for its files is loaded anew the next time, where they are others by now. */
+  async #letGo(dir: string, error: unknown): Promise<never> {
+    if (error instanceof CheckpointError) {
+      const [then, now] = [this.#stamps.get(dir), await modelStamp(dir)];
+      if (now === undefined || now !== then) await this.#pool.clear((key) => key === dir);
+    }
+    throw error;
   }
 
   /** Whether the model or ControlNet of that folder is there. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -170,6 +170,27 @@ describe('files', () => {
     ]);
     await truncate(at.file, 20);
     await expect(device.compile(linearChain(1, width), weights)).rejects.toThrow(/cut has become shorter/);
+    await weights.dispose();
+  });
+
+  test('one written over after it was mapped is an error, too; one replaced by another is not', async () => {
+    const at = await fileOf('over', new Float32Array(64).fill(1));
+    const load = () =>
+      device.loadWeights([{ name: 'layer.0.weight', dtype: 'F32', shape: [8, 8], ...at }, zeroBias(width)]);
+    const before = await load();
+    await utimes(at.file, 1, 1);
+    await expect(device.compile(linearChain(1, width), before)).rejects.toMatchObject({
+      ...{
+        code: 'ERR_BAD_WEIGHTS',
+        message: expect.stringMatching(/over has been written to since it was opened/),
+      },
+    });
+    const after = await load();
+    await writeFile(`${at.file}.new`, new Uint8Array(300));
+    await rename(`${at.file}.new`, at.file);
+    const program = await device.compile(linearChain(1, width), after);
+    await program.dispose();
+    for (const weights of [before, after]) await weights.dispose();
   });
 
   test('a name twice', async () => {
