@@ -136,6 +136,16 @@ test('Denoise of a picture: as image to image', async () => {
   expect(relativeL2(out.data, latents.data)).toBeLessThan(relativeL2(out.data, noise.data));
 });
 
+test('Denoise without seeds, begun again: with those that were drawn first', async () => {
+  const engine = await engineOf('tiny-sd15');
+  const { hiddenStates } = await engine.part(encodeTextPart({ texts: ['a boat'] }));
+  const latents = wire({ shape: [1, 4, 8, 8], data: new TorchGenerator(1).randn(256) });
+  const request = { latents, hiddenStates: wire(hiddenStates), guidanceScale: 1, steps: 3 };
+  const part = denoisePart({ ...request, sampler: 'euler-ancestral' });
+  const first = await engine.part(part);
+  expect(await engine.part(part)).toMatchObject({ seeds: first.seeds, latents: first.latents });
+});
+
 describe('what is refused', () => {
   const latents = { dtype: 'F32', shape: [1, 4, 8, 8], data: new Uint8Array(1024) };
   test.each([

@@ -57,10 +57,12 @@ export function denoisePart(
   request: DenoiseRequest,
   onStep: (step: { step: number; total: number; stepMs: number }) => void = () => {},
 ): Part<Denoised> {
+  // Drawn once, however often it is begun.
+  const drawn = randomInt(2 ** 32);
   return {
     model: request.model ?? '',
     check(model) {
-      const { work } = workOf(request, model);
+      const { work } = workOf(request, model, drawn);
       const [, height, width] = work.shape;
       const size = { height, width };
       const isGuided = work.guidanceScale > 1;
@@ -72,7 +74,7 @@ export function denoisePart(
       };
     },
     async run(model, { evaluator, ticket, onStage }) {
-      const { work, evaluations } = workOf(request, model);
+      const { work, evaluations } = workOf(request, model, drawn);
       const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep, onStage });
       return {
         latents: { shape: [work.count, ...work.shape], data: outcome.latents },
@@ -85,8 +87,12 @@ export function denoisePart(
   };
 }
 
-/** A request with a model's defaults filled in. */
-function workOf(request: DenoiseRequest, model: OpenModel): { work: Work; evaluations: number } {
+/** A request with a model's defaults filled in, and with the seed that was drawn where it has none. */
+function workOf(
+  request: DenoiseRequest,
+  model: OpenModel,
+  drawn: number,
+): { work: Work; evaluations: number } {
   if (model.inpaints)
     throw errors.unexpected('model', 'a model that denoises latents alone', `${model.name}, for inpainting`);
   const { data, shape, count, size } = readLatents(model, 'latents', request.latents);
@@ -108,7 +114,7 @@ function workOf(request: DenoiseRequest, model: OpenModel): { work: Work; evalua
     ...{ count, steps, sampler, guidanceScale, end },
     encodings: takesText ? encodingsOf(request, model, sizes, isGuided) : refuseTexts(request, model),
     shape: shape.slice(1) as Work['shape'],
-    seeds: parsed.seeds.length > 0 ? parsed.seeds : [randomInt(2 ** 32)],
+    seeds: parsed.seeds.length > 0 ? parsed.seeds : [drawn],
     guidanceRescale: isGuided ? (parsed.guidanceRescale ?? model.settings.guidance_rescale) : 0,
     source: { latents: beginning(request, sampler, data, first), first },
     previewAt: () => false,
