@@ -37,6 +37,8 @@ export interface Attended {
   deadline: number | undefined;
   /** Puts the stages of the work into the call's trace; none: there is no trace. */
   onStage: OnStage | undefined;
+  /** Of the call's span; none likewise. */
+  traceparent: string | undefined;
   /** For the log: model, size, steps. */
   note(what: string): void;
   /** For the log of an operator who wants them. */
@@ -111,7 +113,7 @@ export class Calls {
       const result = await Promise.race([
         work({
           ...{ requestId, signal: left.signal, deadline: deadlineOf(call), note, say },
-          onStage: span && stagesOf(span),
+          ...{ onStage: span && stagesOf(span), traceparent: span?.headers.traceparent },
         }),
         stopped,
       ]);

@@ -78,9 +78,9 @@ export function diffusionService(
           (status) => call.emit('error', status),
         );
     };
-  const part = <T>(part: Part<T>, { signal, deadline, onStage, note }: Attended) => {
+  const part = <T>(part: Part<T>, { signal, deadline, onStage, traceparent, note }: Attended) => {
     note(part.model);
-    return engine.part(part, { signal, deadline, onStage });
+    return engine.part(part, { signal, deadline, onStage, traceparent });
   };
 
   const handlers: DiffusionHandlers = {
@@ -116,14 +116,14 @@ export function diffusionService(
 async function generate(
   runs: SharedRuns,
   call: GenerateCall,
-  { signal, deadline, onStage, note }: Attended,
+  { signal, deadline, onStage, traceparent, note }: Attended,
   metrics: Metrics | undefined,
 ): Promise<void> {
   const steps: number[] = [];
   const { images, effective, timings, textTokens } = await runs.generate(call.request, {
     idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
     bytes: () => diffusion.service.Generate.requestSerialize(call.request),
-    ...{ signal, deadline, onStage },
+    ...{ signal, deadline, onStage, traceparent },
     onQueued: (position) => call.write({ queued: { position } }),
     onProgress: ({ step, total, stepMs, previews }) => {
       if (signal.aborted) return;
@@ -143,14 +143,14 @@ async function generate(
 async function denoise(
   engine: Engine,
   call: DenoiseCall,
-  { signal, deadline, onStage, note }: Attended,
+  { signal, deadline, onStage, traceparent, note }: Attended,
 ): Promise<void> {
   const part = denoisePart(call.request, (step) => {
     if (!signal.aborted) call.write({ progress: step });
   });
   const onQueued = (position: number) => call.write({ queued: { position } });
   const { latents, timings, ...rest } = await engine.part(part, {
-    ...{ signal, deadline, onStage, onQueued },
+    ...{ signal, deadline, onStage, onQueued, traceparent },
   });
   signal.throwIfAborted();
   call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });

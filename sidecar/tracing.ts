@@ -21,12 +21,13 @@ export function callSpan(tracing: Tracing, method: string, requestId: string, { 
 
 /** Adds a request's stages to its call's span. */
 export function stagesOf(span: Span): OnStage {
-  return ({ name, began, ended, attributes = {} }) =>
+  return ({ name, began, ended, attributes = {}, links }) =>
     span.add(
       name,
       began,
       ended,
       Object.fromEntries(Object.entries(attributes).map(([key, value]) => [`latent_edge.${key}`, value])),
+      links,
     );
 }
 

@@ -17,8 +17,11 @@ export interface Trace {
 export interface Span extends Trace {
   rename(name: string): void;
   set(attributes: Attributes): void;
-  /** What has ended within it; times as `performance.now()` gives them. */
-  add(name: string, began: number, ended: number, attributes?: Attributes): void;
+  /**
+   * What has ended within it; times as `performance.now()` gives them.
+   * @param links traceparents of spans, of whichever trace, that it has to do with.
+   */
+  add(name: string, began: number, ended: number, attributes?: Attributes, links?: readonly string[]): void;
   /** With what began within it, if that ends later. `error`: a code, where it failed. */
   end(error?: string): void;
 }

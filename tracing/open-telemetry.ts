@@ -3,6 +3,7 @@ import {
   defaultTextMapGetter,
   defaultTextMapSetter,
   type HrTime,
+  type Link,
   type Span as OtelSpan,
   ROOT_CONTEXT,
   SpanKind,
@@ -80,6 +81,13 @@ function samplerOf(env: Options['env']): Sampler {
   return name.startsWith('parentbased_') ? new ParentBasedSampler({ root: root() }) : root();
 }
 
+function linkTo(traceparent: string): Link[] {
+  const context = trace.getSpanContext(
+    propagator.extract(ROOT_CONTEXT, { traceparent }, defaultTextMapGetter),
+  );
+  return context ? [{ context }] : [];
+}
+
 class RecordedSpan implements Span {
   readonly headers: TraceHeaders = {};
   readonly #tracer: Tracer;
@@ -122,9 +130,16 @@ class RecordedSpan implements Span {
     this.#span.setAttributes(attributes);
   }
 
-  add(name: string, began: number, ended: number, attributes: Attributes = {}): void {
+  add(
+    name: string,
+    began: number,
+    ended: number,
+    attributes: Attributes = {},
+    linked: readonly string[] = [],
+  ): void {
     const startTime = this.#time(began);
-    this.#tracer.startSpan(name, { startTime, attributes }, this.#context).end(this.#time(ended));
+    const links = linked.flatMap(linkTo);
+    this.#tracer.startSpan(name, { startTime, attributes, links }, this.#context).end(this.#time(ended));
   }
 
   end(error?: string): void {

@@ -63,6 +63,8 @@ export interface GenerateOptions {
   onProgress?: (progress: Progress) => void;
   /** Told of each stretch of the way when it is over. */
   onStage?: OnStage | undefined;
+  /** Of its call's span, so that steps it shares with others can be linked. */
+  traceparent?: string | undefined;
 }
 
 /** Devices, their models and the queue before them: all of the sidecar but the wire. */
@@ -126,7 +128,7 @@ export class Engine {
     options: GenerateOptions,
     only?: Worker,
   ): Promise<GenerateResult> {
-    const { signal, deadline, onQueued, onStage } = options;
+    const { signal, deadline, onQueued, onStage, traceparent } = options;
     const parsed = parseRequest(input);
     // Drawn once, however often the request is planned.
     const request = { ...parsed, seeds: parsed.seeds.length > 0 ? parsed.seeds : [randomInt(2 ** 32)] };
@@ -143,7 +145,7 @@ export class Engine {
     const choices = await chooseDecoders(request, opened, () => this.#tinyAutoencoders(folder));
     const refining = refiner && (await this.#open(refiner));
     const demand = {
-      ...{ priority, deadline, signal, only },
+      ...{ priority, deadline, signal, only, traceparent },
       weights: neededWeights([folder, opened], [refiner, refining], takingPart, adapters),
       ...needsOf(planned, opened, refining, takingPart, choices.images),
     };
@@ -202,12 +204,13 @@ export class Engine {
    * Runs a part of a request by itself, when its turn comes.
    * @throws as generate.
    */
-  async part<T>(part: Part<T>, { signal, deadline, onQueued, onStage }: GenerateOptions = {}): Promise<T> {
+  async part<T>(part: Part<T>, options: GenerateOptions = {}): Promise<T> {
+    const { signal, deadline, onQueued, onStage, traceparent } = options;
     const folder = await this.#folders.find(part.model);
     const opened = await this.#open(folder);
     const weights = neededWeights([folder, opened], [undefined, undefined], [], []);
     const learnedWords = () => findLearnedWords(this.#folders.embeddings(folder));
-    const demand = { weights, ...part.check(opened), deadline, signal };
+    const demand = { weights, ...part.check(opened), deadline, signal, traceparent };
     const over = stages(onStage);
     return this.#enqueue(demand, onQueued, ({ worker, ticket }) => {
       over('queue');

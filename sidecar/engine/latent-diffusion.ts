@@ -122,7 +122,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
       latents = sampler.step(prediction, i, latents, () => noise.draw(C * height * width));
       latents = hold?.(latents, i) ?? latents;
       const stepMs = lap();
-      over('step', { step: step + 1, total, images: count });
+      over('step', { step: step + 1, total, images: count }, ticket.takeMates());
       ticket.stepMs = stepMs / count;
       ticket.stepsLeft -= count;
       const previews = p.previewAt(step + 1, total)

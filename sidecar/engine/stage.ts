@@ -4,6 +4,8 @@ export interface Stage {
   began: number;
   ended: number;
   attributes?: Record<string, number | string>;
+  /** Traceparents of the calls whose requests it was shared with. */
+  links?: readonly string[];
 }
 
 export type OnStage = (stage: Stage) => void;
@@ -11,11 +13,11 @@ export type OnStage = (stage: Stage) => void;
 /** Tells of each stage when it is over; it began when the one before was. */
 export function stages(
   onStage: OnStage | undefined,
-): (name: Stage['name'], attributes?: Stage['attributes']) => void {
+): (name: Stage['name'], attributes?: Stage['attributes'], links?: Stage['links']) => void {
   let began = performance.now();
-  return (name, attributes) => {
+  return (name, attributes, links) => {
     const ended = performance.now();
-    onStage?.({ name, began, ended, ...(attributes && { attributes }) });
+    onStage?.({ name, began, ended, ...(attributes && { attributes }), ...(links && { links }) });
     began = ended;
   };
 }

@@ -64,20 +64,21 @@ export class SharedRuns {
     if (kept) return kept.result;
     if (run && !run.isEnded) return run.join(caller);
     const lingerMs = key === undefined ? 0 : this.#lingerMs;
-    return this.#start(name, fingerprint, request, { lingerMs, deadline: caller.deadline }).join(caller);
+    const { deadline, traceparent } = caller;
+    return this.#start(name, fingerprint, request, { lingerMs, deadline, traceparent }).join(caller);
   }
 
-  /** @param deadline of the first caller. */
+  /** @param first what is the first caller's. */
   #start(
     name: string,
     fingerprint: string,
     request: ImageRequestInput,
-    { lingerMs, deadline }: { lingerMs: number; deadline: number | undefined },
+    { lingerMs, ...first }: { lingerMs: number } & Pick<GenerateOptions, 'deadline' | 'traceparent'>,
   ): SharedRun {
     const generate = (options: GenerateOptions) => {
       // One listener for each caller.
       setMaxListeners(0, options.signal!);
-      return this.#engine.generate(request, { ...options, deadline });
+      return this.#engine.generate(request, { ...options, ...first });
     };
     const run = new SharedRun(fingerprint, generate, lingerMs);
     this.#runs.set(name, run);

@@ -36,7 +36,7 @@ async function start() {
     await server.stop(1000);
     return collected.spans;
   };
-  return { ask, spans, collected };
+  return { ask, spans, collected, engine };
 }
 
 const named = (spans: CollectedSpan[], name: string) => spans.filter((span) => span.name === name);
@@ -76,6 +76,23 @@ it('follows a request from HTTP to each step', async () => {
   }
   expect(named(stages, 'step').map(({ attributes }) => attributes['latent_edge.step'])).toEqual([1, 2, 3]);
   expect(JSON.stringify(all, (_, value) => (typeof value === 'bigint' ? 0 : value))).not.toContain('secret');
+});
+
+it('links the steps of a batch with the calls of those that shared it', async () => {
+  const { ask, spans, engine } = await start();
+  await Promise.all([1, 2, 3, 4].map((seed) => ask({ steps: 8, seed })));
+  expect(engine.occupancy.batchedRows).toBeGreaterThan(0);
+  const all = await spans();
+  const calls = named(all, 'latentedge.v1.Diffusion/Generate').filter(({ kind }) => kind === 2);
+  expect(calls).toHaveLength(4);
+  const steps = named(all, 'step');
+  const linked = steps.filter(({ links }) => links.length > 0);
+  expect(linked.length).toBeGreaterThan(1);
+  for (const { parentId, links } of linked)
+    for (const { traceId, spanId } of links) {
+      expect(spanId).not.toBe(parentId);
+      expect(calls.find((call) => call.spanId === spanId)).toMatchObject({ traceId });
+    }
 });
 
 it('ends the span of a stream with its call, and says what failed', async () => {

@@ -18,6 +18,7 @@ export interface CollectedSpan {
   ended: bigint;
   attributes: Record<string, unknown>;
   isError: boolean;
+  links: { traceId: string; spanId: string }[];
 }
 
 export interface Collector {
@@ -100,6 +101,10 @@ function spansOf(request: Uint8Array): CollectedSpan[] {
       ended: span.get(8)?.[0] as bigint,
       attributes: attributesOf(span, 9),
       isError: below(span, 15)[0]?.get(3)?.[0] === 2,
+      links: below(span, 13).map((link) => ({
+        traceId: bytes(link, 1).toString('hex'),
+        spanId: bytes(link, 2).toString('hex'),
+      })),
     }));
   });
 }

@@ -71,7 +71,9 @@ export class Batches {
       const ms = performance.now() - began;
       costs.add(rows.length, ms, isCold);
       if (!isCold) this.#limits.onRun?.(denoiser.rowsKey(kind), rows.length, ms);
-      this.#occupancy.add(rows.length, new Set(rows.map(({ ticket }) => ticket)).size);
+      const tickets = new Set(rows.map(({ ticket }) => ticket));
+      this.#occupancy.add(rows.length, tickets.size);
+      if (tickets.size > 1) for (const ticket of tickets) ticket.shared(tickets);
       for (const [i, row] of rows.entries()) row.resolve(predictions[i]!);
     } catch (error) {
       const isMemory = nativeCode(error) === 'ERR_OUT_OF_MEMORY';
