@@ -5,6 +5,7 @@ import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
 import { withConfigFile } from './config-file.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
+import { renewKeys } from './guard/renewed-keys.ts';
 import { JobStore } from './jobs/store.ts';
 import { accessLogger, logFormat } from './log-lines.ts';
 import { pictureFetcher } from './net/pictures.ts';
@@ -65,6 +66,12 @@ const sidecar = sidecarPool(
   // A name may stand for several: what one of them cannot do, the next is asked for.
   { hedgeMs: settings.hedgeMs || undefined, attempts: 1 + settings.addresses.length },
 );
+const guard = {
+  ...settings.guard,
+  limiter: memoryLimiter(settings.perMinute),
+  addressOf: addressOf(settings.trustProxy),
+};
+renewKeys(guard, { file: settings.env.API_KEYS_FILE, say: (line) => console.error(`edge: ${line}`) });
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits, tracing },
@@ -76,11 +83,7 @@ const app = createApp({
       ? pictureFetcher(settings.imageHosts, { maxBytes: limits.imageBodyBytes })
       : undefined,
   reference: reference(),
-  guard: {
-    ...settings.guard,
-    limiter: memoryLimiter(settings.perMinute),
-    addressOf: addressOf(settings.trustProxy),
-  },
+  guard,
   log: accessLogger(settings.log, (line) => console.error(line)),
 });
 

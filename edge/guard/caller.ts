@@ -25,8 +25,9 @@ export function limitsOf(c: Context, limits: Limits): Limits {
  * Asks for a key on every route but pages and health. Without keys nobody is asked for one; `undefined` lets nobody
  * in, for where an open server would be open to the world.
  */
-export function authenticate(keys: readonly ApiKey[] | undefined): MiddlewareHandler {
+export function authenticate(guard: { readonly keys: readonly ApiKey[] | undefined }): MiddlewareHandler {
   return async (c, next) => {
+    const { keys } = guard;
     if (isPublic(c) || keys?.length === 0) return next();
     if (!keys)
       throw new ApiError(401, 'no_api_keys', 'This server has no API keys yet: its operator sets API_KEYS');

@@ -7,7 +7,7 @@ import { allowOrigins, checkHost, checkOrigin, type OriginOptions } from './orig
 import { limitRate, type RateLimiter } from './rate.ts';
 
 export interface GuardOptions extends OriginOptions {
-  /** Empty: nobody is asked for a key; undefined: nobody is let in. */
+  /** Empty: nobody is asked for a key; undefined: nobody is let in. Looked at for each request: others may follow. */
   keys: readonly ApiKey[] | undefined;
   limiter: RateLimiter;
   /** Who a caller without a key is. */
@@ -37,7 +37,7 @@ export function guard(options: GuardOptions): MiddlewareHandler[] {
     checkHost(options.allowedHosts),
     ...(options.allowedOrigins.length > 0 ? [allowOrigins(options.allowedOrigins)] : []),
     checkOrigin(options.allowedOrigins),
-    authenticate(options.keys),
+    authenticate(options),
     limitRate(options.limiter, options.addressOf),
   ];
 }
