@@ -45,6 +45,8 @@ export interface OpenOptions {
   dtype?: Precision;
   /** Tests: the device is lost after so many runs, as a GPU can be. */
   loseAfter?: number | undefined;
+  /** Tests: likewise, but the run that comes then never ends. */
+  hangAfter?: number | undefined;
 }
 
 /** A tensor in a file, by bytes, or in memory (tests, adapters). */

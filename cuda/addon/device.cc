@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <chrono>
 #include <string_view>
 
 #include "error.h"
@@ -94,7 +95,10 @@ std::shared_ptr<Program> Device::compile(PlanDesc plan, const Weights& weights,
 
 void Device::run(Program& program, RunRequest& request) {
   use([&] {
-    if (options_.lose_after >= 0 && runs_++ >= options_.lose_after)
+    const int64_t run = runs_++;
+    if (options_.hang_after >= 0 && run >= options_.hang_after)
+      while (!stop_) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (options_.lose_after >= 0 && run >= options_.lose_after)
       throw DeviceLost("lost after " + std::to_string(options_.lose_after) + " runs, as it was told to be");
     program.run(request, stop_);
   });

@@ -93,6 +93,8 @@ Napi::Value JsDevice::open(const Napi::CallbackInfo& info) {
     if (const Field file = options["choicesFile"]; !file.absent()) open.choices_file = file.text();
     if (const Field runs = options["loseAfter"]; !runs.absent())
       open.lose_after = runs.integer(0, int64_t{1} << 50);
+    if (const Field runs = options["hangAfter"]; !runs.absent())
+      open.hang_after = runs.integer(0, int64_t{1} << 50);
     open.providers = providers_from_js(options["providers"]);
     const int asked = threads.absent() ? 0 : static_cast<int>(threads.integer(1, 256));
     DeviceInfo device = find_device(env, id);

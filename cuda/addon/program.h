@@ -54,6 +54,7 @@ struct OpenOptions {
   Providers providers = Providers::hand;
   std::string choices_file;  // where `automatic` keeps what it found; empty: nowhere
   int64_t lose_after = -1;   // tests: the device is lost after so many runs; negative: never
+  int64_t hang_after = -1;   // tests: likewise, but it does not say so, and does not end
 };
 
 // Constructed, run and released on the device's thread.

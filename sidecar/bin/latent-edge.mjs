@@ -6,6 +6,9 @@ import { fileURLToPath } from 'node:url';
 const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const addon = process.env.LATENT_EDGE_ADDON ?? at('cuda/build/latent_edge.node');
 
+/** As sidecar/cli/status.ts has it. */
+const DEVICE_LOST = 69;
+
 try {
   const isBuilt = [at('dist/sidecar/cli/index.js'), addon, at('node_modules')].every((path) =>
     existsSync(path),
@@ -24,6 +27,8 @@ try {
   }
   const { main } = await import(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
   process.exitCode = await main(process.argv.slice(2));
+  // A device that hangs would keep it.
+  if (process.exitCode === DEVICE_LOST) process.exit();
 } catch (error) {
   console.error(`latent-edge: ${error.message}`);
   console.error('Install and build with: npm run setup');

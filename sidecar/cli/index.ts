@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { toServiceError } from '../errors.ts';
+import { LOST } from './status.ts';
 
 /**
  * What each command is for, and what gives it its options. Only those that are named are loaded: with most comes the
@@ -71,7 +72,7 @@ export async function main(args: string[]): Promise<number> {
     const shown = error.code === 'internal' && thrown instanceof Error ? thrown : error;
     console.error(`latent-edge: ${shown.message}`);
     if (process.env.LATENT_EDGE_DEBUG) console.error(shown);
-    return 1;
+    return error.code === 'device_lost' ? LOST : 1;
   }
 }
 

@@ -10,9 +10,8 @@ import { readSettings } from '../settings/read.ts';
 import { renewAccess } from '../settings/renewal.ts';
 import { type Setting, table } from '../settings/table.ts';
 import { collect } from './options.ts';
+import { LOST } from './status.ts';
 
-/** Exit status where no device is left: supervision starts it again, and finds out which devices still open. */
-const LOST = 69;
 const NO_DEVICE = 'no device is left';
 
 /** Milliseconds that its end may take then: a device that does not answer is not waited for. */
@@ -52,6 +51,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
     ...{ providers: settings.providers, memoryBytes: settings.device_memory },
     memoryLimit: settings.device_memory,
     ...{ memoryBudget: settings.memory_budget, queueLimit: settings.queue_limit },
+    runTimeout: settings.run_timeout,
     onDeviceLost: deviceLogger(settings.log),
   });
   const server = await serve(engine, {
@@ -98,6 +98,8 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   endRenewal();
   await server.stop(grace * 1000, settings.drain_delay * 1000);
   if (process.connected) process.disconnect();
+  // One that hangs is not waited for.
+  if (engine.info().devices.some(({ lost }) => lost)) process.exit(0);
 }
 
 /** Those in flight have been answered; what cannot be freed is left to the end of the process. */

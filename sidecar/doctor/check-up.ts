@@ -1,4 +1,4 @@
-import { loseAfter } from '../engine/devices/fault.ts';
+import { faultsOf } from '../engine/devices/fault.ts';
 import { planFlops } from '../graph/planner.ts';
 import { type NativeDevice, native, nativeCode, type Precision } from '../native.ts';
 import { excess, naive, runOp } from './bound.ts';
@@ -67,7 +67,7 @@ async function whyNot(id: string): Promise<{ detail: string; advice: string }> {
 
 async function open(device: string, dtype?: Precision): Promise<NativeDevice | string> {
   try {
-    return await native().open({ device, dtype, poison: true, loseAfter: loseAfter(device) });
+    return await native().open({ device, dtype, poison: true, ...faultsOf(device) });
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

@@ -44,6 +44,8 @@ export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'cho
   concurrency?: number;
   /** Requests that may wait. */
   queueLimit?: number;
+  /** Seconds that one run of a program may take in any case, before its device is taken to hang; openDevices says more. */
+  runTimeout?: number | undefined;
   /** Receives each device that fails for good, and why. */
   onDeviceLost?: ((device: string, reason: Error) => void) | undefined;
 }
@@ -110,8 +112,9 @@ export class Engine {
 
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { device = 'cpu', threads, dtype, providers, memoryBytes } = options;
-    return new Engine(await openDevices({ device, threads, dtype, providers, memoryBytes }), options);
+    const { device = 'cpu', threads, dtype, providers, memoryBytes, runTimeout } = options;
+    const opened = await openDevices({ device, threads, dtype, providers, memoryBytes, runTimeout });
+    return new Engine(opened, options);
   }
 
   /**

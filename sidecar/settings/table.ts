@@ -157,6 +157,12 @@ export const table = {
     what: "of each device's memory, at most: a GPU takes no more, and what weights and one program would pass it with is refused",
     otherwise: 'all',
   }),
+  run_timeout: row(wholeNumber(0, 86_400), {
+    env: 'LATENT_EDGE_RUN_TIMEOUT',
+    flag: '--run-timeout <s>',
+    what: 'seconds that one run of a program may take in any case, before its device is taken to hang and is taken out; 0: never',
+    otherwise: '60 on a GPU, never on a CPU',
+  }),
   concurrency: row(wholeNumber(1, 64), {
     env: 'LATENT_EDGE_CONCURRENCY',
     flag: '--concurrency <n>',

@@ -48,6 +48,18 @@ it('its requests are begun again on another and come out the same; others are no
   await engine.dispose();
 });
 
+it('one that hangs is found out by the time that a run takes, and lost likewise', async () => {
+  vi.stubEnv('LATENT_EDGE_TEST_HANG', 'cpu:1=7');
+  const { engine, lost } = await open('cpu*2', '', { runTimeout: 3 });
+  const results = await Promise.all([0, 1, 2, 3].map((seed) => engine.generate(request(seed))));
+  expect(lost).toEqual([expect.stringMatching(/^cpu:1: a run of \w+ has not ended within 3 s: it hangs/)]);
+  expect(engine.info().devices.map((device) => device.lost)).toEqual([false, true]);
+  for (const [seed, { images }] of results.entries())
+    expect((await engine.generate(request(seed))).images).toEqual(images);
+  // It does not wait for it.
+  await engine.dispose();
+});
+
 it('the last one leaves none without an answer', async () => {
   const { engine, lost } = await open('cpu', 'cpu=5', { concurrency: 2 });
   const all = await Promise.allSettled([1, 2, 3, 4].map((seed) => engine.generate(request(seed))));

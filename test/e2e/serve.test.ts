@@ -67,26 +67,30 @@ it('is set by a file, logs as JSON, serves metrics, and ends with status 0', asy
   expect(output.err).not.toContain('secret');
 });
 
-it('ends with a status of its own, its callers answered, when its last device fails', async () => {
-  const { output, status } = serve({
-    GRPC_PORT: '0',
-    LATENT_EDGE_TEST_LOSE: 'cpu=9',
-    LATENT_EDGE_LOG: 'json',
-  });
-  await expect.poll(() => output.err, { timeout: 100_000 }).toContain('grpc://');
-  const port = /grpc:\/\/127\.0\.0\.1:(\d+)/.exec(output.err)![1];
-  const client = grpcSidecar(`127.0.0.1:${port}`);
-  const read = async () => {
-    for await (const _ of client.generate({ prompt: 'x', seeds: [1], steps: 50 }));
-  };
-  await expect(read()).rejects.toMatchObject({ code: 'device_lost', httpStatus: 503, retryAfterMs: 5000 });
-  client.close();
-  expect(await status).toBe(69);
-  expect(output.err).toMatch(
-    /"level":"error","code":"device_lost","device":"cpu","error":"lost after 9 runs/,
-  );
-  expect(output.err).toContain('no device is left, ending with status 69');
-});
+it.each([
+  ['fails', { LATENT_EDGE_TEST_LOSE: 'cpu=9' }, 'lost after 9 runs'],
+  [
+    'hangs',
+    { LATENT_EDGE_TEST_HANG: 'cpu=9', LATENT_EDGE_RUN_TIMEOUT: '2' },
+    'a run of unet has not ended within',
+  ],
+])(
+  'ends with a status of its own, its callers answered, when its last device %s',
+  async (_, fault, error) => {
+    const { output, status } = serve({ GRPC_PORT: '0', LATENT_EDGE_LOG: 'json', ...fault });
+    await expect.poll(() => output.err, { timeout: 100_000 }).toContain('grpc://');
+    const port = /grpc:\/\/127\.0\.0\.1:(\d+)/.exec(output.err)![1];
+    const client = grpcSidecar(`127.0.0.1:${port}`);
+    const read = async () => {
+      for await (const _ of client.generate({ prompt: 'x', seeds: [1], steps: 50 }));
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'device_lost', httpStatus: 503, retryAfterMs: 5000 });
+    client.close();
+    expect(await status).toBe(69);
+    expect(output.err).toContain(`"level":"error","code":"device_lost","device":"cpu","error":"${error}`);
+    expect(output.err).toContain('no device is left, ending with status 69');
+  },
+);
 
 it.each<[string, Record<string, string>, RegExp]>([
   [

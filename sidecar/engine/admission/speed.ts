@@ -14,13 +14,18 @@ const SHARE = 0.3;
  */
 const PEAK = { thread: 2.5e8, gpu: 1e12 };
 
+/** Operations in a millisecond that a device does not pass. */
+export function peakOf({ threads }: Pick<DeviceInfo, 'threads'>): number {
+  return threads > 0 ? threads * PEAK.thread : PEAK.gpu;
+}
+
 /** How fast a device is: as measured, row by row; what was not measured is taken to run at the device's peak. */
 export class Speed {
   readonly #peak: number;
   readonly #rowMs = new LRUCache<string, number>({ max: MAX_KINDS });
 
-  constructor({ threads }: Pick<DeviceInfo, 'threads'>) {
-    this.#peak = threads > 0 ? threads * PEAK.thread : PEAK.gpu;
+  constructor(info: Pick<DeviceInfo, 'threads'>) {
+    this.#peak = peakOf(info);
   }
 
   /** A run of the U-Net was measured. */

@@ -1,10 +1,13 @@
 /**
  * Tests and drills: `LATENT_EDGE_TEST_LOSE=cpu:1=40,cuda:0=7` has these devices fail for good after so many runs of
- * programs, as a GPU can.
+ * programs, as a GPU can; `LATENT_EDGE_TEST_HANG` has the next run never end.
  * @returns the runs that a device is given; undefined: it is left alone.
  */
-export function loseAfter(id: string, env: Record<string, string | undefined> = process.env) {
-  const faults = (env.LATENT_EDGE_TEST_LOSE ?? '').split(',');
-  const runs = faults.find((fault) => fault.startsWith(`${id}=`))?.slice(id.length + 1);
-  return runs !== undefined && /^\d{1,9}$/.test(runs) ? Number(runs) : undefined;
+export function faultsOf(id: string, env: Record<string, string | undefined> = process.env) {
+  const after = (name: string) => {
+    const faults = (env[name] ?? '').split(',');
+    const runs = faults.find((fault) => fault.startsWith(`${id}=`))?.slice(id.length + 1);
+    return runs !== undefined && /^\d{1,9}$/.test(runs) ? Number(runs) : undefined;
+  };
+  return { loseAfter: after('LATENT_EDGE_TEST_LOSE'), hangAfter: after('LATENT_EDGE_TEST_HANG') };
 }

@@ -1,9 +1,13 @@
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { Plan } from '../../graph/plan.ts';
+import { planFlops } from '../../graph/planner.ts';
 import { type NativeAddon, type NativeDevice, native, type OpenOptions } from '../../native.ts';
-import { loseAfter } from './fault.ts';
+import { peakOf } from '../admission/speed.ts';
+import { faultsOf } from './fault.ts';
 import { parseDevices } from './spelling.ts';
+import { GPU_SECONDS, watched } from './watchdog.ts';
 
 /** A device that is open, by the name that it has here. */
 export interface Opened {
@@ -16,10 +20,12 @@ export interface Opened {
 
 /**
  * Opens all devices that a text names (spelling.ts), or none.
+ * @param runTimeout seconds that one run of a program may take in any case (watchdog.ts); 0: as long as it wants;
+ * default: GPU_SECONDS of a GPU, and as long as it wants on a CPU.
  * @throws Error when there is no such device, or the addon is not built.
  */
 export async function openDevices(
-  { device: names, ...options }: OpenOptions,
+  { device: names, runTimeout, ...options }: OpenOptions & { runTimeout?: number | undefined },
   say: (line: string) => void = console.error,
   addon: NativeAddon = native(),
 ): Promise<Opened[]> {
@@ -27,10 +33,14 @@ export async function openDevices(
   try {
     for (const { id, device, workers, index } of parseDevices(names, () => addon.devices())) {
       const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
-      const fault = loseAfter(id ?? device);
-      const native = await openDevice({ ...options, device, threads, loseAfter: fault }, say, addon);
+      const native = await openDevice({ ...options, device, threads, ...faultsOf(id ?? device) }, say, addon);
       const { info } = native;
-      opened.push({ id: id ?? info.id, device: native, memoryBytes: info.memoryBytes / workers });
+      const leastMs = 1000 * (runTimeout ?? (info.threads > 0 ? 0 : GPU_SECONDS));
+      const peakMs = (plan: Plan) => planFlops(plan) / peakOf(info);
+      opened.push({
+        ...{ id: id ?? info.id, memoryBytes: info.memoryBytes / workers },
+        device: leastMs > 0 ? watched(native, { leastMs, peakMs }) : native,
+      });
     }
     return opened;
   } catch (error) {
