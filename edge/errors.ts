@@ -134,13 +134,16 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return issue.origin === 'string' ? `at most ${issue.maximum} characters` : `at most ${issue.maximum}`;
     case 'invalid_union':
-      return unionOf(issue);
+      return issue.message === ZODS_OWN ? unionOf(issue) : issue.message;
     case 'invalid_value':
       return `one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     default:
       return issue.message;
   }
 }
+
+/** What zod says where a schema has no words of its own. */
+const ZODS_OWN = 'Invalid input';
 
 /** What the alternatives expect, each once. */
 function unionOf({ errors }: z.core.$ZodIssueInvalidUnion): string {

@@ -1,7 +1,13 @@
 import type { z } from 'zod';
 import { ApiError } from './errors.ts';
+import { checkValues } from './json-values.ts';
 
 const MAX_PARTS = 256;
+/** Characters of a name with others in brackets. */
+const MAX_NAME = 1024;
+
+const DASH = 0x2d;
+const LINE_FEED = 0x0a;
 
 type Fields = { [name: string]: unknown };
 
@@ -12,21 +18,20 @@ type Fields = { [name: string]: unknown };
  * @throws ApiError for what is no form.
  */
 export async function formFields(request: Request, schema: z.ZodObject): Promise<Fields> {
-  const form = await request.formData().catch((cause) => {
-    throw new ApiError(
-      400,
-      'invalid_request',
-      'Expected a form of multipart/form-data but it cannot be read',
-      {
-        cause,
-      },
-    );
-  });
-  const parts = [...form.entries()];
-  if (parts.length > MAX_PARTS) {
-    const message = `Expected a form of at most ${MAX_PARTS} fields but received ${parts.length}`;
+  const type = request.headers.get('content-type') ?? '';
+  const body = new Uint8Array(await request.arrayBuffer());
+  // Before it is read: hundreds of thousands would keep everybody else waiting.
+  const count = countParts(body, type);
+  if (count > MAX_PARTS) {
+    const message = `Expected a form of at most ${MAX_PARTS} fields but received ${count}`;
     throw new ApiError(400, 'invalid_request', message);
   }
+  const form = await new Response(body, { headers: { 'content-type': type } }).formData().catch((cause) => {
+    const message = 'Expected a form of multipart/form-data but it cannot be read';
+    throw new ApiError(400, 'invalid_request', message, { cause });
+  });
+  const parts = [...form.entries()];
+  checkValues(...parts.flatMap(([, value]) => (typeof value === 'string' && isJson(value) ? [value] : [])));
   const fields: Fields = Object.create(null);
   for (const [name, value] of parts) {
     const path = pathOf(name);
@@ -37,8 +42,23 @@ export async function formFields(request: Request, schema: z.ZodObject): Promise
   );
 }
 
+/** Boundaries that parts begin with, the last one apart: RFC 2046, 5.1.1. */
+function countParts(body: Uint8Array, type: string): number {
+  const [, quoted, bare] = /boundary=(?:"([^"]+)"|([^\s;]+))/i.exec(type) ?? [];
+  const boundary = new TextEncoder().encode(`--${quoted ?? bare ?? ''}`);
+  let count = 0;
+  for (let at = 0; at < body.length; at++) {
+    if (body[at] !== DASH || (at > 0 && body[at - 1] !== LINE_FEED)) continue;
+    if (!boundary.every((byte, i) => body[at + i] === byte)) continue;
+    at += boundary.length;
+    if (body[at] !== DASH) count++;
+  }
+  return count;
+}
+
 /** `loras[][name]` → `loras`, ``, `name` */
 function pathOf(name: string): string[] {
+  if (name.length > MAX_NAME) return [name];
   const match = /^([^[\]]+)((?:\[[^[\]]*\])*)$/.exec(name);
   if (!match) return [name];
   return [match[1]!, ...[...match[2]!.matchAll(/\[([^[\]]*)\]/g)].map(([, key]) => key!)].slice(0, 4);
@@ -120,8 +140,10 @@ function fromText(text: string, { def }: z.ZodType): unknown {
 
 const numberOf = (text: string) => (/^\s*[-+]?[\d.]+(e[-+]?\d+)?\s*$/i.test(text) ? Number(text) : undefined);
 
+const isJson = (text: string) => /^\s*[[{]/.test(text);
+
 function jsonOf(text: string): unknown {
-  if (!/^\s*[[{]/.test(text)) return undefined;
+  if (!isJson(text)) return undefined;
   try {
     return JSON.parse(text);
   } catch {

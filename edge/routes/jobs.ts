@@ -1,6 +1,6 @@
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import { ApiError, errorResponse, fromZod } from '../errors.ts';
+import { ApiError, errorResponse } from '../errors.ts';
 import { callerOf, limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
 import type { Job } from '../jobs/job.ts';
@@ -13,7 +13,7 @@ import { generationBody } from '../schema/generation.ts';
 import { jobBody, jobObject, jobOf } from '../schema/job.ts';
 import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
 import { traceOf } from '../tracing.ts';
-import { limitBody, requireType } from './body.ts';
+import { jsonBody, limitBody, requireType } from './body.ts';
 import { imagesContent, resultResponse } from './images.ts';
 
 export interface JobsOptions {
@@ -34,21 +34,19 @@ const replies = {
   501: json(errorReply, 'This server keeps no jobs: those on Workers do not.'),
 };
 
-const create = (maxBytes: number) =>
-  createRoute({
-    method: 'post',
-    path: '/v1/jobs',
-    summary: 'Make images without waiting for them',
-    description:
-      'Takes what POST /v1/images/generations takes (`stream` apart), and answers at once. The job goes on when the caller leaves.',
-    middleware: [requireType('application/json'), limitBody(maxBytes)] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: jobBody } } } },
-    responses: {
-      202: json(jobObject, 'The job; `location` says where to ask for it.'),
-      ...errorReplies,
-      ...replies,
-    },
-  });
+const create = createRoute({
+  method: 'post',
+  path: '/v1/jobs',
+  summary: 'Make images without waiting for them',
+  description:
+    'Takes what POST /v1/images/generations takes (`stream` apart), and answers at once. The job goes on when the caller leaves.',
+  request: { body: { required: true, content: { 'application/json': { schema: jobBody } } } },
+  responses: {
+    202: json(jobObject, 'The job; `location` says where to ask for it.'),
+    ...errorReplies,
+    ...replies,
+  },
+});
 
 const route = (method: 'get' | 'delete', path: string, summary: string) => ({
   ...{ method, path, summary },
@@ -67,11 +65,7 @@ const result = createRoute({
 
 /** /v1/jobs */
 export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsOptions): OpenAPIHono {
-  const app = new OpenAPIHono({
-    defaultHook: (result) => {
-      if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
-    },
-  });
+  const app = new OpenAPIHono();
   const kept = () => {
     if (store) return store;
     throw new ApiError(
@@ -87,26 +81,27 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
       param: 'id',
     });
   };
+  app.openAPIRegistry.registerPath(create);
+  app.post(create.path, requireType('application/json'), limitBody(limits.imageBodyBytes), async (c) => {
+    const { webhook, ...sent } = await jsonBody(c, jobBody);
+    const store = kept();
+    const url = webhook ? checkWebhook(webhook.url, webhooks) : undefined;
+    const body = await withPictures(sent, fetchPicture);
+    const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
+    const key = await idempotencyKey(c);
+    const ignored = ignoredFields(body, generationBody.shape);
+    const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
+    const job = store.start({
+      ...{ owner: callerOf(c).name, ignored, timeoutMs },
+      request: { ...request, priority: request.priority || 'bulk' },
+      requestId: c.get('requestId' as never) as string,
+      trace: traceOf(c),
+      idempotencyKey: key,
+    });
+    if (url) void job.done.then(() => callWebhook(job, url, webhooks!));
+    return c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });
+  });
   return app
-    .openapi(create(limits.imageBodyBytes), async (c) => {
-      const { webhook, ...sent } = c.req.valid('json');
-      const store = kept();
-      const url = webhook ? checkWebhook(webhook.url, webhooks) : undefined;
-      const body = await withPictures(sent, fetchPicture);
-      const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
-      const key = await idempotencyKey(c);
-      const ignored = ignoredFields(body, generationBody.shape);
-      const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
-      const job = store.start({
-        ...{ owner: callerOf(c).name, ignored, timeoutMs },
-        request: { ...request, priority: request.priority || 'bulk' },
-        requestId: c.get('requestId' as never),
-        trace: traceOf(c),
-        idempotencyKey: key,
-      });
-      if (url) void job.done.then(() => callWebhook(job, url, webhooks!));
-      return c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });
-    })
     .openapi(status, (c) =>
       c.json(jobOf(own(c, c.req.valid('param').id)), 200, { 'cache-control': 'no-store' }),
     )

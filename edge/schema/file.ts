@@ -27,7 +27,7 @@ export const isAddress = (value: unknown): value is string =>
  */
 export const imageFile = (description: string, as: 'base64' | 'binary' = 'base64') =>
   z
-    .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()])
+    .union([z.instanceof(Uint8Array<ArrayBufferLike>), z.string()], { error: EXPECTED })
     .transform((value, context): Uint8Array => {
       // The type is what it is once the request is run.
       if (isAddress(value)) return new PictureAddress(value) as never;

@@ -7,7 +7,7 @@ import { a1111Names } from '../../a1111/public-names.ts';
 import { imagesReply, img2imgBody, txt2imgBody } from '../../a1111/schema.ts';
 import { type Task, watched } from '../../a1111/tasks.ts';
 import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
-import { ApiError, fromZod } from '../../errors.ts';
+import { ApiError } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
 import { FileText, jsonBytes } from '../../json-bytes.ts';
@@ -15,47 +15,37 @@ import { type FetchPicture, withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { traceOf } from '../../tracing.ts';
-import { limitBody, requireType } from '../body.ts';
+import { jsonBody, limitBody, requireType } from '../body.ts';
 import { type A1111Options, deskOf } from './options.ts';
 
-const routeOf = (
-  path: string,
-  summary: string,
-  schema: typeof txt2imgBody | typeof img2imgBody,
-  maxBytes: number,
-) =>
+const routeOf = (path: string, summary: string, schema: typeof txt2imgBody | typeof img2imgBody) =>
   createRoute({
     method: 'post',
     path,
     summary,
     description: 'As in AUTOMATIC1111’s web UI; ControlNet units in `alwayson_scripts.ControlNet.args`.',
-    middleware: [requireType('application/json'), limitBody(maxBytes)] as const,
     request: { body: { required: true, content: { 'application/json': { schema } } } },
     responses: { 200: json(imagesReply, 'The images.'), ...errorReplies },
   });
 
 /** POST /sdapi/v1/txt2img and img2img */
 export function a1111Images(options: A1111Options): OpenAPIHono {
-  const maxBytes = options.limits.imageBodyBytes;
-  const app = new OpenAPIHono({
-    defaultHook: (result) => {
-      if (!result.success) throw fromZod(result.error, (result as { data?: unknown }).data);
-    },
-  });
-  app.openapi(routeOf('/sdapi/v1/txt2img', 'Make images from text', txt2imgBody, maxBytes), (async (
-    c: Context,
-  ) => {
-    const sent = c.req.valid('json' as never) as Parameters<typeof fromTxt2Img>[0];
-    const { body, units } = await fetched(sent, options.fetchPicture);
+  const app = new OpenAPIHono();
+  const before = [requireType('application/json'), limitBody(options.limits.imageBodyBytes)] as const;
+
+  const txt2img = routeOf('/sdapi/v1/txt2img', 'Make images from text', txt2imgBody);
+  app.openAPIRegistry.registerPath(txt2img);
+  app.post(txt2img.path, ...before, async (c) => {
+    const { body, units } = await fetched(await jsonBody(c, txt2imgBody), options.fetchPicture);
     return answer(c, { body, units }, (translation) => fromTxt2Img(body, translation), options);
-  }) as never);
-  app.openapi(routeOf('/sdapi/v1/img2img', 'Make images from a picture', img2imgBody, maxBytes), (async (
-    c: Context,
-  ) => {
-    const sent = c.req.valid('json' as never) as Parameters<typeof fromImg2Img>[0];
-    const { body, units } = await fetched(sent, options.fetchPicture);
+  });
+
+  const img2img = routeOf('/sdapi/v1/img2img', 'Make images from a picture', img2imgBody);
+  app.openAPIRegistry.registerPath(img2img);
+  app.post(img2img.path, ...before, async (c) => {
+    const { body, units } = await fetched(await jsonBody(c, img2imgBody), options.fetchPicture);
     return answer(c, { body, units }, (translation) => fromImg2Img(body, translation), options);
-  }) as never);
+  });
   return app;
 }
 

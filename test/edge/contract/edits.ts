@@ -111,7 +111,7 @@ export function edits(edge: () => Edge): void {
     expect(sidecar.requests[0]).toMatchObject({ prompt: '', count: 2 });
   });
 
-  it.each<[string, Part[], string]>([
+  it.each<[string, Part[], string | null]>([
     ['no picture', [prompt], 'image'],
     ['two pictures', [['image[]', PIXEL], ['image[]', PIXEL], prompt], 'image'],
     ['the same twice', [image, image, prompt], 'image'],
@@ -123,6 +123,7 @@ export function edits(edge: () => Edge): void {
     ['n 1.5', [image, prompt, ['n', '1.5']], 'n'],
     ['stream of neither', [image, prompt, ['stream', 'yes']], 'stream'],
     ['control that is no list', [image, prompt, ['control', 'canny']], 'control'],
+    ['JSON of a million values', [image, prompt, ['control', `[${'{},'.repeat(1e6)}{}]`]], null],
     ['broken JSON', [image, prompt, ['loras', '[{"name":']], 'loras'],
     ['init_image', [image, prompt, ['init_image', PIXEL]], 'init_image'],
     ['cfg_scale', [image, prompt, ['cfg_scale', '7']], 'cfg_scale'],
@@ -145,9 +146,24 @@ export function edits(edge: () => Edge): void {
     expect((await response.json()).error.message).toMatch(/^Expected /);
   });
 
+  it('says what it expects where there is no picture', async () => {
+    edge().use(fakeSidecar());
+    const { error } = await (await send(edge(), 'edits', [prompt])).json();
+    expect(error.message).toBe(
+      'Expected a PNG, JPEG or WebP file in base64, bare or as a data URL, for image but received nothing',
+    );
+  });
+
   it('refuses a thousand parts, and prototypes', async () => {
-    const many = Array.from({ length: 1000 }, (_, i): Part => [`f${i}`, '1']);
-    expect((await edit(many)).status).toBe(400);
+    for (const length of [1000, 50_000]) {
+      const part = '--x\r\ncontent-disposition: form-data; name="f"\r\n\r\n1\r\n';
+      const body = `${part.repeat(length)}--x--\r\n`;
+      const init = { method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=x' } };
+      const response = await edge().fetch('/v1/images/edits', init);
+      const message = `Expected a form of at most 256 fields but received ${length}`;
+      expect([response.status, (await response.json()).error.message]).toEqual([400, message]);
+    }
+    expect((await edit([[`a${'[b]'.repeat(1e6)}`, '1']])).status).toBe(200);
     for (const name of ['__proto__[n]', 'constructor[prototype][n]', 'loras[][__proto__][x]', 'a[b]c', '[]'])
       expect([200, 400]).toContain((await edit([[name, '9']])).status);
     expect(({} as { n?: unknown }).n).toBeUndefined();

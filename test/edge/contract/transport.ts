@@ -33,6 +33,25 @@ export function transport(edge: () => Edge): void {
     expect(await response.json()).toHaveProperty('error.message');
   });
 
+  it.each<[string, string, string]>([
+    ['200,000 fields', '/v1/images/generations', `{"prompt":"x"${',"f":1'.repeat(200_000)}}`],
+    ['200,000 fields', '/v1/jobs', `{"prompt":"x"${',"f":1'.repeat(200_000)}}`],
+    ['200,000 fields', '/sdapi/v1/txt2img', `{"prompt":"x"${',"f":1'.repeat(200_000)}}`],
+    ['a million units', '/v1/images/generations', `{"prompt":"x","control":[${'{},'.repeat(1e6)}{}]}`],
+    ['a million pictures', '/sdapi/v1/img2img', `{"init_images":[${'"",'.repeat(1e6)}""]}`],
+    ['a million levels', '/controlnet/detect', `${'['.repeat(1e6)}${']'.repeat(1e6)}`],
+  ])('%s of %s, in the shape of other errors', async (_, path, body) => {
+    const sidecar = edge().use(fakeSidecar());
+    const headers = { 'content-type': 'application/json' };
+    const response = await edge().fetch(path, { method: 'POST', body, headers });
+    const { error } = await response.json();
+    expect([response.status, error.code, error.param]).toEqual([400, 'invalid_request', null]);
+    expect(error.message).toMatch(
+      /^Expected a body with at most (10000 values|32 levels) but received more$/,
+    );
+    expect(sidecar.requests).toEqual([]);
+  });
+
   it('a type that is none of JSON', async () => {
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'image/png'])
       expect((await post('{"prompt":"x"}', { 'content-type': type })).status).toBe(415);
