@@ -1,6 +1,9 @@
+/** Bytes of a text: longer than any prompts with their settings. */
+const MAX_BYTES = 2 ** 20;
+
 /**
  * The text that a file was made with: of a PNG's `parameters` (tEXt or iTXt), of EXIF's user comment in JPEG and WebP.
- * @returns undefined where there is none, or the file is broken.
+ * @returns undefined where there is none, where it is longer than `MAX_BYTES`, or the file is broken.
  */
 export function fileText(file: Uint8Array): string | undefined {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -17,14 +20,17 @@ export function fileText(file: Uint8Array): string | undefined {
 const latin1 = (file: Uint8Array, at: number, length: number) =>
   String.fromCharCode(...file.subarray(at, at + length));
 
+function decode(bytes: Uint8Array, encoding: string): string | undefined {
+  return bytes.length > MAX_BYTES ? undefined : new TextDecoder(encoding).decode(bytes);
+}
+
 /** Chunks: length, type, data, checksum (PNG, 5.3). */
 function pngText(file: Uint8Array, view: DataView): string | undefined {
-  const decode = (bytes: Uint8Array, encoding: string) => new TextDecoder(encoding).decode(bytes);
   for (let at = 8; at + 12 <= file.length; at += 12 + view.getUint32(at)) {
     const [type, data] = [latin1(file, at + 4, 4), file.subarray(at + 8, at + 8 + view.getUint32(at))];
     const end = data.indexOf(0);
     if (!/^[ti][TE][XE][tX]/.test(type) || latin1(data, 0, end) !== 'parameters') continue;
-    if (type === 'tEXt') return [...data.subarray(end + 1)].map((byte) => String.fromCharCode(byte)).join('');
+    if (type === 'tEXt') return decode(data.subarray(end + 1), 'latin1');
     // iTXt, not compressed: flag, method, language, translated keyword, text.
     if (type !== 'iTXt' || data[end + 1] !== 0) continue;
     const language = data.indexOf(0, end + 3);
@@ -79,7 +85,7 @@ function exifText(tiff: Uint8Array): string | undefined {
     latin1(tiff, comment.value, 8),
     tiff.subarray(comment.value + 8, comment.value + comment.length),
   ];
-  if (!encoding.startsWith('UNICODE')) return new TextDecoder('utf-8').decode(text);
+  if (!encoding.startsWith('UNICODE')) return decode(text, 'utf-8');
   // As that UI writes it, whatever the order of the rest.
-  return new TextDecoder('utf-16be').decode(text);
+  return decode(text, 'utf-16be');
 }

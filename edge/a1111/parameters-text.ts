@@ -18,15 +18,34 @@ export function parametersOf(text: string): Record<string, string> {
   };
 }
 
+/** Pair by pair, each character looked at once: the line may be anybody's. */
 function settingsOf(line: string): Record<string, string> | undefined {
-  const pairs = [...line.matchAll(/\s*([\w /-]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/g)];
+  const pairs: [string, string][] = [];
+  for (let at = 0; at < line.length; ) {
+    const colon = line.indexOf(':', at);
+    if (colon < 0) break;
+    const end = endOfValue(line, colon + 1);
+    // Without what has no colon of its own.
+    const key = line.slice(at, colon).split(',').at(-1)!.trim();
+    if (/^[\w /-]+$/.test(key)) pairs.push([key, unquoted(line.slice(colon + 1, end).trim())]);
+    at = end + 1;
+  }
   // As that UI reads it: fewer are words.
-  if (pairs.length < 3) return undefined;
-  return Object.fromEntries(pairs.map(([, key, value]) => [key!.trim(), unquoted(value!)]));
+  return pairs.length < 3 ? undefined : Object.fromEntries(pairs);
+}
+
+/** The comma after a value, or the line's end. A value in quotes may have commas in it. */
+function endOfValue(line: string, start: number): number {
+  const to = (end: number) => (end < 0 ? line.length : end);
+  let at = start;
+  while (line[at] === ' ') at++;
+  if (line[at] !== '"') return to(line.indexOf(',', at));
+  for (at++; at < line.length && line[at] !== '"'; at++) if (line[at] === '\\') at++;
+  return to(line.indexOf(',', at));
 }
 
 function unquoted(value: string): string {
-  if (!value.startsWith('"')) return value.trim();
+  if (!value.startsWith('"')) return value;
   try {
     return String(JSON.parse(value));
   } catch {

@@ -30,6 +30,11 @@ describe.each(imageFormats)('%s', (format) => {
   });
 });
 
+it('is none where it is longer than any prompt', async () => {
+  const file = await encodeImage(pixels, { format: 'IMAGE_FORMAT_PNG' }, 'a'.repeat(2 ** 20 + 1));
+  expect(fileText(file)).toBeUndefined();
+});
+
 describe('parametersOf', () => {
   const parameters = {
     ...{ prompt: 'red apple,\nshiny: very', negativePrompt: 'blurry', steps: 20, sampler: 'Euler a' },
@@ -49,5 +54,20 @@ describe('parametersOf', () => {
   it('takes words for words', () => {
     expect(parametersOf('a fox: red, wild')).toEqual({ Prompt: 'a fox: red, wild', 'Negative prompt': '' });
     expect(parametersOf('')).toEqual({});
+  });
+
+  it('reads values in quotes that are not closed, and goes on after what is no pair', () => {
+    const settings = { Steps: '1', Sampler: 'Euler', Seed: '2' };
+    const line = 'Steps: 1, (odd): x, Sampler: Euler, nothing, Seed: 2';
+    expect(parametersOf(line)).toMatchObject({ Steps: '1', Sampler: 'Euler' });
+    expect(parametersOf(`Steps: 1, Sampler: Euler, Seed: 2, Model: "a, b`)).toMatchObject({
+      ...settings,
+      Model: '"a, b',
+    });
+  });
+
+  // A pattern that begins anew at each character would take minutes over them.
+  it.each([' ', 'a ', 'a:', 'a: "', '"\\', ', a', '\n'])('looks at each character once: %j', (piece) => {
+    expect(parametersOf(piece.repeat(2 ** 18))).toBeTypeOf('object');
   });
 });
