@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
 import type { DenoiseEvent } from '../proto/gen/latentedge/v1/DenoiseEvent.ts';
 import type { DenoiseRequest__Output } from '../proto/gen/latentedge/v1/DenoiseRequest.ts';
@@ -91,7 +92,7 @@ export function diffusionService(
     }),
     Denoise: stream('Denoise', (call: DenoiseCall, attended) => denoise(engine, call, attended)),
     ListModels: unary('ListModels', async () => ({ models: await engine.models() })),
-    DeviceInfo: unary('DeviceInfo', async () => ({ ...engine.info(), ready: isReady() })),
+    DeviceInfo: unary('DeviceInfo', async () => ({ ...engine.info(), ...memory(), ready: isReady() })),
     ListNames: unary('ListNames', () => names(engine)),
     Preprocess: unary('Preprocess', preprocess),
     Encode: unary('Encode', async (request, attended) => {
@@ -165,4 +166,10 @@ function imageMessage({ file, format, width, height, seed, index, latents }: Gen
 function tensorMessage(name: string, { shape, data }: Floats) {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   return { name, dtype: 'F32', shape, data: bytes };
+}
+
+/** Of this process, and of what it runs in: the machine, or a container's limit, which is 0 or beyond all where there is none. */
+function memory() {
+  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
+  return { residentBytes: process.memoryUsage.rss(), hostMemoryBytes: Math.min(totalmem(), limit) };
 }

@@ -208,8 +208,10 @@ it('lists models and devices', async () => {
   const models = await servers.sidecar.listModels();
   expect(models.filter(({ isDefault }) => isDefault)).toHaveLength(1);
   expect(models[0]).toMatchObject({ kind: 'latent-diffusion', loaded: true, sampler: expect.any(String) });
-  const { devices, queueLimit } = await servers.sidecar.deviceInfo();
+  const { devices, queueLimit, residentBytes, hostMemoryBytes } = await servers.sidecar.deviceInfo();
   expect(queueLimit).toBe(2);
+  expect(residentBytes).toBeGreaterThan(10e6);
+  expect(hostMemoryBytes).toBeGreaterThan(residentBytes);
   expect(devices[0]).toMatchObject({ id: 'cpu', threads: expect.any(Number) });
   expect(devices[0]!.weightsBytes).toBeGreaterThan(0);
 });

@@ -118,6 +118,8 @@ export function fakeSidecar({
         stepsRun: fake.steps,
         controlnetEvaluations: 0,
         restarts: 0,
+        residentBytes: 3e9,
+        hostMemoryBytes: 8e9,
         ready: true,
       };
     },

@@ -85,15 +85,15 @@ export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
   );
   get('cmd-flags', emptyObject, () => ({}));
   get('memory', memoryReply, async (c) => {
-    const { devices } = await sidecar.deviceInfo(call(c));
-    const memory = (isGpu: boolean) => {
-      const own = devices.filter(({ id }) => id.startsWith('cuda') === isGpu);
-      const sum = (key: 'memoryTotal' | 'weightsBytes' | 'arenaBytes') =>
-        own.reduce((bytes, device) => bytes + device[key], 0);
-      const [total, used] = [sum('memoryTotal'), sum('weightsBytes') + sum('arenaBytes')];
-      return { total, used, free: Math.max(0, total - used) };
+    const { devices, residentBytes, hostMemoryBytes } = await sidecar.deviceInfo(call(c));
+    const gpus = devices.filter(({ id }) => id.startsWith('cuda'));
+    const sum = (key: 'memoryTotal' | 'weightsBytes' | 'arenaBytes') =>
+      gpus.reduce((bytes, device) => bytes + device[key], 0);
+    const of = (total: number, used: number) => ({ total, used, free: Math.max(0, total - used) });
+    return {
+      ram: of(hostMemoryBytes, residentBytes),
+      cuda: { system: of(sum('memoryTotal'), sum('weightsBytes') + sum('arenaBytes')) },
     };
-    return { ram: memory(false), cuda: { system: memory(true) } };
   });
   for (const name of empty) get(name, emptyList, () => []);
   // Folders are looked into anew with each request.
