@@ -71,10 +71,11 @@ export async function imagesResponse(
     place.mark(c, place.stored, representation);
     return answer(place.stored);
   }
-  // Fires when the client leaves: by the request's own signal, or when the reply's stream is let go.
+  // When the client leaves: by the request's own signal, or, of a stream, when it is let go.
   const left = new AbortController();
+  const { signal } = c.req.raw;
   const events = sidecar.generate(request, {
-    signal: AbortSignal.any([c.req.raw.signal, left.signal]),
+    signal: body.stream ? AbortSignal.any([signal, left.signal]) : signal,
     requestId: c.get('requestId' as never),
     trace: traceOf(c),
     timeoutMs,

@@ -34,13 +34,17 @@ export async function* firstToBegin(
   const begin = () => {
     const attempt = left.shift()!;
     const controller = new AbortController();
-    const both = signal ? AbortSignal.any([signal, controller.signal]) : controller.signal;
-    const events = attempt(both)[Symbol.asyncIterator]();
+    if (signal?.aborted) controller.abort(signal.reason);
+    const events = attempt(controller.signal)[Symbol.asyncIterator]();
     const one = { controller, events } as Running;
     advance(one);
     running.add(one);
   };
 
+  const leave = () => {
+    for (const { controller } of running) controller.abort(signal!.reason);
+  };
+  signal?.addEventListener('abort', leave);
   try {
     begin();
     while (true) {
@@ -61,7 +65,10 @@ export async function* firstToBegin(
         begin();
         continue;
       }
-      if (came.result.done) return;
+      if (came.result.done) {
+        running.delete(from);
+        return;
+      }
       const event = came.result.value;
       advance(from);
       if (event.event === 'queued') {
@@ -75,6 +82,8 @@ export async function* firstToBegin(
       yield event;
       while (true) {
         const last = await from.next;
+        // Nothing is left of it to end.
+        if ('error' in last || last.result.done) running.delete(from);
         if ('error' in last) throw last.error;
         if (last.result.done) return;
         advance(from);
@@ -82,6 +91,7 @@ export async function* firstToBegin(
       }
     }
   } finally {
+    signal?.removeEventListener('abort', leave);
     hedge.cancel();
     // Whoever leaves early, and those that were too late.
     for (const { controller } of running) controller.abort();
