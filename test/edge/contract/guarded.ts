@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import OpenAI from 'openai';
 import { expect, it } from 'vitest';
 import { fakeSidecar } from '../../support/fake-sidecar.ts';
 import type { Edge } from '../../support/runtimes.ts';
@@ -67,6 +68,22 @@ export function guarded(edge: () => Edge): void {
       edge().fetch('/sdapi/v1/interrupt', { method: 'POST', headers: as(name) });
     expect((await interrupt('reader')).status).toBe(403);
     expect((await interrupt('ana')).status).toBe(200);
+  });
+
+  it("gives the openai package's classes of error", async () => {
+    const sidecar = edge().use(fakeSidecar());
+    for (const [name, type, status, code] of [
+      ['nobody', OpenAI.AuthenticationError, 401, 'invalid_api_key'],
+      ['reader', OpenAI.PermissionDeniedError, 403, 'insufficient_scope'],
+    ] as const) {
+      const client = new OpenAI({ baseURL: `${edge().url}/v1`, apiKey: `key-of-${name}` });
+      for (const stream of [false, true]) {
+        const thrown = await client.images.generate({ prompt: 'x', stream }).catch((error) => error);
+        expect(thrown).toBeInstanceOf(type);
+        expect(thrown).toMatchObject({ status, code, requestID: expect.any(String) });
+      }
+    }
+    expect(sidecar.requests).toEqual([]);
   });
 
   it.each([

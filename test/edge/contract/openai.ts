@@ -111,6 +111,7 @@ export function openai(edge: () => Edge): void {
     it.each([
       [400, 'invalid_argument', OpenAI.BadRequestError],
       [404, 'model_not_found', OpenAI.NotFoundError],
+      [409, 'job_not_finished', OpenAI.ConflictError],
       [422, 'checkpoint_unusable', OpenAI.UnprocessableEntityError],
       [429, 'queue_full', OpenAI.RateLimitError],
       [500, 'internal', OpenAI.InternalServerError],
@@ -143,10 +144,21 @@ export function openai(edge: () => Edge): void {
       await expect(read()).rejects.toMatchObject({ code: 'out_of_memory' });
     });
 
-    it('of a field, with its name', async () => {
-      edge().use(fakeSidecar());
-      const wrong = client().images.generate({ prompt: 'x', n: 11 });
-      await expect(wrong).rejects.toMatchObject({ status: 400, param: 'n', type: 'invalid_request_error' });
+    it.each([
+      ['n', 11],
+      ['size', '512x'],
+      ['partial_images', 4],
+      ['output_format', 'gif'],
+      ['output_compression', 101],
+      ['response_format', 'file'],
+      ['prompt', ''],
+    ])('of a field, with its name: %s', async (param, value) => {
+      const sidecar = edge().use(fakeSidecar());
+      const wrong = client().images.generate({ prompt: 'x', [param]: value } as never);
+      const expected = { status: 400, param, type: 'invalid_request_error', code: 'invalid_argument' };
+      await expect(wrong).rejects.toMatchObject(expected);
+      await expect(wrong).rejects.toBeInstanceOf(OpenAI.BadRequestError);
+      expect(sidecar.requests).toEqual([]);
     });
   });
 
@@ -163,6 +175,7 @@ export function openai(edge: () => Edge): void {
         status: 429,
       });
       expect(sidecar.requests).toHaveLength(3);
+      expect(sidecar.steps).toBe(0);
       // Without a seed of its own: the key's.
       expect(sidecar.requests[1]).toEqual(sidecar.requests[0]);
       const keys = sidecar.options.map(({ idempotencyKey }) => idempotencyKey);
