@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { serve as serveHttp } from '@hono/node-server';
 import { createApp } from '../../edge/app.ts';
+import { JobStore } from '../../edge/jobs/store.ts';
 import { reference } from '../../edge/reference.ts';
 import type { SidecarClient } from '../../edge/sidecar/client.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
@@ -28,7 +29,7 @@ export async function startServers(options: Partial<EngineOptions> = {}): Promis
   const calls: CallLog[] = [];
   const server = await serve(engine, { host: '127.0.0.1', port: 0, log: (entry) => calls.push(entry) });
   const sidecar = grpcSidecar(server.address);
-  const { fetch } = createApp({ sidecar, reference: reference() });
+  const { fetch } = createApp({ sidecar, reference: reference(), jobs: new JobStore(sidecar) });
   const http = await new Promise<ReturnType<typeof serveHttp>>((resolve) => {
     const listening = serveHttp({ fetch, hostname: '127.0.0.1', port: 0 }, () => resolve(listening));
   });
