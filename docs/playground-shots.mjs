@@ -1,4 +1,4 @@
-// Makes docs/images/playground.png and playground-phone.png: node docs/playground-shots.mjs [URL of a running server]
+// Makes docs/images/playground.png, playground-dark.png and playground-phone.png: node docs/playground-shots.mjs [URL of a running server]
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import sharp from 'sharp';
@@ -8,7 +8,9 @@ const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
 
 await shoot('playground', { viewport: { width: 1200, height: 1420 }, colorScheme: 'light' });
-await shoot('playground-phone', { viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
+await shoot('playground-dark', { viewport: { width: 1200, height: 1420 }, colorScheme: 'dark' });
+const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+await shoot('playground-phone', { ...phone, colorScheme: 'dark' });
 await browser.close();
 
 /** Draws a circle, has a sun made of it, and takes a picture of the page. */
