@@ -1,5 +1,7 @@
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // Tests are named by what they need: unit (nothing), cpu (the addon), edge (a fake sidecar), e2e (built processes),
 // emulator (the addon with CUDA kernels emulated), gpu (a GPU).
@@ -17,16 +19,28 @@ const project = (name: string, timeout: number, env: Record<string, string> = {}
   },
 });
 
+/** Files that take longest, in tens of seconds: they begin first, so that no worker is left alone with one. */
+const LONG = ['ops', 'ops-conv2d', 'cli', 'start', 'contract', 'playground', 'bad-input', 'addon-process'];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLong = ({ moduleId }: TestSpecification) => LONG.includes(basename(moduleId, '.test.ts'));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
 const emulator = fileURLToPath(new URL('cuda/build/emulator/latent_edge.node', import.meta.url));
 
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
-      // What has no state needs no process for each file.
+      // What has no state, or ends what it opens, needs no process for each file.
       project('unit', 30_000, {}, false),
-      project('cpu', 120_000),
-      project('edge', 30_000),
+      project('cpu', 120_000, {}, false),
+      project('edge', 30_000, {}, false),
       project('e2e', 180_000),
       project('gpu', 600_000),
       project('emulator', 120_000, { LATENT_EDGE_ADDON: process.env.LATENT_EDGE_ADDON ?? emulator }),

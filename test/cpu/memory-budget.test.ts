@@ -1,7 +1,7 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { inspect } from '../../sidecar/engine/inspect.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
@@ -16,6 +16,9 @@ beforeAll(async () => {
     await cp(await fixtureModel('tiny-sd15'), join(home, name), { recursive: true, dereference: true });
 });
 afterAll(() => rm(home, { recursive: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 const loadedIn = async (engine: Engine) =>
   (await engine.models()).filter(({ loaded }) => loaded).map(({ name }) => name);
@@ -81,9 +84,8 @@ it('fails one request alone where memory is short, and frees what nobody uses', 
   const expected = [];
   for (const name of names) expected.push((await generate(engine, name)).images);
   const outOfMemory = Object.assign(new Error('none left'), { code: 'ERR_OUT_OF_MEMORY' });
-  const short = vi.spyOn(Programs.prototype, 'run').mockRejectedValueOnce(outOfMemory);
+  vi.spyOn(Programs.prototype, 'run').mockRejectedValueOnce(outOfMemory);
   const results = await Promise.allSettled(names.map((name) => generate(engine, name)));
-  short.mockRestore();
   const failed = results.findIndex(({ status }) => status === 'rejected');
   const other = 1 - failed;
   expect(results[failed]).toMatchObject({ reason: outOfMemory });

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import type { Job } from '../../edge/jobs/job.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
@@ -13,6 +13,9 @@ beforeAll(async () => {
   edge = await nodeRuntime.start(guardedEnv);
 });
 afterAll(() => edge.stop());
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 const call = async (method: string, path: string, who = 'ana', body?: object) => {
   const response = await edge.fetch(path, {
@@ -163,7 +166,6 @@ describe('jobs together', () => {
     expect(isThere()).toEqual([false, false, true]);
     vi.setSystemTime(jobs[2]!.finished! + 60_000);
     expect(isThere()).toEqual([false, false, false]);
-    vi.useRealTimers();
   });
 });
 
