@@ -6,6 +6,6 @@
 namespace latent_edge {
 
 extern const Kernel kActivation, kAffine, kAttention, kConv2d, kEmbedding, kGroupNorm, kLayerNorm, kLinear,
-    kQuantize, kTimestepEmbedding, kToNchw, kToNhwc, kZeroConv;
+    kQuantize, kRepeat, kTimestepEmbedding, kToNchw, kToNhwc, kZeroConv;
 
 }  // namespace latent_edge

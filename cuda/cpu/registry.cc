@@ -5,12 +5,19 @@ namespace latent_edge {
 // One line an op; the names are those of the op table (sidecar/graph/ops.ts).
 const std::map<std::string, Kernel>& cpu_kernels() {
   static const std::map<std::string, Kernel> kernels = {
-      {"activation", kActivation}, {"affine", kAffine},
-      {"attention", kAttention},   {"conv2d", kConv2d},
-      {"embedding", kEmbedding},   {"group_norm", kGroupNorm},
-      {"layer_norm", kLayerNorm},  {"linear", kLinear},
-      {"quantize", kQuantize},     {"timestep_embedding", kTimestepEmbedding},
-      {"to_nchw", kToNchw},        {"to_nhwc", kToNhwc},
+      {"activation", kActivation},
+      {"affine", kAffine},
+      {"attention", kAttention},
+      {"conv2d", kConv2d},
+      {"embedding", kEmbedding},
+      {"group_norm", kGroupNorm},
+      {"layer_norm", kLayerNorm},
+      {"linear", kLinear},
+      {"quantize", kQuantize},
+      {"repeat", kRepeat},
+      {"timestep_embedding", kTimestepEmbedding},
+      {"to_nchw", kToNchw},
+      {"to_nhwc", kToNhwc},
       {"zero_conv", kZeroConv},
   };
   return kernels;

@@ -15,6 +15,7 @@ import type { LatentSize } from './autoencoder.ts';
 import type { ControlNet } from './control/controlnet.ts';
 import { Pool } from './pool.ts';
 import type { Programs } from './programs.ts';
+import { type SharedRows, sharedRows } from './shared-rows.ts';
 
 /**
  * What the U-Net needs of a request, on the device: keys and values of cross-attention, `kv.0`, `kv.1`, …, and in
@@ -46,7 +47,7 @@ export interface ControlRow {
 
 /** What a batch is made of: one image under one text, in one step. */
 export interface Row {
-  /** What the U-Net takes: [C,h,w]. */
+  /** What the U-Net takes: [C,h,w]. One array for all texts of an image. */
   sample: Float32Array;
   timestep: number;
   /** Of the text: of a batch of one. */
@@ -75,22 +76,30 @@ export const TOKENS = 77;
 
 type Nets = readonly Component<ControlNetConfig>[];
 
-/** The plan of so many rows, and a name for it, unique among those of a U-Net without ControlNets or with the same. */
+/**
+ * The plan of so many rows, `texts` of each image, and a name for it, unique among those of a U-Net without ControlNets
+ * or with the same.
+ */
 function prediction(
   checkpoint: AnyCheckpoint,
   batch: number,
   size: LatentSize,
   tokens: number,
   nets: Nets,
+  texts = 1,
 ): [key: string, plan: () => Plan] {
   const { height, width } = size;
   return [
-    `unet ${batch}x${shapeKey(size, tokens)}`,
+    predictionKey(batch, size, tokens, texts),
     () =>
       checkpoint.kind === 'unconditional'
         ? planUnconditionalUNet(checkpoint, { batch, height, width })
-        : planUNet(checkpoint, { batch, height, width, tokens }, nets),
+        : planUNet(checkpoint, { batch, texts, height, width, tokens }, nets),
   ];
+}
+
+function predictionKey(batch: number, size: LatentSize, tokens: number, texts: number): string {
+  return `unet ${batch}${texts > 1 ? `/${texts}` : ''}x${shapeKey(size, tokens)}`;
 }
 
 /** What it takes to evaluate so many rows at once. */
@@ -154,11 +163,14 @@ export class Denoiser {
   }
 
   /** The predictions of rows of one kind, each [outChannels,h,w]; a row's does not depend on the others. */
-  async predict({ size, tokens, nets }: Kind, rows: readonly Row[]): Promise<Float32Array[]> {
-    const batch = rows.length;
+  async predict({ size, tokens, nets }: Kind, given: readonly Row[]): Promise<Float32Array[]> {
+    const batch = given.length;
+    const { order, texts } = this.#shared(given);
+    const rows = order.map((i) => given[i]!);
+    const images = rows.filter((_, i) => i % texts === 0);
     const inputs: Record<string, InputValue> = {
-      sample: rows.map(({ sample }) => sample),
-      timestep: Float32Array.from(rows, ({ timestep }) => timestep),
+      sample: images.map(({ sample }) => sample),
+      timestep: Float32Array.from(images, ({ timestep }) => timestep),
     };
     const put = (prefix: string, contexts: readonly Context[]) => {
       for (const name of Object.keys(contexts[0]!))
@@ -170,7 +182,7 @@ export class Denoiser {
     );
     for (const [i, net] of nets.entries()) {
       const parts = rows.map(({ controls }) => controls[i]!);
-      inputs[`control.${i}.hint`] = parts.map(({ hint }) => hint);
+      inputs[`control.${i}.hint`] = images.map(({ controls }) => controls[i]!.hint);
       const R = residualCount(net.config);
       inputs[`control.${i}.scales`] = Float32Array.from(
         { length: R * batch },
@@ -184,20 +196,33 @@ export class Denoiser {
     // What a ControlNet sees of an inpainting model's input: the latents alone, its first channels.
     if (nets.some(({ config }) => config.in_channels !== this.inChannels)) {
       const seen = this.outChannels * size.height * size.width;
-      inputs['control.sample'] = rows.map(({ sample }) => sample.subarray(0, seen));
+      inputs['control.sample'] = images.map(({ sample }) => sample.subarray(0, seen));
     }
     const outputs = await this.#with(nets, (programs) =>
-      programs.run(...prediction(this.#checkpoint, batch, size, tokens, componentsOf(nets)), inputs),
+      programs.run(...prediction(this.#checkpoint, batch, size, tokens, componentsOf(nets), texts), inputs),
     );
-    const predictions = outputs.sample as Float32Array;
-    const each = predictions.length / batch;
-    return rows.map((_, i) => predictions.subarray(i * each, (i + 1) * each));
+    const all = outputs.sample as Float32Array;
+    const each = all.length / batch;
+    const predictions = new Array<Float32Array>(batch);
+    for (const [at, i] of order.entries()) predictions[i] = all.subarray(at * each, (at + 1) * each);
+    return predictions;
   }
 
-  /** Whether the program for so many rows is compiled. */
-  isReady({ size, tokens, nets }: Kind, rows: number): boolean {
+  /** Whether the program that evaluates these rows is compiled; of a number, one for so many rows of whatever images. */
+  isReady({ size, tokens, nets }: Kind, rows: number | readonly Row[]): boolean {
     const programs = nets.length === 0 ? this.#programs : this.#composed.peek(composedKey(nets));
-    return programs?.isCompiled(`unet ${rows}x${shapeKey(size, tokens)}`) ?? false;
+    const isCompiled = (batch: number, texts: number) =>
+      programs?.isCompiled(predictionKey(batch, size, tokens, texts)) ?? false;
+    if (typeof rows !== 'number') return isCompiled(rows.length, this.#shared(rows).texts);
+    return Array.from({ length: rows }, (_, i) => i + 1).some(
+      (texts) => rows % texts === 0 && isCompiled(rows, texts),
+    );
+  }
+
+  /** In Stable Diffusion XL all depends on the text from the start. */
+  #shared(rows: readonly Row[]): SharedRows {
+    const { config } = this.#checkpoint.unet;
+    return 'added' in config && config.added ? { order: [...rows.keys()], texts: 1 } : sharedRows(rows);
   }
 
   /** Bytes that so many rows take while they are evaluated. */

@@ -66,11 +66,14 @@ export class Evaluator {
 
     const step: Step = { ticket, denoiser };
     const perImage = sample.length / images;
+    const samples = Array.from({ length: images }, (_, i) =>
+      sample.subarray(i * perImage, (i + 1) * perImage),
+    );
     const perPrediction = denoiser.outChannels * size.height * size.width;
     const predictions = contexts.map(() => new Float32Array(images * perPrediction));
     const evaluate = async (i: number, text: number, { controls }: TextGroup) => {
       const row = {
-        sample: sample.subarray(i * perImage, (i + 1) * perImage),
+        sample: samples[i]!,
         timestep,
         context: contexts[text]!,
         controls: controls.map(({ control, factors }) => control.row(factors, text)),

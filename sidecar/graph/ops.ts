@@ -120,6 +120,20 @@ const table = {
     ],
   },
 
+  /** Each image side by side with its copies: y[i·times + j] = x[i]. */
+  repeat: {
+    inputs: { x: '[N,..,C]' },
+    attrs: { times: 'int' },
+    derive: ({ N }, { times }) => ({ M: N! * (times as number) }),
+    output: '[M,..,C]',
+    cases: [
+      { tensors: { x: [2, 8, 8, 320] }, attrs: { times: 2 } },
+      { tensors: { x: [1, 1280] }, attrs: { times: 3 } },
+      { tensors: { x: [3, 5, 7] }, attrs: { times: 2 } },
+      { tensors: { x: [1, 64, 64, 9] }, attrs: { times: 2 } },
+    ],
+  },
+
   /** Each vector's nearest row of the codebook, the first of equals: arXiv:1711.00937, section 3.1. */
   quantize: {
     inputs: { x: '[..,C]' },

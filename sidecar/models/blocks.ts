@@ -1,5 +1,14 @@
 import type { Graph, Tensor, Weights } from '../graph/builder.ts';
-import { asTokens, attention, conv2d, groupNorm, layerNorm, linear, packedLinear } from './layers.ts';
+import {
+  asTokens,
+  attention,
+  conv2d,
+  groupNorm,
+  layerNorm,
+  linear,
+  packedLinear,
+  repeatTo,
+} from './layers.ts';
 
 // The blocks that U-Nets, ControlNets and autoencoders share, by the names of diffusers' modules.
 
@@ -69,7 +78,10 @@ export function spatialAttention(
 /** Packed k and v [B,S,2C] of the cross-attention layer at a place among the weights. */
 export type CrossContext = (w: Weights, features: number) => Tensor;
 
-/** Transformer2DModel: norm, projection, `layers` blocks, projection, residual. x [N,H,W,C] → the same. */
+/**
+ * Transformer2DModel: norm, projection, `layers` blocks, projection, residual. x [N,H,W,C] → [B,H,W,C]: where there are
+ * more texts than images, N divides B.
+ */
 export function transformer2d(
   g: Graph,
   w: Weights,
@@ -86,10 +98,14 @@ export function transformer2d(
   let h = asTokens(g, groupNorm(g, w.at('norm'), x, { groups, eps: 1e-6 }));
   h = linear(g, w.at('proj_in'), h, C);
   for (let i = 0; i < layers; i++) h = transformerBlock(g, w.at('transformer_blocks', i), h, heads, context);
-  return g.reshape(linear(g, w.at('proj_out'), h, C, { residual: asTokens(g, x) }), x.shape);
+  const residual = repeatTo(g, w.path, x, h.shape[0]!);
+  return g.reshape(linear(g, w.at('proj_out'), h, C, { residual: asTokens(g, residual) }), residual.shape);
 }
 
-/** BasicTransformerBlock: self-attention, cross-attention, gated feed-forward; each normalised and residual. */
+/**
+ * BasicTransformerBlock: self-attention, cross-attention, gated feed-forward; each normalised and residual. An image is
+ * repeated for its texts where the first of them comes in.
+ */
 function transformerBlock(g: Graph, w: Weights, x: Tensor, heads: number, context: CrossContext): Tensor {
   const C = x.shape[2]!;
   const [attn1, attn2, ff] = [w.at('attn1'), w.at('attn2'), w.at('ff', 'net')];
@@ -100,7 +116,10 @@ function transformerBlock(g: Graph, w: Weights, x: Tensor, heads: number, contex
 
   h = layerNorm(g, w.at('norm2'), x);
   h = linear(g, attn2.at('to_q'), h, C, { bias: false });
-  h = attention(g, attn2, h, { heads, kv: context(attn2, C) });
+  const kv = context(attn2, C);
+  const rows = kv.shape[0]!;
+  h = attention(g, attn2, repeatTo(g, attn2.path, h, rows), { heads, kv });
+  x = repeatTo(g, w.path, x, rows);
   x = linear(g, attn2.at('to_out', 0), h, C, { residual: x });
 
   h = layerNorm(g, w.at('norm3'), x);

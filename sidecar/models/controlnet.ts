@@ -1,8 +1,15 @@
 import { Graph, type Tensor, Weights } from '../graph/builder.ts';
 import type { CrossContext } from './blocks.ts';
 import { type ControlNetConfig, residualCount } from './controlnet-config.ts';
-import { activation, conv2d, toNCHW, toNHWC, zeroConv } from './layers.ts';
-import { type Conditioning, downBlocks, midBlock, timeEmbedding, timeFeatures } from './unet-blocks.ts';
+import { activation, conv2d, repeatTo, toNCHW, toNHWC, zeroConv } from './layers.ts';
+import {
+  type Conditioning,
+  downBlocks,
+  midBlock,
+  perRow,
+  timeEmbedding,
+  timeFeatures,
+} from './unet-blocks.ts';
 import {
   addedInput,
   type ContextShape,
@@ -24,13 +31,13 @@ export interface HintShape {
 
 /** What a ControlNet takes in a step. */
 export interface ControlInputs {
-  /** Latents [B,h,w,in_channels]. */
+  /** Latents [n,h,w,in_channels] of n images. */
   sample: Tensor;
-  /** [B] */
+  /** [n] */
   timestep: Tensor;
-  /** The embedded hint [B,h,w,C]. */
+  /** The embedded hint [n,h,w,C]. */
   hint: Tensor;
-  /** Factors of the residuals for each image [R,B]. */
+  /** Factors of the residuals for each row [R,B]: B is a multiple of n, one row for each text of each image. */
   scales: Tensor;
   context: CrossContext;
   /** Of Stable Diffusion XL [B,E]. */
@@ -51,9 +58,17 @@ export function controlNet(
   { sample, timestep, hint, scales: scale, context, added }: ControlInputs,
   onto: Onto = () => undefined,
 ): Tensor[] {
-  const given: Conditioning = { temb: timeEmbedding(g, w, config, timestep, added), context };
-  const residual = (w: Weights, x: Tensor, level: number) =>
-    zeroConv(g, w, x, { scale, level, onto: onto(level) });
+  const given: Conditioning = {
+    temb: perRow(g, timeEmbedding(g, w, config, timestep, added)),
+    context,
+  };
+  const residual = (w: Weights, x: Tensor, level: number) => {
+    const [rows, target] = [scale.shape[1]!, onto(level)];
+    return zeroConv(g, w, repeatTo(g, w.path, x, rows), {
+      ...{ scale, level },
+      onto: target && repeatTo(g, w.path, target, rows),
+    });
+  };
   const skip = (x: Tensor, i: number) => residual(w.at('controlnet_down_blocks', i), x, i);
   const { x, skips } = downBlocks(g, w, config, sample, given, { hint, skip });
   const middle = midBlock(g, w, config, x, given);
@@ -109,10 +124,10 @@ export function controlInputs(
   g: Graph,
   prefix: string,
   config: ControlNetConfig,
-  { batch, height, width, tokens }: UNetShape,
+  { batch, texts = 1, height, width, tokens }: UNetShape,
 ): Omit<ControlInputs, 'sample' | 'timestep'> {
   return {
-    hint: g.input(`${prefix}hint`, [batch, height, width, config.block_out_channels[0]!]),
+    hint: g.input(`${prefix}hint`, [batch / texts, height, width, config.block_out_channels[0]!]),
     scales: g.input(`${prefix}scales`, [residualCount(config), batch]),
     added: addedInput(g, prefix, config, batch),
     context: kvInputs(g, prefix, batch, tokens),

@@ -143,6 +143,12 @@ export function attention(
   return g.op('attention', w.path, { q, kv }, {}, { heads, head_size: C / heads, causal });
 }
 
+/** x [n,..,C] → [rows,..,C], each image side by side with its copies; x itself where it has as many. */
+export function repeatTo(g: Graph, scope: string, x: Tensor, rows: number): Tensor {
+  const times = rows / x.shape[0]!;
+  return times === 1 ? x : g.op('repeat', scope, { x }, {}, { times });
+}
+
 export function toNHWC(g: Graph, x: Tensor): Tensor {
   return g.op('to_nhwc', 'input', { x });
 }

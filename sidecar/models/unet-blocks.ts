@@ -8,7 +8,7 @@ import {
   transformer2d,
   upsample,
 } from './blocks.ts';
-import { activation, conv2d, groupNorm, linear, toNCHW } from './layers.ts';
+import { activation, conv2d, groupNorm, linear, repeatTo, toNCHW } from './layers.ts';
 import type { Attention } from './unet-config.ts';
 
 // Encoder, middle and decoder of U-Nets (arXiv:1505.04597, arXiv:2112.10752, section 3.3), whatever they are
@@ -46,8 +46,8 @@ export interface UNetBlocks extends UNetEncoder {
 
 /** What the blocks are conditioned on. */
 export interface Conditioning {
-  /** silu of the time embedding [B,E]. */
-  temb: Tensor;
+  /** silu of the time embedding [rows,E], for as many rows as are asked for. */
+  temb: (rows: number) => Tensor;
   /** k and v of the text, where there is one. */
   context?: CrossContext;
 }
@@ -93,6 +93,16 @@ export function timeEmbedding(
   );
 }
 
+/** silu of the time embedding [n,E] of images, as blocks take it: repeated once for all that have a row for each text. */
+export function perRow(g: Graph, temb: Tensor): Conditioning['temb'] {
+  let repeated = temb;
+  return (rows) => {
+    if (rows === temb.shape[0]) return temb;
+    if (rows !== repeated.shape[0]) repeated = repeatTo(g, 'time_embedding', temb, rows);
+    return repeated;
+  };
+}
+
 /** What an encoder has besides a U-Net's. */
 export interface EncoderOptions {
   /** Added to the first convolution's output, of its shape. */
@@ -101,7 +111,10 @@ export interface EncoderOptions {
   skip?: (x: Tensor, i: number) => Tensor;
 }
 
-/** The encoder: x [B,h,w,in_channels] → its last activation, and one skip connection for each resnet to come. */
+/**
+ * The encoder: x [n,h,w,in_channels] → its last activation, and one skip connection for each resnet to come. What comes
+ * before the first text has a row for each of the n images, what comes after one for each text of each image.
+ */
 export function downBlocks(
   g: Graph,
   w: Weights,
@@ -116,7 +129,8 @@ export function downBlocks(
   for (const [i, features] of channels.entries()) {
     const block = w.at('down_blocks', i);
     for (let j = 0; j < layers_per_block[i]!; j++) {
-      x = resnetBlock(g, block.at('resnets', j), x, features, { norm: normOf(config), temb: given.temb });
+      const resnet = { norm: normOf(config), temb: given.temb(x.shape[0]!) };
+      x = resnetBlock(g, block.at('resnets', j), x, features, resnet);
       const how = { heads: heads[i]!, layers: transformers?.down[i]?.[j] };
       x = attend(g, block.at('attentions', j), config, x, attention.down[i]!, how, given);
       skips.push(skip(x, skips.length));
@@ -133,8 +147,10 @@ export function downBlocks(
 export function midBlock(g: Graph, w: Weights, config: UNetEncoder, x: Tensor, given: Conditioning): Tensor {
   const { attention, heads, mid_resnets: resnets, transformers } = config;
   const block = w.at('mid_block');
-  const resnet = (j: number) =>
-    resnetBlock(g, block.at('resnets', j), x, x.shape[3]!, { norm: normOf(config), temb: given.temb });
+  const resnet = (j: number) => {
+    const options = { norm: normOf(config), temb: given.temb(x.shape[0]!) };
+    return resnetBlock(g, block.at('resnets', j), x, x.shape[3]!, options);
+  };
   if (resnets > 0) x = resnet(0);
   const how = { heads: heads.at(-1)!, layers: transformers?.mid };
   x = attend(g, block.at('attentions', 0), config, x, attention.mid, how, given);
@@ -158,8 +174,9 @@ export function upBlocks(
   for (const [i, features] of channels.entries()) {
     const block = w.at('up_blocks', i);
     for (let j = 0; j < layers[i]! + 1; j++) {
-      const resnet = { norm: normOf(config), temb: given.temb, skip: left.pop()! };
-      x = resnetBlock(g, block.at('resnets', j), x, features, resnet);
+      const [rows, at] = [x.shape[0]!, block.at('resnets', j)];
+      const skip = repeatTo(g, at.path, left.pop()!, rows);
+      x = resnetBlock(g, at, x, features, { norm: normOf(config), temb: given.temb(rows), skip });
       const how = { heads: heads[i]!, layers: transformers?.up[i]?.[j] };
       x = attend(g, block.at('attentions', j), config, x, attention.up[i]!, how, given);
     }

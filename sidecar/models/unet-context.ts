@@ -15,7 +15,13 @@ export interface ContextShape {
 }
 
 export interface UNetShape {
+  /** Rows: one for each text of each image. */
   batch: number;
+  /**
+   * Of each image; their rows lie side by side. What comes before the first of them is computed once for an image.
+   * Default: 1. Not in Stable Diffusion XL, where all depends on the text from the start.
+   */
+  texts?: number;
   /** Of the latents; any size from 1. */
   height: number;
   width: number;

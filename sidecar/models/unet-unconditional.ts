@@ -3,7 +3,7 @@ import { cosmetic, count, diffusersFields, only } from '../checkpoints/config.ts
 import { Graph, Weights } from '../graph/builder.ts';
 import { broadcast } from './config.ts';
 import { affine, toNHWC } from './layers.ts';
-import { downBlocks, midBlock, timeEmbedding, type UNetBlocks, upBlocks } from './unet-blocks.ts';
+import { downBlocks, midBlock, perRow, timeEmbedding, type UNetBlocks, upBlocks } from './unet-blocks.ts';
 import { type Attention, trainingFields } from './unet-config.ts';
 
 // UNet2DModel, conditioned on the time alone, of latent diffusion without a prompt (arXiv:2112.10752, section 4.1)
@@ -97,7 +97,7 @@ export function traceUnconditionalUNet(
   const w = new Weights(g);
   let sample = toNHWC(g, g.input('sample', [batch, config.in_channels, height, width]));
   if (config.center_input_sample) sample = affine(g, 'input', sample, { scale: 2, shift: -1 });
-  const temb = timeEmbedding(g, w, config, g.input('timestep', [batch]));
+  const temb = perRow(g, timeEmbedding(g, w, config, g.input('timestep', [batch])));
   const { x, skips } = downBlocks(g, w, config, sample, { temb });
   g.output('sample', upBlocks(g, w, config, midBlock(g, w, config, x, { temb }), skips, { temb }));
   return g;

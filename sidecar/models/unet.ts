@@ -7,6 +7,7 @@ import {
   type Conditioning,
   downBlocks,
   midBlock,
+  perRow,
   timeEmbedding,
   timeFeatures,
   upBlocks,
@@ -28,6 +29,8 @@ import {
  * sample [B,in_channels,h,w], timestep [B], kv.0, kv.1, … [B,S,2C] and, in Stable Diffusion XL, add_embedding [B,E]
  * → sample [B,out_channels,h,w]. All but sample and timestep are what `traceContext` gives.
  *
+ * With several texts for each image, sample, timestep and hints have a row for each of the B / texts images.
+ *
  * ControlNets are part of it: the parameters and inputs of the i-th have names that begin with `control.i.`. Its hint
  * [B,h,w,C] is what `traceHint` gives, its kv.* and add_embedding what `traceControlContext` gives, scales [R,B] are
  * the factors of its residuals for each image: `residualScales`. A U-Net for inpainting with ControlNets that are not
@@ -39,14 +42,15 @@ export function traceUNet(
   controls: readonly ControlNetConfig[] = [],
 ): Graph {
   const g = new Graph('unet');
-  const { batch, height, width, tokens } = shape;
-  const latents = (name: string, C: number) => g.input(name, [batch, C, height, width]);
+  const { batch, texts = 1, height, width, tokens } = shape;
+  const images = batch / texts;
+  const latents = (name: string, C: number) => g.input(name, [images, C, height, width]);
   const sample = latents('sample', config.in_channels);
-  const timestep = g.input('timestep', [batch]);
+  const timestep = g.input('timestep', [images]);
   const context = kvInputs(g, '', batch, tokens);
   const added = addedInput(g, '', config, batch);
   const w = new Weights(g);
-  const given = { temb: timeEmbedding(g, w, config, timestep, added), context };
+  const given = { temb: perRow(g, timeEmbedding(g, w, config, timestep, added)), context };
   const x = toNHWC(g, sample);
   const narrow = controls.find(({ in_channels }) => in_channels !== config.in_channels);
   const alone = narrow && toNHWC(g, latents('control.sample', narrow.in_channels));
@@ -79,7 +83,7 @@ export function crossAttentionLayers(config: UNetConfig): CrossLayer[] {
     layers.push({ path: w.path, features });
     return g.input(w.path, [1, 1, 2 * features]);
   };
-  unet(g, new Weights(g), config, sample, { temb, context });
+  unet(g, new Weights(g), config, sample, { temb: perRow(g, temb), context });
   return layers;
 }
 

@@ -134,6 +134,8 @@ describe('a row', () => {
       if (i === 3) sample.fill(Number.NaN);
       rows.push({ sample, timestep: 100 * i + 1, context, controls: [] });
     }
+    // Another text for the same image: what comes before the first text is computed once for both.
+    rows.push({ ...rows[0]!, context: rows[1]!.context });
     const kind = kindOf(rows[0]!, size);
     const alone: Float32Array[] = [];
     for (const row of rows) alone.push((await denoiser.predict(kind, [row]))[0]!);
@@ -144,6 +146,9 @@ describe('a row', () => {
       [6, 5, 4, 3],
       [0, 1, 2, 3, 4, 5, 6],
       [0, 0],
+      [0, 7],
+      [4, 7, 0, 4],
+      [0, 7, 1],
     ]) {
       const together = await denoiser.predict(
         kind,

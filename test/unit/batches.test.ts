@@ -11,7 +11,8 @@ function fake(fails: (rows: readonly Row[]) => Error | undefined = () => undefin
   const runs: number[][] = [];
   const denoiser = {
     ...{ id: 1, outChannels: 1, kindBytes: () => 0 },
-    isReady: (_: Kind, rows: number) => ready.has(rows),
+    isReady: (_: Kind, rows: number | readonly Row[]) =>
+      ready.has(typeof rows === 'number' ? rows : rows.length),
     async predict(_: Kind, rows: readonly Row[]) {
       await new Promise(setImmediate);
       const error = fails(rows);

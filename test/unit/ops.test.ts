@@ -25,7 +25,7 @@ test('every op has cases, and each of them has a shape and a cost', () => {
     expect(cases.length, op).toBeGreaterThan(1);
     for (const { plan } of cases) expect(cost(plan.ops[0]!).bytes).toBeGreaterThan(0);
   }
-  expect(Object.keys(ops)).toHaveLength(13);
+  expect(Object.keys(ops)).toHaveLength(14);
 });
 
 describe('shapes', () => {
@@ -46,6 +46,7 @@ describe('shapes', () => {
     ['conv2d', { x: [1, 5, 4, 4] }, { weight: [6, 4, 3, 3] }, { ...conv, upsample: [9, 8] }, [1, 9, 8, 6]],
     ['conv2d', { x: [1, 2, 2, 4], x2: [1, 2, 2, 3] }, { weight: [6, 7, 3, 3] }, conv, [1, 2, 2, 6]],
     ['affine', { x: [2, 3, 4] }, {}, { scale: 2, shift: -1 }, [2, 3, 4]],
+    ['repeat', { x: [2, 3, 4] }, {}, { times: 3 }, [6, 3, 4]],
     ['quantize', { x: [2, 3, 4] }, { codebook: [9, 4] }, {}, [2, 3, 4]],
     [
       'zero_conv',

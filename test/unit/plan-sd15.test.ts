@@ -60,6 +60,24 @@ describe('Stable Diffusion 1.5, batch 2, 512²', () => {
   });
 });
 
+test('with two texts for an image, what comes before the first text is computed once', () => {
+  const shape = { batch: 2, height: 64, width: 64, tokens: 77 };
+  const shared = plan(traceUNet(sd15, { ...shape, texts: 2 }));
+  const { repeat, ...others } = opCounts(shared);
+  // The time embedding, the first text's queries, what its output is added to, that of the block, a skip connection.
+  expect(repeat).toBe(5);
+  expect(others).toEqual(opCounts(plan(unet)));
+  expect(shared.inputs.slice(0, 3)).toMatchObject([
+    { name: 'sample', shape: [1, 4, 64, 64] },
+    { name: 'timestep', shape: [1] },
+    { name: 'kv.0', shape: [2, 77, 640] },
+  ]);
+  expect(shared.outputs).toMatchObject([{ name: 'sample', shape: [2, 4, 64, 64] }]);
+  expect((planFlops(plan(unet)) - planFlops(shared)) / 1e9).toBeCloseTo(41.7, 1);
+  expect(shared.arenaBytes).toBeLessThanOrEqual(plan(unet).arenaBytes);
+  expect(planFaults(shared)).toEqual([]);
+});
+
 test('cross-attention layers in the order of the trace', () => {
   const layers = crossAttentionLayers(sd15);
   expect(layers[0]).toEqual({

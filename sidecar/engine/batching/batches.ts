@@ -61,13 +61,11 @@ export class Batches {
     if (!first) return;
     const { denoiser, kind } = first;
     const costs = this.#costsOf(first);
-    const isCold = !denoiser.isReady(kind, rows.length);
+    const given = rows.map(({ row }) => row);
+    const isCold = !denoiser.isReady(kind, given);
     const began = performance.now();
     try {
-      const predictions = await denoiser.predict(
-        kind,
-        rows.map(({ row }) => row),
-      );
+      const predictions = await denoiser.predict(kind, given);
       const ms = performance.now() - began;
       costs.add(rows.length, ms, isCold);
       if (!isCold) this.#limits.onRun?.(denoiser.rowsKey(kind), rows.length, ms);
