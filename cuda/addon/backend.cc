@@ -15,13 +15,15 @@ class CpuBackend final : public Backend {
       : account_(std::move(account)), pool_(pool) {}
 
   std::shared_ptr<Program> compile(PlanDesc plan, Checkpoint& weights, CompileOptions options) override {
-    return std::make_shared<CpuProgram>(std::move(plan), weights, pool_, scratch_, account_, options);
+    return std::make_shared<CpuProgram>(std::move(plan), weights, pool_, arenas_, scratch_, account_,
+                                        options);
   }
 
  private:
   const std::shared_ptr<Account> account_;
   ThreadPool& pool_;
-  Scratch scratch_{account_};
+  Scratch arenas_{account_, &Account::arenas, "the arena of a plan"};
+  Scratch scratch_{account_, &Account::scratch, "scratch"};
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
-// Memory the steps of one device share while they run: as much as the neediest live program asks for.
+// Memory that the programs of one device share, as they run one after another: as much as the neediest live one asks
+// for.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -13,7 +15,9 @@ namespace latent_edge {
 
 class Scratch {
  public:
-  explicit Scratch(std::shared_ptr<Account> account) : account_(std::move(account)) {}
+  // `purpose` names it in errors; it counts towards `counter`, one of the account's.
+  Scratch(std::shared_ptr<Account> account, std::atomic<int64_t> Account::*counter, const char* purpose)
+      : account_(std::move(account)), counter_(counter), purpose_(purpose) {}
 
   // A program's claim; given back when it is destroyed, on any thread.
   class Claim {
@@ -37,26 +41,39 @@ class Scratch {
     size_t bytes_ = 0;
   };
 
-  // On the device's thread, between runs. Throws OutOfMemory.
-  Buffer& buffer() {
+  // The memory for one run. On the device's thread, between runs. Throws OutOfMemory.
+  class Use {
+   public:
+    explicit Use(Scratch& scratch) : scratch_(scratch), buffer_(scratch.enter()) {}
+    ~Use() { scratch_.leave(); }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    Buffer& operator*() const { return buffer_; }
+
+   private:
+    Scratch& scratch_;
+    Buffer& buffer_;
+  };
+
+  // So that a want of memory shows before the first run. On the device's thread, between runs. Throws OutOfMemory.
+  void reserve() { Use use(*this); }
+
+ private:
+  Buffer& enter() {
     std::lock_guard lock(mutex_);
     const size_t bytes = claims_.empty() ? 0 : *claims_.rbegin();
     if (buffer_.bytes() < bytes) {
       buffer_.reset();
-      buffer_ = Buffer(bytes, "scratch", &account_->scratch);
+      buffer_ = Buffer(bytes, purpose_, &((*account_).*counter_));
     }
     in_use_ = true;
     return buffer_;
   }
-
-  // On the device's thread, after a run.
   void leave() {
     std::lock_guard lock(mutex_);
     in_use_ = false;
     shrink();
   }
-
- private:
   void add(size_t bytes) {
     std::lock_guard lock(mutex_);
     claims_.insert(bytes);
@@ -72,6 +89,8 @@ class Scratch {
   }
 
   std::shared_ptr<Account> account_;
+  std::atomic<int64_t> Account::*counter_;
+  const char* purpose_;
   std::mutex mutex_;
   std::multiset<size_t> claims_;
   Buffer buffer_;

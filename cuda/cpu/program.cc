@@ -24,10 +24,11 @@ std::unique_ptr<Step> bind(const OpDesc& op, BindContext& context, bool referenc
 
 }  // namespace
 
-CpuProgram::CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
-                       std::shared_ptr<Account> account, CompileOptions options)
+CpuProgram::CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& arenas,
+                       Scratch& scratch, std::shared_ptr<Account> account, CompileOptions options)
     : Program(std::move(plan)),
       pool_(pool),
+      arenas_(arenas),
       scratch_(scratch),
       account_(std::move(account)),
       options_(options) {
@@ -41,43 +42,42 @@ CpuProgram::CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Sc
     }));
     scratch_bytes = std::max(scratch_bytes, steps_.back()->scratch_bytes());
   }
-  claim_ = Scratch::Claim(scratch_, scratch_bytes);
-  arena_ = Buffer(plan_.arena_bytes, "the arena of a plan", &account_->arenas);
+  scratch_claim_ = Scratch::Claim(scratch_, scratch_bytes);
+  arena_claim_ = Scratch::Claim(arenas_, plan_.arena_bytes);
+  arenas_.reserve();
 }
 
 void CpuProgram::release() {
   released_ = true;
   steps_.clear();
-  arena_.reset();
-  claim_.reset();
+  arena_claim_.reset();
+  scratch_claim_.reset();
 }
 
 void CpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
   if (released_) throw std::runtime_error("plan \"" + plan_.name + "\" has been disposed");
-  Buffer& scratch = scratch_.buffer();
-  struct Leave {
-    Scratch& scratch;
-    ~Leave() { scratch.leave(); }
-  } leave{scratch_};
+  const Scratch::Use arenas(arenas_), scratches(scratch_);
+  char* const arena = (*arenas).data();
+  const Buffer& scratch = *scratches;
 
   if (options_.poison) {
-    std::memset(arena_.data(), kPoison, arena_.bytes());
+    std::memset(arena, kPoison, plan_.arena_bytes);
     if (scratch.bytes() > 0) std::memset(scratch.data(), kPoison, scratch.bytes());
   }
-  copy_in(request.inputs);
+  copy_in(request.inputs, arena);
   for (size_t i = 0; i < request.ops; i++) {
     if (stop.load(std::memory_order_relaxed))
       throw std::runtime_error("run of plan \"" + plan_.name + "\" was interrupted");
-    at_op(plan_, i, [&] { steps_[i]->run(arena_.data(), scratch.data(), pool_); });
-    if (options_.dtype != Element::f32) round(plan_.ops[i].output);
+    at_op(plan_, i, [&] { steps_[i]->run(arena, scratch.data(), pool_); });
+    if (options_.dtype != Element::f32) round(plan_.ops[i].output, arena);
   }
-  copy_out(request.outputs);
+  copy_out(request.outputs, arena);
 }
 
-void CpuProgram::round(const TensorRef& output) {
+void CpuProgram::round(const TensorRef& output, char* arena) {
   if (output.dtype != DType::f32) return;
   constexpr int64_t kBlock = 1 << 16;
-  float* values = reinterpret_cast<float*>(arena_.data() + output.offset);
+  float* values = reinterpret_cast<float*>(arena + output.offset);
   const int64_t n = elements(output.shape);
   pool_.parallel_for((n + kBlock - 1) / kBlock, [&](int64_t block, int) {
     const int64_t from = block * kBlock;
@@ -85,10 +85,10 @@ void CpuProgram::round(const TensorRef& output) {
   });
 }
 
-void CpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
+void CpuProgram::copy_in(const std::vector<ProgramInput>& inputs, char* arena) {
   for (const ProgramInput& input : inputs) {
     const NamedTensor& to = plan_.inputs[input.index];
-    char* at = arena_.data() + to.offset;
+    char* at = arena + to.offset;
     for (const InputPart& part : input.parts) {
       const auto* tensor = static_cast<const HostTensor*>(part.tensor.get());
       const char* from = tensor ? tensor->data() : part.data.data();
@@ -102,9 +102,9 @@ void CpuProgram::copy_in(const std::vector<ProgramInput>& inputs) {
   }
 }
 
-void CpuProgram::copy_out(std::vector<ProgramOutput>& outputs) const {
+void CpuProgram::copy_out(std::vector<ProgramOutput>& outputs, const char* arena) const {
   for (ProgramOutput& output : outputs) {
-    const char* from = arena_.data() + output.ref.offset;
+    const char* from = arena + output.ref.offset;
     if (output.keep) {
       auto tensor = std::make_shared<HostTensor>(output.ref.dtype, output.ref.shape, account_);
       std::memcpy(tensor->data(), from, tensor->bytes);

@@ -14,8 +14,8 @@ namespace latent_edge {
 // Constructed, run and released on the device's thread.
 class CpuProgram final : public Program {
  public:
-  // Throws std::runtime_error naming the op and its scope.
-  CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& scratch,
+  // `arenas` and `scratch`: the device's, which outlive it. Throws std::runtime_error naming the op and its scope.
+  CpuProgram(PlanDesc plan, WeightStore& weights, ThreadPool& pool, Scratch& arenas, Scratch& scratch,
              std::shared_ptr<Account> account, CompileOptions options);
 
   void run(RunRequest& request, const std::atomic<bool>& stop) override;
@@ -23,17 +23,17 @@ class CpuProgram final : public Program {
   void release() override;
 
  private:
-  void round(const TensorRef& output);
-  void copy_in(const std::vector<ProgramInput>& inputs);
-  void copy_out(std::vector<ProgramOutput>& outputs) const;
+  void round(const TensorRef& output, char* arena);
+  void copy_in(const std::vector<ProgramInput>& inputs, char* arena);
+  void copy_out(std::vector<ProgramOutput>& outputs, const char* arena) const;
 
   ThreadPool& pool_;
+  Scratch& arenas_;
   Scratch& scratch_;
   std::shared_ptr<Account> account_;
   CompileOptions options_;
   std::vector<std::unique_ptr<Step>> steps_;
-  Buffer arena_;
-  Scratch::Claim claim_;
+  Scratch::Claim arena_claim_, scratch_claim_;
   bool released_ = false;
 };
 

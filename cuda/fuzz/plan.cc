@@ -110,9 +110,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const bool reference : {false, true}) {
     try {
       Ones weights;
-      Scratch scratch(account);
+      Scratch arenas(account, &Account::arenas, "the arena of a plan");
+      Scratch scratch(account, &Account::scratch, "scratch");
       RunRequest request{.ops = plan.ops.size()};
-      CpuProgram program(plan, weights, pool, scratch, account, {.reference = reference, .poison = true});
+      CpuProgram program(plan, weights, pool, arenas, scratch, account,
+                         {.reference = reference, .poison = true});
       program.run(request, std::atomic<bool>(false));
     } catch (const std::exception&) {
     }

@@ -194,15 +194,19 @@ describe('memory account', () => {
     expect(device.memory()).toEqual(nothing);
   });
 
-  test('programs share what was packed', async () => {
+  test('programs share what was packed, and an arena as large as the largest needs', async () => {
     const weights = await device.loadWeights(scaling(32));
     const one = await device.compile(linearChain(4, 32), weights);
     const held = device.memory().weights;
-    const two = await device.compile(linearChain(4, 32), weights);
-    expect(device.memory()).toMatchObject({ weights: held, arenas: 2048 });
-    await one.dispose();
-    await two.run({ x: ones(128) });
     expect(device.memory()).toMatchObject({ weights: held, arenas: 1024 });
+    const two = await device.compile(linearChain(8, 32), weights);
+    expect(device.memory()).toMatchObject({ weights: held, arenas: 2048 });
+    const before = await one.run({ x: ones(128) });
+    await two.run({ x: ones(256) });
+    expect(await one.run({ x: ones(128) })).toEqual(before);
+    await two.dispose();
+    expect(device.memory()).toMatchObject({ weights: held, arenas: 1024 });
+    expect(await one.run({ x: ones(128) })).toEqual(before);
   });
 
   test('a failed compile keeps no arena and no scratch', async () => {
