@@ -58,11 +58,8 @@ inline float sum(Vec v) {
   return s;
 }
 
-// eˣ to 1 ulp or so: 2ⁿ·e^r with |r| ≤ ln2/2 and a degree-6 polynomial (Taylor's, its last terms refitted).
-// Below −87.3 the result is 0, so that −∞ is a mask.
-inline Vec exp(Vec x) {
-  const Vec low = all(-87.33654f);
-  const Vec y = clamp(x, low, all(88.72283f));
+// e^r and n of y = n·ln2 + r, |r| ≤ ln2/2: a degree-6 polynomial (Taylor's, its last terms refitted).
+inline Vec exp_parts(Vec y, Int* n_of) {
   const Vec magic = all(12582912.0f);  // 1.5·2²³: adding it rounds to a whole number
   const Vec shifted = y * 1.44269504f + magic;
   const Vec n = shifted - magic;
@@ -73,13 +70,30 @@ inline Vec exp(Vec x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const Int bits = __builtin_convertvector(n, Int);
+  *n_of = __builtin_convertvector(n, Int);
+  return p * r * r + r + 1.0f;
+}
+
+constexpr float kLowestExponent = -87.33654f;
+
+// eˣ to 1 ulp or so. Below −87.3 the result is 0, so that −∞ is a mask.
+inline Vec exp(Vec x) {
+  const Vec low = all(kLowestExponent);
+  Int bits;
+  const Vec p = exp_parts(clamp(x, low, all(88.72283f)), &bits);
   // In two halves: 2¹²⁸ does not fit into one exponent.
   const Int half = bits >> 1;
   const Int first = (half + 127) << 23, second = (bits - half + 127) << 23;
   const Vec result = p * (Vec)first * (Vec)second;
   return x < low ? Vec{} : result;
+}
+
+// The same of x ≤ 0.
+inline Vec exp_below(Vec x) {
+  const Vec low = all(kLowestExponent);
+  Int bits;
+  const Vec p = exp_parts(x < low ? low : x, &bits);
+  return x < low ? Vec{} : p * (Vec)((bits + 127) << 23);
 }
 
 // erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).
@@ -333,12 +347,12 @@ void softmax_columns(float* s, int64_t rows, float* maximum, float* total, float
     store(maximum + v, highest);
     Vec sum = {};
     for (j = 0; j < rows; j++) {
-      const Vec p = exp(load(s + j * kColumns + v) - highest);
+      const Vec p = exp_below(load(s + j * kColumns + v) - highest);
       store(s + j * kColumns + v, p);
       sum += p;
     }
     if (!first) {
-      const Vec correction = exp(before - highest);
+      const Vec correction = exp_below(before - highest);
       sum += load(total + v) * correction;
       for (int64_t d = 0; d < size; d++)
         store(out + d * kColumns + v, load(out + d * kColumns + v) * correction);
