@@ -22,6 +22,17 @@ struct Epilogue {
   Activation activation = Activation::none;
 };
 
+// Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs by (m+2)×(m+2) points.
+struct WinogradLoops {
+  int outputs;  // m
+  // A patch of (m+2)×(m+2) pixels, `channels` of each, to its points: point i to to + places[i].
+  void (*input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
+  // Nine taps, `step` numbers apart, of `depth` channels of a panel to the points, each [depth][nr], `to_step` apart.
+  void (*weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to, int64_t to_step);
+  // The points' sums, `step` apart, to the outputs, in the place of the first of them; columns a multiple of lanes.
+  void (*output)(float* sums, int64_t step, int64_t columns);
+};
+
 struct Isa {
   const char* name;
   int lanes;  // floats in a vector
@@ -32,14 +43,7 @@ struct Isa {
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   // to[i] = Σ rows[r][i] as floats: `count` rows, one, two or four, of n numbers of a weight; n a multiple of lanes.
   void (*add_up)(Element from, const void* const* rows, int count, float* to, int64_t n);
-  // Winograd's F(2×2, 3×3), arXiv:1509.09308. A patch of 4×4 pixels, `channels` of each, to its 16 points: point i to
-  // to + places[i].
-  void (*winograd_input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
-  // Nine taps, `step` numbers apart, of `depth` channels of a panel to 16 points, each [depth][nr], `to_step` apart.
-  void (*winograd_weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to,
-                           int64_t to_step);
-  // The 16 points' sums, `step` apart, to the four outputs, in the place of the first four; columns a multiple of lanes.
-  void (*winograd_output)(float* sums, int64_t step, int64_t columns);
+  WinogradLoops winograd2, winograd4;
   // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;
   // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,

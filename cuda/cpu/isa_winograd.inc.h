@@ -1,77 +1,129 @@
-// Winograd's F(2×2, 3×3) and its sums of taps: part of isa_kernels.inc.h.
+// Winograd's F(2×2, 3×3) and F(4×4, 3×3) and their sums of taps: part of isa_kernels.inc.h.
+//
+// One line of each transform, with vectors `step` apart: Bᵀd of a patch's values, Gg of a filter's three, Aᵀm of the
+// points' sums.
 
-// One line of Bᵀd: four of a patch's values.
-inline void patch_line(Vec a, Vec b, Vec c, Vec d, Vec* to, int step) {
-  to[0] = a - c, to[step] = b + c, to[2 * step] = c - b, to[3 * step] = b - d;
-}
-// One line of Gg: three of a filter's values to four.
-inline void filter_line(Vec a, Vec b, Vec c, Vec* to, int step) {
-  const Vec ends = a + c;
-  to[0] = a, to[step] = 0.5f * (ends + b), to[2 * step] = 0.5f * (ends - b), to[3 * step] = c;
-}
+struct F2 {
+  static constexpr int kOutputs = 2, kPoints = 4;
 
+  static inline void input(const Vec* d, Vec* to, int step) {
+    to[0] = d[0] - d[2], to[step] = d[1] + d[2], to[2 * step] = d[2] - d[1], to[3 * step] = d[1] - d[3];
+  }
+  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
+    const Vec ends = a + c;
+    to[0] = a, to[step] = 0.5f * (ends + b), to[2 * step] = 0.5f * (ends - b), to[3 * step] = c;
+  }
+  static inline void output(const Vec* m, Vec* to, int step) {
+    to[0] = m[0] + m[1] + m[2], to[step] = m[1] - m[2] - m[3];
+  }
+};
+
+// Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger.
+struct F4 {
+  static constexpr int kOutputs = 4, kPoints = 6;
+  static constexpr float p = 0.625f, q = 1.5f, p2 = p * p, q2 = q * q;
+
+  static inline void input(const Vec* d, Vec* to, int step) {
+    to[0] = d[4] - (p2 + q2) * d[2] + (p2 * q2) * d[0];
+    const Vec even_p = d[4] - q2 * d[2], odd_p = p * (d[3] - q2 * d[1]);
+    const Vec even_q = d[4] - p2 * d[2], odd_q = q * (d[3] - p2 * d[1]);
+    to[step] = even_p + odd_p, to[2 * step] = even_p - odd_p;
+    to[3 * step] = even_q + odd_q, to[4 * step] = even_q - odd_q;
+    to[5 * step] = d[5] - (p2 + q2) * d[3] + (p2 * q2) * d[1];
+  }
+  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
+    constexpr float np = 1 / (2 * p2 * (p2 - q2)), nq = 1 / (2 * q2 * (q2 - p2)), n0 = 1 / (p2 * q2);
+    const Vec even_p = np * a + (np * p2) * c, even_q = nq * a + (nq * q2) * c;
+    to[0] = n0 * a;
+    to[step] = even_p + (np * p) * b, to[2 * step] = even_p - (np * p) * b;
+    to[3 * step] = even_q + (nq * q) * b, to[4 * step] = even_q - (nq * q) * b;
+    to[5 * step] = c;
+  }
+  static inline void output(const Vec* m, Vec* to, int step) {
+    const Vec even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
+    to[0] = m[0] + even_p + even_q;
+    to[step] = p * odd_p + q * odd_q;
+    to[2 * step] = p2 * even_p + q2 * even_q;
+    to[3 * step] = (p * p2) * odd_p + (q * q2) * odd_q + m[5];
+  }
+};
+
+template <class F>
 void winograd_input(const float* const* pixels, int64_t channels, float* to, const int64_t* places) {
+  constexpr int P = F::kPoints;
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t left = channels - c;
-    Vec d[16], rows[16], v[16];
+    Vec d[P * P], columns[P * P], v[P];
     if (left >= kLanes)
-      for (int i = 0; i < 16; i++) d[i] = load(pixels[i] + c);
+      for (int i = 0; i < P * P; i++) d[i] = load(pixels[i % P * P + i / P] + c);
     else
-      for (int i = 0; i < 16; i++) d[i] = load_part(pixels[i] + c, left);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) patch_line(d[j], d[4 + j], d[8 + j], d[12 + j], rows + j, 4);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-      patch_line(rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3], v + 4 * i, 1);
-    if (left >= kLanes)
-      for (int i = 0; i < 16; i++) store(to + places[i] + c, v[i]);
-    else
-      for (int i = 0; i < 16; i++) store_part(to + places[i] + c, v[i], left);
+      for (int i = 0; i < P * P; i++) d[i] = load_part(pixels[i % P * P + i / P] + c, left);
+#pragma GCC unroll 6
+    for (int j = 0; j < P; j++) F::input(d + j * P, columns + j, P);
+#pragma GCC unroll 6
+    for (int i = 0; i < P; i++) {
+      F::input(columns + i * P, v, 1);
+      if (left >= kLanes)
+        for (int j = 0; j < P; j++) store(to + places[i * P + j] + c, v[j]);
+      else
+        for (int j = 0; j < P; j++) store_part(to + places[i * P + j] + c, v[j], left);
+    }
   }
 }
 
-template <class Number>
+template <class F, class Number>
 void winograd_weights_of(const Number* taps, int64_t step, int64_t depth, float* to, int64_t to_step) {
+  constexpr int P = F::kPoints;
   const int64_t n = depth * kColumns;
   for (int64_t k = 0; k < n; k += kLanes) {
-    Vec rows[12], u[16];
+    Vec rows[P * 3], u[P];
 #pragma GCC unroll 3
     for (int j = 0; j < 3; j++)
-      filter_line(load_number(taps + j * step + k), load_number(taps + (3 + j) * step + k),
-                  load_number(taps + (6 + j) * step + k), rows + j, 3);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) filter_line(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u + 4 * i, 1);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) store(to + i * to_step + k, u[i]);
+      F::weights(load_number(taps + j * step + k), load_number(taps + (3 + j) * step + k),
+                 load_number(taps + (6 + j) * step + k), rows + j, 3);
+#pragma GCC unroll 6
+    for (int i = 0; i < P; i++) {
+      F::weights(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u, 1);
+#pragma GCC unroll 6
+      for (int j = 0; j < P; j++) store(to + (i * P + j) * to_step + k, u[j]);
+    }
   }
 }
 
+template <class F>
 void winograd_weights(Element from, const void* taps, int64_t step, int64_t depth, float* to,
                       int64_t to_step) {
   switch (from) {
     case Element::f16:
-      return winograd_weights_of(static_cast<const Half*>(taps), step, depth, to, to_step);
+      return winograd_weights_of<F>(static_cast<const Half*>(taps), step, depth, to, to_step);
     case Element::bf16:
-      return winograd_weights_of(static_cast<const Brain*>(taps), step, depth, to, to_step);
+      return winograd_weights_of<F>(static_cast<const Brain*>(taps), step, depth, to, to_step);
     default:
-      return winograd_weights_of(static_cast<const float*>(taps), step, depth, to, to_step);
+      return winograd_weights_of<F>(static_cast<const float*>(taps), step, depth, to, to_step);
   }
 }
 
+template <class F>
 void winograd_output(float* sums, int64_t step, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += kLanes) {
-    Vec rows[8];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-      const Vec a = load(sums + i * step + j), b = load(sums + (4 + i) * step + j);
-      const Vec c = load(sums + (8 + i) * step + j), d = load(sums + (12 + i) * step + j);
-      rows[i] = a + b + c, rows[4 + i] = b - c - d;
+  constexpr int P = F::kPoints, M = F::kOutputs;
+  for (int64_t k = 0; k < columns; k += kLanes) {
+    Vec rows[M * P], m[P], y[M];
+#pragma GCC unroll 6
+    for (int j = 0; j < P; j++) {
+#pragma GCC unroll 6
+      for (int i = 0; i < P; i++) m[i] = load(sums + (i * P + j) * step + k);
+      F::output(m, rows + j, P);
     }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-      const Vec* r = rows + 4 * i;
-      store(sums + 2 * i * step + j, r[0] + r[1] + r[2]);
-      store(sums + (2 * i + 1) * step + j, r[1] - r[2] - r[3]);
+#pragma GCC unroll 4
+    for (int i = 0; i < M; i++) {
+      F::output(rows + i * P, y, 1);
+#pragma GCC unroll 4
+      for (int j = 0; j < M; j++) store(sums + (i * M + j) * step + k, y[j]);
     }
   }
+}
+
+template <class F>
+constexpr WinogradLoops winograd_of() {
+  return {F::kOutputs, winograd_input<F>, winograd_weights<F>, winograd_output<F>};
 }
