@@ -14,11 +14,17 @@ std::string where(const PlanDesc& plan, size_t op) {
 }
 
 void check_weights(const OpDesc& op) {
-  for (const auto& [name, weight] : op.weights)
-    for (int64_t d : weight.shape)
+  for (const auto& [name, weight] : op.weights) {
+    int64_t bytes = 4;
+    for (int64_t d : weight.shape) {
       if (d < 1)
         throw std::runtime_error("expected " + name + " of dimensions of at least 1, received " +
                                  to_string(weight.shape));
+      if (__builtin_mul_overflow(bytes, d, &bytes))
+        throw std::runtime_error("expected " + name + " of fewer elements, received " +
+                                 to_string(weight.shape));
+    }
+  }
 }
 
 namespace {

@@ -135,6 +135,12 @@ test.each<[string, Plan]>([
     }),
   ],
   [
+    `${op1}expected weight of fewer elements, received [8, 1099511627776, 1099511627776]`,
+    broken((p) => {
+      p.ops[1].weights.weight.shape = [8, 2 ** 40, 2 ** 40];
+    }),
+  ],
+  [
     `${op1}weight "nan" is NaN or infinite at element 63`,
     broken((p) => {
       p.ops[1].weights.weight.names = ['nan'];
