@@ -29,6 +29,8 @@ export class Pool<T> {
   readonly #limits: PoolLimits;
   // In order of last use.
   readonly #entries = new Map<string, Entry<T>>();
+  /** What was discarded while it was in use. */
+  readonly #leaving = new Set<Entry<T>>();
 
   constructor(limits: PoolLimits) {
     this.#limits = limits;
@@ -51,6 +53,7 @@ export class Pool<T> {
       return await work(value);
     } finally {
       entry.users--;
+      await this.#leave(entry);
       await this.#trim();
     }
   }
@@ -66,7 +69,8 @@ export class Pool<T> {
 
   /** Of all values that are there. */
   get cost(): number {
-    return [...this.#entries.values()].reduce((sum, { ready }) => sum + (ready?.cost ?? 0), 0);
+    const all = [...this.#entries.values(), ...this.#leaving];
+    return all.reduce((sum, { ready }) => sum + (ready?.cost ?? 0), 0);
   }
 
   values(): T[] {
@@ -76,6 +80,15 @@ export class Pool<T> {
   /** Lets everything go that is not in use, or what of it has such keys. */
   async clear(matches: (key: string) => boolean = () => true): Promise<void> {
     await this.#trim({ count: 0, cost: 0 }, null, matches);
+  }
+
+  /** Has the next user of `key` make it anew, where `value` is what is there: that goes with the last of its users. */
+  async discard(key: string, value: T): Promise<void> {
+    const entry = this.#entries.get(key);
+    if (entry?.ready?.value !== value) return;
+    this.#entries.delete(key);
+    this.#leaving.add(entry);
+    await this.#leave(entry);
   }
 
   #add(key: string, make: (room: Room) => Promise<Pooled<T>>): Entry<T> {
@@ -94,6 +107,10 @@ export class Pool<T> {
     return entry;
   }
 
+  async #leave(entry: Entry<T>): Promise<void> {
+    if (entry.users === 0 && this.#leaving.delete(entry)) await entry.ready!.dispose();
+  }
+
   /** @param kept the key of what stays, whatever it costs; null: nothing does. */
   async #trim(
     limits: PoolLimits = this.#limits,
@@ -102,7 +119,7 @@ export class Pool<T> {
   ): Promise<void> {
     const ready = [...this.#entries].filter(([, entry]) => entry.ready);
     let count = ready.length;
-    let cost = ready.reduce((sum, [, entry]) => sum + entry.ready!.cost, 0);
+    let { cost } = this;
     const gone: Pooled<T>[] = [];
     for (const [key, entry] of ready) {
       if (count <= limits.count && cost <= limits.cost) break;

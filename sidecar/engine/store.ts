@@ -1,4 +1,3 @@
-import { CheckpointError } from '../checkpoints/error.ts';
 import type { Component } from '../models/components.ts';
 import { openControlNet } from '../models/components.ts';
 import type { ControlNetConfig } from '../models/controlnet-config.ts';
@@ -6,11 +5,11 @@ import type { NativeDevice } from '../native.ts';
 import { AdaptedModels } from './adapted-models.ts';
 import type { AdapterChoice } from './adapter-files.ts';
 import { ControlNet } from './control/controlnet.ts';
+import { FilePool } from './file-pool.ts';
 import { Model } from './model.ts';
 import type { NamedFolder } from './model-folders.ts';
-import { modelStamp } from './model-stamp.ts';
 import { OpenModel } from './open-model.ts';
-import { Pool, type Room } from './pool.ts';
+import type { Room } from './pool.ts';
 
 /** Of a model with adapters: variants that are kept, and the share of the budget that each model's may take. */
 const ADAPTED = { count: 4, share: 0.25 };
@@ -21,18 +20,14 @@ const ADAPTED = { count: 4, share: 0.25 };
  */
 export class ModelStore {
   readonly #device: NativeDevice;
-  readonly #pool: Pool<AdaptedModels | ControlNet>;
+  readonly #pool: FilePool<AdaptedModels | ControlNet>;
   readonly #adaptedBytes: number;
-  readonly #loaded = new Map<string, Model>();
-  readonly #controlNets = new Map<string, ControlNet>();
-  /** Of the files of what is there, as it was loaded. */
-  readonly #stamps = new Map<string, string | undefined>();
   readonly #opening = new Map<string, Promise<OpenModel>>();
 
   /** @param budget bytes of weights, as float32. */
   constructor(device: NativeDevice, budget: number) {
     this.#device = device;
-    this.#pool = new Pool({ count: Number.POSITIVE_INFINITY, cost: budget });
+    this.#pool = new FilePool({ count: Number.POSITIVE_INFINITY, cost: budget });
     this.#adaptedBytes = budget * ADAPTED.share;
   }
 
@@ -42,7 +37,8 @@ export class ModelStore {
    */
   async open(folder: NamedFolder): Promise<OpenModel> {
     const { dir } = folder;
-    const known = this.#loaded.get(dir) ?? this.#opening.get(dir);
+    const loaded = this.#pool.peek(dir) as AdaptedModels | undefined;
+    const known = loaded?.model ?? this.#opening.get(dir);
     if (known) return known;
     const opening = OpenModel.open(folder).finally(() => this.#opening.delete(dir));
     this.#opening.set(dir, opening);
@@ -59,19 +55,15 @@ export class ModelStore {
     work: (model: Model) => Promise<R>,
   ): Promise<R> {
     const load = async (room: Room) => {
-      this.#stamps.set(folder.dir, await modelStamp(folder.dir));
       const model = await Model.load(folder, this.#device, room);
       const value = new AdaptedModels(model, { count: ADAPTED.count, cost: this.#adaptedBytes });
-      this.#loaded.set(folder.dir, model);
       const dispose = async () => {
-        this.#loaded.delete(folder.dir);
         await value.dispose();
         await model.dispose();
       };
       return { value, cost: model.bytes, dispose };
     };
-    const run = this.#pool.use(folder.dir, load, (model) => (model as AdaptedModels).use(adapters, work));
-    return run.catch((error) => this.#letGo(folder.dir, error));
+    return this.#pool.use(folder.dir, load, (model) => (model as AdaptedModels).use(adapters, work));
   }
 
   /**
@@ -79,38 +71,23 @@ export class ModelStore {
    * @throws CheckpointError naming file and field or tensor.
    */
   async openControlNet({ dir }: NamedFolder): Promise<Component<ControlNetConfig>> {
-    return this.#controlNets.get(dir)?.component ?? openControlNet(dir);
+    const loaded = this.#pool.peek(dir) as ControlNet | undefined;
+    return loaded?.component ?? openControlNet(dir);
   }
 
-  /** Runs `work` with a ControlNet, which is loaded when it is not there. */
-  useControlNet<R>(
-    { dir }: NamedFolder,
-    component: Component<ControlNetConfig>,
-    work: (net: ControlNet) => Promise<R>,
-  ): Promise<R> {
+  /**
+   * Runs `work` with a ControlNet, which is loaded when it is not there.
+   * @throws CheckpointError naming file and field or tensor.
+   */
+  useControlNet<R>({ dir }: NamedFolder, work: (net: ControlNet) => Promise<R>): Promise<R> {
     const load = async (room: Room) => {
-      this.#stamps.set(dir, await modelStamp(dir));
-      const cost = component.bytes;
-      await room(cost);
+      // Its files may have changed while the request waited.
+      const component = await openControlNet(dir);
+      await room(component.bytes);
       const value = await ControlNet.load(component, this.#device);
-      this.#controlNets.set(dir, value);
-      const dispose = async () => {
-        this.#controlNets.delete(dir);
-        await value.dispose();
-      };
-      return { value, cost, dispose };
+      return { value, cost: component.bytes, dispose: () => value.dispose() };
     };
-    const run = this.#pool.use(dir, load, (net) => work(net as ControlNet));
-    return run.catch((error) => this.#letGo(dir, error));
-  }
-
-  /** What failed for its files is loaded anew the next time, where they are others by now. */
-  async #letGo(dir: string, error: unknown): Promise<never> {
-    if (error instanceof CheckpointError) {
-      const [then, now] = [this.#stamps.get(dir), await modelStamp(dir)];
-      if (now === undefined || now !== then) await this.#pool.clear((key) => key === dir);
-    }
-    throw error;
+    return this.#pool.use(dir, load, (net) => work(net as ControlNet));
   }
 
   /** Whether the model or ControlNet of that folder is there. */

@@ -96,4 +96,35 @@ describe('Pool', () => {
     await values.clear();
     expect(events).toEqual(['+a', '+b', '-a', '-b']);
   });
+
+  it('makes a discarded value anew while others use it, and lets it go with the last of them', async () => {
+    const events: string[] = [];
+    const values = new Pool<{ n: number }>({ count: 4, cost: 100 });
+    let made = 0;
+    const use = (work: (value: { n: number }) => Promise<unknown>) =>
+      values.use(
+        'a',
+        async () => {
+          const n = ++made;
+          return { value: { n }, cost: 10, dispose: async () => void events.push(`-${n}`) };
+        },
+        work,
+      );
+    await use(async (old) => {
+      await use(async (same) => expect(same).toBe(old));
+      await values.discard('a', old);
+      expect([values.has('a'), values.cost, events]).toEqual([false, 10, []]);
+      await use(async (fresh) => {
+        expect(fresh.n).toBe(2);
+        expect(values.cost).toBe(20);
+        // Of somebody who was slower to find out.
+        await values.discard('a', old);
+        expect(values.peek('a')).toBe(fresh);
+      });
+      expect(events).toEqual([]);
+    });
+    expect([values.peek('a')?.n, values.cost, events]).toEqual([2, 10, ['-1']]);
+    await values.discard('a', values.peek('a')!);
+    expect([values.has('a'), events]).toEqual([false, ['-1', '-2']]);
+  });
 });

@@ -64,7 +64,7 @@ export function useControls<R>(
   const next = (i: number, controls: Control[]): Promise<R> => {
     const admission = admitted[i];
     if (!admission) return work(controls);
-    return store.useControlNet(admission.place, admission.component, (net) =>
+    return store.useControlNet(admission.place, (net) =>
       next(i + 1, [...controls, { net, admitted: admission, guessMode, evaluations: 0 }]),
     );
   };

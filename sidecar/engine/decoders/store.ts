@@ -1,5 +1,6 @@
+import { openPart } from '../../models/components.ts';
 import type { NativeDevice } from '../../native.ts';
-import { Pool } from '../pool.ts';
+import { FilePool } from '../file-pool.ts';
 import type { DecoderChoice, DecoderChoices } from './choose.ts';
 import type { Decoder, Decoders } from './decoder.ts';
 import { LinearDecoder } from './linear.ts';
@@ -11,7 +12,7 @@ const LOADED = 4;
 /** The loaded AutoencoderTinys of a device: the least recently used are let go. */
 export class DecoderStore {
   readonly #device: NativeDevice;
-  readonly #pool = new Pool<TinyDecoder>({ count: LOADED, cost: Number.POSITIVE_INFINITY });
+  readonly #pool = new FilePool<TinyDecoder>({ count: LOADED, cost: Number.POSITIVE_INFINITY });
 
   constructor(device: NativeDevice) {
     this.#device = device;
@@ -33,11 +34,13 @@ export class DecoderStore {
   #one<R>(choice: DecoderChoice, work: (decoder: Decoder | undefined) => Promise<R>): Promise<R> {
     if (choice.kind === 'model') return work(undefined);
     if (choice.kind === 'linear') return work(new LinearDecoder(choice.space));
-    const { component } = choice;
+    const { dir } = choice.component;
     const load = async () => {
+      // Its files may have changed while the request waited.
+      const component = await openPart(dir, 'taesd');
       const value = await TinyDecoder.load(component, this.#device);
       return { value, cost: component.bytes, dispose: () => value.dispose() };
     };
-    return this.#pool.use(component.dir, load, work);
+    return this.#pool.use(dir, load, work);
   }
 }
