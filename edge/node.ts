@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { openTracing } from '../tracing/open.ts';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, wholeNumber } from './config.ts';
 import { withConfigFile } from './config-file.ts';
 import { memoryLimiter } from './guard/memory-limiter.ts';
-import { renewKeys } from './guard/renewed-keys.ts';
+import { NO_KEYS, renewKeys, withKeysFile } from './guard/renewed-keys.ts';
 import { JobStore } from './jobs/store.ts';
 import { accessLogger, logFormat } from './log-lines.ts';
 import { pictureFetcher } from './net/pictures.ts';
@@ -17,6 +16,7 @@ import { readSidecarOptions, sidecarFiles } from './sidecar/grpc-options.ts';
 import { sidecarPool } from './sidecar/pool.ts';
 import { renewedSidecar } from './sidecar/renewed.ts';
 import { tracedSidecar } from './tracing.ts';
+import { stampOf } from './when-changed.ts';
 
 // The edge on Node. docs/deployment.md lists its environment.
 
@@ -28,10 +28,14 @@ const CLOSE_IDLE_MS = 100;
 
 function settingsOf(env: NodeJS.ProcessEnv) {
   const file = env.API_KEYS_FILE;
+  // Before it is read: what is written to it meanwhile is found later.
+  const keysStamp = file ? stampOf([file]) : undefined;
+  const { guard, ...settings } = readSettings(env);
   const addresses = list(env, 'SIDECAR_ADDRESS');
   return {
     env,
-    ...readSettings(file ? { ...env, API_KEYS: readFileSync(file, 'utf8') } : env),
+    ...settings,
+    ...{ guard: file ? withKeysFile(guard, file) : guard, keysStamp },
     hostname: env.HOST || '127.0.0.1',
     port: wholeNumber(env, 'PORT', 8787, 65_535),
     graceSeconds: wholeNumber(env, 'LATENT_EDGE_GRACE', 10, 3600),
@@ -71,7 +75,11 @@ const guard = {
   limiter: memoryLimiter(settings.perMinute),
   addressOf: addressOf(settings.trustProxy),
 };
-renewKeys(guard, { file: settings.env.API_KEYS_FILE, say: (line) => console.error(`edge: ${line}`) });
+renewKeys(guard, {
+  file: settings.env.API_KEYS_FILE,
+  since: settings.keysStamp,
+  say: (line) => console.error(`edge: ${line}`),
+});
 const app = createApp({
   sidecar,
   ...{ timeoutMs, limits, tracing },
@@ -92,6 +100,7 @@ const { server, url } = await listen(app, { hostname, port, arrivalMs }).catch((
   fail(`cannot listen on ${hostname}:${port}: ${reason}`, 1);
 });
 console.error(`edge: ${url}`);
+if (!guard.keys) console.error(`edge: ${NO_KEYS}`);
 if (settings.guard.keys?.length === 0 && !/^(127\.|::1$|localhost$)/.test(hostname))
   console.error('edge: open to everyone who reaches it, as there are no API_KEYS (docs/security.md)');
 

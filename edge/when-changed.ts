@@ -13,6 +13,8 @@ export interface Renewal {
   /** One line, each time. */
   say: (line: string) => void;
   everyMs?: number;
+  /** What they were as they were read first (stampOf, taken before that); default: what they are now. */
+  since?: string | undefined;
 }
 
 /**
@@ -20,9 +22,9 @@ export interface Renewal {
  * moves.
  * @returns what ends it.
  */
-export function whenChanged({ files, what, renew, say, everyMs = LOOK_MS }: Renewal): () => void {
+export function whenChanged({ files, what, renew, say, everyMs = LOOK_MS, since }: Renewal): () => void {
   if (files.length === 0) return () => {};
-  let known = stampOf(files);
+  let known = since ?? stampOf(files);
   let complaint = '';
   const timer = setInterval(() => {
     const now = stampOf(files);
@@ -42,7 +44,8 @@ export function whenChanged({ files, what, renew, say, everyMs = LOOK_MS }: Rene
   return () => clearInterval(timer);
 }
 
-function stampOf(files: readonly string[]): string {
+/** Of files as they are, one line each; an empty one for what is not there. */
+export function stampOf(files: readonly string[]): string {
   const stamps = files.map((file) => {
     const info = statSync(file, { throwIfNoEntry: false });
     return info && [info.size, info.mtimeMs, info.ctimeMs, info.ino].join(' ');

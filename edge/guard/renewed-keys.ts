@@ -1,15 +1,39 @@
 import { readFileSync } from 'node:fs';
 import { type Renewal, whenChanged } from '../when-changed.ts';
+import type { GuardOptions } from './guard.ts';
 import { type ApiKey, parseKeys } from './keys.ts';
 
-export interface RenewedKeysOptions extends Pick<Renewal, 'say' | 'everyMs'> {
+export interface RenewedKeysOptions extends Pick<Renewal, 'say' | 'everyMs' | 'since'> {
   /** API_KEYS_FILE; none: nothing is looked at. */
   file: string | undefined;
 }
 
+/** Who names a file wants keys to be asked for: where it has none, nobody is let in. */
+function keysIn(file: string): ApiKey[] | undefined {
+  const keys = parseKeys(readFileSync(file, 'utf8'), 'API_KEYS_FILE');
+  return keys.length > 0 ? keys : undefined;
+}
+
+/**
+ * What stands before every route, with the keys of API_KEYS_FILE.
+ * @throws Error saying what is wrong in it.
+ */
+export function withKeysFile<G extends Pick<GuardOptions, 'keys' | 'allowedHosts'>>(
+  guard: G,
+  file: string,
+): G {
+  const { allowedHosts } = guard;
+  // Who has to know a key gains nothing by pointing a name here.
+  return {
+    ...guard,
+    keys: keysIn(file),
+    allowedHosts: allowedHosts?.length === 0 ? undefined : allowedHosts,
+  };
+}
+
 /**
  * Reads the file of keys again when it has changed, into what stands before every route: requests that come from then on
- * are held against it. One without keys changes nothing, as it would let everybody in.
+ * are held against it. One that cannot be read changes nothing.
  * @returns what ends it.
  */
 export function renewKeys(
@@ -17,13 +41,14 @@ export function renewKeys(
   { file, ...renewal }: RenewedKeysOptions,
 ): () => void {
   if (!file) return () => {};
+  const { say } = renewal;
   return whenChanged({
     ...{ ...renewal, files: [file], what: 'keys' },
     renew() {
-      const keys = parseKeys(readFileSync(file, 'utf8'), 'API_KEYS_FILE');
-      if (keys.length === 0)
-        throw new Error('Expected one key at least in API_KEYS_FILE, as without any everybody is let in');
-      guard.keys = keys;
+      guard.keys = keysIn(file);
+      if (!guard.keys) say(NO_KEYS);
     },
   });
 }
+
+export const NO_KEYS = 'nobody is let in, as API_KEYS_FILE has no keys';
