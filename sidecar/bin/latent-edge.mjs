@@ -27,8 +27,9 @@ try {
   }
   const { main } = await import(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
   process.exitCode = await main(process.argv.slice(2));
+  const { hasHung } = await import(new URL('../../dist/sidecar/engine/devices/watchdog.js', import.meta.url));
   // A device that hangs would keep it.
-  if (process.exitCode === DEVICE_LOST) process.exit();
+  if (process.exitCode === DEVICE_LOST || hasHung()) process.exit();
 } catch (error) {
   console.error(`latent-edge: ${error.message}`);
   console.error('Install and build with: npm run setup');

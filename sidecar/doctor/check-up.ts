@@ -1,4 +1,5 @@
 import { faultsOf } from '../engine/devices/fault.ts';
+import { watchedFor } from '../engine/devices/open.ts';
 import { planFlops } from '../graph/planner.ts';
 import { type NativeDevice, native, nativeCode, type Precision } from '../native.ts';
 import { excess, naive, runOp } from './bound.ts';
@@ -17,6 +18,8 @@ export interface CheckUpOptions {
   /** This device alone; default: the CPU and every GPU. */
   device?: string;
   dtype?: Precision;
+  /** Seconds after which a run is taken to hang; default: as openDevices has it. */
+  runTimeout?: number;
 }
 
 /** Cases that the CPU's plain loops compute in well under a second. */
@@ -28,7 +31,7 @@ const LOST =
 const REPORT = 'use --device cpu, and report this with the output of nvidia-smi';
 
 /** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */
-export async function* checkUp({ device, dtype }: CheckUpOptions = {}): AsyncGenerator<Finding> {
+export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {}): AsyncGenerator<Finding> {
   const devices = native().devices();
   const named = devices.filter(({ id }) => id === device);
   const chosen = device ? named : devices.filter(({ id }) => id !== 'cpu-reference');
@@ -38,7 +41,7 @@ export async function* checkUp({ device, dtype }: CheckUpOptions = {}): AsyncGen
     yield { name: 'GPU', ok: device === undefined, ...(await whyNot(id)) };
   }
   for (const { id, name, arch, driver, memoryBytes } of chosen) {
-    const opened = await open(id, dtype);
+    const opened = await open(id, { dtype, runTimeout });
     if (typeof opened === 'string') {
       yield { name: id, ok: false, detail: opened, advice: REPORT };
       continue;
@@ -65,9 +68,13 @@ async function whyNot(id: string): Promise<{ detail: string; advice: string }> {
   return { detail, advice };
 }
 
-async function open(device: string, dtype?: Precision): Promise<NativeDevice | string> {
+async function open(
+  device: string,
+  { dtype, runTimeout }: CheckUpOptions = {},
+): Promise<NativeDevice | string> {
   try {
-    return await native().open({ device, dtype, poison: true, ...faultsOf(device) });
+    const opened = await native().open({ device, dtype, poison: true, ...faultsOf(device) });
+    return watchedFor(opened, runTimeout);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

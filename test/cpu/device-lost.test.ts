@@ -81,3 +81,13 @@ it('is told by doctor', async () => {
     advice: expect.stringContaining('nvidia-smi'),
   });
 });
+
+it('so is one that hangs', async () => {
+  vi.stubEnv('LATENT_EDGE_TEST_HANG', 'cpu=3');
+  const findings = [];
+  for await (const finding of checkUp({ device: 'cpu', runTimeout: 3 })) findings.push(finding);
+  expect(findings.at(-1)).toMatchObject({
+    ...{ name: 'cpu kernels', ok: false, detail: expect.stringMatching(/^lost: .+ within 3 s: it hangs/) },
+    advice: expect.stringContaining('nvidia-smi'),
+  });
+});

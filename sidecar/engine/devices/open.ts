@@ -35,11 +35,9 @@ export async function openDevices(
       const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
       const native = await openDevice({ ...options, device, threads, ...faultsOf(id ?? device) }, say, addon);
       const { info } = native;
-      const leastMs = 1000 * (runTimeout ?? (info.threads > 0 ? 0 : GPU_SECONDS));
-      const peakMs = (plan: Plan) => planFlops(plan) / peakOf(info);
       opened.push({
         ...{ id: id ?? info.id, memoryBytes: info.memoryBytes / workers },
-        device: leastMs > 0 ? watched(native, { leastMs, peakMs }) : native,
+        device: watchedFor(native, runTimeout),
       });
     }
     return opened;
@@ -47,6 +45,14 @@ export async function openDevices(
     await Promise.all(opened.map(({ device }) => device.dispose()));
     throw error;
   }
+}
+
+/** The device, watched for what does not end; `runTimeout` is openDevices'. */
+export function watchedFor(device: NativeDevice, runTimeout?: number): NativeDevice {
+  const { info } = device;
+  const leastMs = 1000 * (runTimeout ?? (info.threads > 0 ? 0 : GPU_SECONDS));
+  const peakMs = (plan: Plan) => planFlops(plan) / peakOf(info);
+  return leastMs > 0 ? watched(device, { leastMs, peakMs }) : device;
 }
 
 /**

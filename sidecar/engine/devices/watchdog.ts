@@ -1,4 +1,4 @@
-import type { NativeDevice, NativeProgram } from '../../native.ts';
+import type { NativeDevice, NativeProgram, NativeTensor } from '../../native.ts';
 
 /** A run may take so many times as long as the slowest one of its program before it, or as its operations at least do. */
 const SLACK = 100;
@@ -8,6 +8,12 @@ const SLACK = 100;
  * stood still, as a machine that slept, one look is late, and not all of them.
  */
 const LOOKS = 10;
+
+/**
+ * All else may take so many times as long as a run in any case: compiling reads weights, as slow as their disk is, packs
+ * them, and may time kernels.
+ */
+const LOADING = 10;
 
 /** Seconds that a run on a GPU may take in any case, where nothing is said; a CPU is not watched then. */
 export const GPU_SECONDS = 60;
@@ -20,13 +26,25 @@ export interface Patience {
 }
 
 /**
- * Watches the runs of a device: one that does not end is the end of the device, as a GPU can hang without an error. What
+ * What was of devices that hang. The addon frees what nobody refers to any more, and waits for the device, on whichever
+ * thread: it is kept for as long as the process lives.
+ */
+const kept: object[] = [];
+
+/** Whether a device of this process hangs: its thread ends with the process, which has to be told to (process.exit). */
+export function hasHung(): boolean {
+  return kept.length > 0;
+}
+
+/**
+ * Watches the calls of a device: one that does not end is the end of the device, as a GPU can hang without an error. What
  * waits for it is told ERR_DEVICE_LOST, and so is all that comes; nothing of it is waited for any more. The thread that
  * hangs goes with the process.
  * @returns the same device.
  */
 export function watched(device: NativeDevice, { leastMs, peakMs }: Patience): NativeDevice {
   let lost: Error | undefined;
+  const living = new Living();
   const waiting = new Set<(reason: Error) => void>();
   /** The end of the last call: a device does one after the other. */
   let last: Promise<unknown> = Promise.resolve();
@@ -41,66 +59,116 @@ export function watched(device: NativeDevice, { leastMs, peakMs }: Patience): Na
     last = raced.catch(() => {});
     return raced;
   };
-  /** Of what there is nothing left to wait for. */
-  const end = (dispose: () => Promise<void>) => () =>
-    call(dispose).catch((error) => {
-      if (error !== lost) throw error;
-    });
   const lose = (what: string, ms: number) => {
     if (lost) return;
     const message = `${what} has not ended within ${Math.round(ms / 1000)} s: it hangs`;
     lost = Object.assign(new Error(message), { code: 'ERR_DEVICE_LOST' });
+    kept.push(device, ...living.all());
     for (const reject of waiting) reject(lost);
     waiting.clear();
   };
 
+  /** A call that may take so many milliseconds from the end of those before it; told how many it took. */
+  const timed = async <T>(
+    what: string,
+    patience: () => number,
+    begin: () => Promise<T>,
+    onEnd: (ms: number) => void = () => {},
+  ): Promise<T> => {
+    const before = last;
+    const result = call(begin);
+    let timer: NodeJS.Timeout | undefined;
+    let began = Number.NaN;
+    const look = (times: number, ms: number) => {
+      timer = setTimeout(() => {
+        if (times < LOOKS) look(times + 1, ms);
+        else lose(what, ms);
+      }, ms / LOOKS);
+    };
+    let isOver = false;
+    void before.then(() => {
+      if (isOver) return;
+      began = performance.now();
+      look(1, patience());
+    });
+    try {
+      return await result;
+    } finally {
+      isOver = true;
+      clearTimeout(timer);
+      if (!Number.isNaN(began)) onEnd(performance.now() - began);
+    }
+  };
+  const loading = <T>(what: string, begin: () => Promise<T>) => timed(what, () => LOADING * leastMs, begin);
+  /** Of what there is nothing left to wait for. */
+  const end = (dispose: () => Promise<void>) => () =>
+    loading('freeing memory', dispose).catch((error) => {
+      if (error !== lost) throw error;
+    });
+
+  const tensor = (of: NativeTensor): NativeTensor => {
+    const { dispose } = of;
+    living.add(of);
+    const free = () => {
+      if (!lost) dispose.call(of);
+    };
+    return replace(of, { dispose: free });
+  };
   const watch = (program: NativeProgram, name: string, least: number): NativeProgram => {
     let slowest = 0;
     const { run, dispose } = program;
-    const timed: NativeProgram['run'] = async (inputs, options) => {
-      const before = last;
-      const result = call(() => run.call(program, inputs, options));
-      let timer: NodeJS.Timeout | undefined;
-      let began = Number.NaN;
-      const look = (times: number, ms: number) => {
-        timer = setTimeout(() => {
-          if (times < LOOKS) look(times + 1, ms);
-          else lose(name, ms);
-        }, ms / LOOKS);
-      };
-      let isOver = false;
-      void before.then(() => {
-        if (isOver) return;
-        began = performance.now();
-        look(1, Math.max(leastMs, SLACK * Math.max(slowest, least)));
-      });
-      try {
-        return await result;
-      } finally {
-        isOver = true;
-        clearTimeout(timer);
-        if (began) slowest = Math.max(slowest, performance.now() - began);
-      }
+    const patience = () => Math.max(leastMs, SLACK * Math.max(slowest, least));
+    const timedRun: NativeProgram['run'] = async (inputs, options) => {
+      const outputs = await timed(
+        name,
+        patience,
+        () => run.call(program, inputs, options),
+        (ms) => {
+          slowest = Math.max(slowest, ms);
+        },
+      );
+      for (const output of Object.values(outputs)) if ('dispose' in output) tensor(output);
+      return outputs;
     };
-    return replace(program, { run: timed, dispose: end(() => dispose.call(program)) });
+    living.add(program);
+    return replace(program, { run: timedRun, dispose: end(() => dispose.call(program)) });
   };
 
   // They stay the addon's own objects, as they are given back to it.
   const { choices, loadWeights, compile, dispose } = device;
   return replace(device, {
-    choices: () => call(() => choices.call(device)),
+    choices: () => loading('asking for its choices', () => choices.call(device)),
     loadWeights: async (...args: Parameters<typeof loadWeights>) => {
-      const weights = await call(() => loadWeights.apply(device, args));
+      const weights = await loading('loading weights', () => loadWeights.apply(device, args));
       const { dispose } = weights;
+      living.add(weights);
       return replace(weights, { dispose: end(() => dispose.call(weights)) });
     },
     compile: async (...args: Parameters<typeof compile>) => {
       const [plan] = args;
-      const program = await call(() => compile.apply(device, args));
+      const program = await loading(`compiling ${plan.name}`, () => compile.apply(device, args));
       return watch(program, `a run of ${plan.name}`, peakMs(plan));
     },
     dispose: end(() => dispose.call(device)),
   });
+}
+
+/** Objects, for as long as somebody refers to them. */
+class Living {
+  #refs: WeakRef<object>[] = [];
+  #most = 64;
+
+  add(object: object): void {
+    if (this.#refs.length >= this.#most) {
+      this.#refs = this.#refs.filter((ref) => ref.deref());
+      this.#most = 64 + 2 * this.#refs.length;
+    }
+    this.#refs.push(new WeakRef(object));
+  }
+
+  all(): object[] {
+    return this.#refs.flatMap((ref) => ref.deref() ?? []);
+  }
 }
 
 /** With methods of its own in the place of those of its class, which cannot be assigned to. */
