@@ -11,7 +11,7 @@ import type { Occupancy } from './batching/occupancy.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import { useControls, withPart } from './control/plan.ts';
-import { chooseDecoders, type DecoderChoice } from './decoders/choose.ts';
+import { chooseDecoders, type DecoderChoices } from './decoders/choose.ts';
 import { type Opened, openDevices } from './devices/open.ts';
 import type { Demand, Place, Worker } from './devices/worker.ts';
 import { Workers } from './devices/workers.ts';
@@ -150,7 +150,7 @@ export class Engine {
     const demand = {
       ...{ priority, deadline, signal, only, traceparent },
       weights: neededWeights([folder, opened], [refiner, refining], takingPart, adapters),
-      ...needsOf(planned, opened, refining, takingPart, choices.images),
+      ...needsOf(planned, opened, refining, takingPart, choices),
     };
     const asked = performance.now();
     let isAgain = false;
@@ -328,16 +328,18 @@ function needsOf(
   model: OpenModel,
   refiner: OpenModel | undefined,
   controls: readonly AdmittedControl[],
-  decoder: DecoderChoice,
+  { images, previews }: DecoderChoices,
 ): Pick<Demand, 'memory' | 'workload'> {
   const { work, hires } = planned;
   const at = ([, height, width]: Planned['work']['shape']) => ({ height, width });
   const runs = [{ size: at(work.shape), count: work.count, encodes: work.source !== undefined }];
   if (hires) runs.push({ size: at(hires.shape), count: 1, encodes: hires.upscaler === 'pixel' });
   const nets = controls.map(({ component }) => component);
+  // The model's own, where there are no previews.
+  const other = previews.kind === 'tiny' ? [previews] : [];
   return {
-    memory: memoryOf(model, nets, runs, work.guidanceScale > 1, decoder),
-    workload: workloadOf(planned, model, refiner, nets, decoder),
+    memory: memoryOf(model, runs, work.guidanceScale > 1, { nets, refiner, decoders: [images, ...other] }),
+    workload: workloadOf(planned, model, refiner, nets, images),
   };
 }
 

@@ -6,7 +6,9 @@ import { type Workload, workloadOf } from '../../sidecar/engine/admission/worklo
 import { OpenModel } from '../../sidecar/engine/open-model.ts';
 import { parseRequest } from '../../sidecar/engine/request.ts';
 import { openPictures, planRequest } from '../../sidecar/engine/request-plan/index.ts';
+import { openPart } from '../../sidecar/models/components.ts';
 import { greyPicture } from '../support/controls.ts';
+import { fixtureModel } from '../support/fixtures.ts';
 
 // What a request takes, known from its plans: no device.
 
@@ -23,6 +25,7 @@ async function workOf(input: object, refiner?: OpenModel): Promise<Workload> {
   const planned = planRequest(request, await openPictures(request), model);
   return workloadOf(planned, model, refiner, [], { kind: 'model' });
 }
+const runsAt = (side: number) => [{ size: { height: side, width: side }, count: 1, encodes: false }];
 const rows = ({ passes }: Workload) => passes.map((pass) => pass.rows);
 
 describe('a request takes', () => {
@@ -54,10 +57,24 @@ describe('a request takes', () => {
     const [small, large] = [await workOf({}), await workOf({ width: 128, height: 128 })];
     expect(large.passes[0]!.key).not.toBe(small.passes[0]!.key);
     expect(large.passes[0]!.rowFlops).toBeGreaterThan(3.9 * small.passes[0]!.rowFlops);
-    const bytes = (side: number) =>
-      memoryOf(model, [], [{ size: { height: side, width: side }, count: 1, encodes: false }], true);
+    const bytes = (side: number) => memoryOf(model, runsAt(side), true);
     expect(bytes(32).program.bytes).toBeGreaterThan(3 * bytes(16).program.bytes);
     expect(bytes(16).weights).toBe(model.bytes);
+  });
+
+  it('the memory of all that it has on the device: a refiner, and tiny autoencoders, each once', async () => {
+    const large = await OpenModel.open({ name: 'large', dir: await fixtureModel('tiny-sdxl-refiner') });
+    const dir = await fixtureModel('tiny-taesd');
+    const tiny = { kind: 'tiny' as const, name: 'taesd', component: await openPart(dir, 'taesd') };
+    const refined = memoryOf(model, runsAt(16), true, { refiner: large });
+    expect(refined.weights).toBe(model.bytes + large.bytes);
+    expect(refined.names).toEqual(['emoji', 'large']);
+    const alone = memoryOf(model, runsAt(16), true);
+    const own = memoryOf(large, runsAt(16), true);
+    expect(refined.program.bytes).toBe(Math.max(alone.program.bytes, own.program.bytes));
+    const decoded = memoryOf(model, runsAt(16), true, { decoders: [tiny, tiny] });
+    expect(decoded.weights).toBe(model.bytes + tiny.component.bytes);
+    expect(decoded.names).toEqual(['emoji', expect.stringContaining('taesd')]);
   });
 });
 

@@ -26,28 +26,49 @@ export interface MadeAt {
   encodes: boolean;
 }
 
-/** @param nets ControlNets that take part. */
+/** What a request has on the device beside its model. */
+export interface Beside {
+  /** ControlNets that take part. */
+  nets?: readonly Component<ControlNetConfig>[];
+  refiner?: OpenModel | undefined;
+  /** What decodes its images, and its previews. */
+  decoders?: readonly DecoderChoice[];
+}
+
+/**
+ * Adapters count for nothing: of a weight that one changes, the request has the changed one on the device in the place of
+ * the model's own.
+ */
 export function memoryOf(
   model: OpenModel,
-  nets: readonly Component<ControlNetConfig>[],
   runs: readonly MadeAt[],
   isGuided: boolean,
-  decoder: DecoderChoice = { kind: 'model' },
+  { nets = [], refiner, decoders = [{ kind: 'model' }] }: Beside = {},
 ): MemoryNeed {
   const { checkpoint, latentSpace } = model;
-  const tokens = model.texts.length > 0 ? TOKENS : 0;
+  const tokensOf = ({ texts }: OpenModel) => (texts.length > 0 ? TOKENS : 0);
   const programs = runs.flatMap(({ size, count, encodes }) => {
     const batch = Math.min((isGuided ? 2 : 1) * count, rowsPerRun(size));
     const pixels = `${size.width * latentSpace.scale}x${size.height * latentSpace.scale}`;
+    const denoising = (by: OpenModel, nets: Beside['nets'] = []) =>
+      predictionCost(by.checkpoint, batch, size, tokensOf(by), nets).bytes;
     return [
-      { what: `denoising ${pixels}`, bytes: predictionCost(checkpoint, batch, size, tokens, nets).bytes },
-      { what: `decoding ${pixels}`, bytes: decoderCost(decoder, model, size).bytes },
+      { what: `denoising ${pixels}`, bytes: denoising(model, nets) },
+      ...(refiner ? [{ what: `refining ${pixels}`, bytes: denoising(refiner) }] : []),
+      ...[model, ...(refiner ? [refiner] : [])].flatMap((by) =>
+        decoders.map((decoder) => ({
+          what: `decoding ${pixels}`,
+          bytes: decoderCost(decoder, by, size).bytes,
+        })),
+      ),
       ...(encodes ? [{ what: `encoding ${pixels}`, bytes: encodingCost(checkpoint, size).bytes }] : []),
     ];
   });
+  const tiny = decoders.flatMap((decoder) => (decoder.kind === 'tiny' ? [decoder.component] : []));
+  const parts = [...nets, ...new Map(tiny.map((each) => [each.dir, each])).values()];
   return {
-    weights: nets.reduce((sum, { bytes }) => sum + bytes, model.bytes),
-    names: [model.name, ...nets.map(({ dir }) => basename(dir))],
+    weights: parts.reduce((sum, { bytes }) => sum + bytes, model.bytes + (refiner?.bytes ?? 0)),
+    names: [model.name, ...(refiner ? [refiner.name] : []), ...parts.map(({ dir }) => basename(dir))],
     program: largest(programs),
   };
 }

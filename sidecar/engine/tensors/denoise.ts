@@ -69,7 +69,7 @@ export function denoisePart(
       const evaluations = work.end! - (work.source?.first ?? 0);
       const pass = passOf(model, { size, evaluations, images: work.count, isGuided });
       return {
-        memory: memoryOf(model, [], [{ size, count: work.count, encodes: false }], isGuided),
+        memory: memoryOf(model, [{ size, count: work.count, encodes: false }], isGuided),
         workload: { ...noWork, passes: [pass], steps: work.count * evaluations },
       };
     },
