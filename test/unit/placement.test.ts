@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { inOrder } from '../../sidecar/engine/batching/order.ts';
 import type { Demand, Place } from '../../sidecar/engine/devices/worker.ts';
 import { Workers } from '../../sidecar/engine/devices/workers.ts';
 import type { DeviceInfo, NativeDevice } from '../../sidecar/native.ts';
@@ -70,6 +71,19 @@ describe('a request goes', () => {
       /4\.00 GB of memory .+ 5\.00 GB/,
     );
   });
+});
+
+it('one that has not begun is known to be pressed for time by the estimate of its steps', () => {
+  const ticketOf = (model: string, deadline?: number) =>
+    reserve(demand(model, 50, { deadline: deadline && Date.now() + deadline } as object))!.ticket;
+  // 50 steps of ten milliseconds.
+  const [none, far, near] = [ticketOf('a'), ticketOf('a', 60_000), ticketOf('a', 900)];
+  expect(near.stepMs).toBe(10);
+  expect(inOrder([none, far, near].map((ticket) => ({ ticket }))).map(({ ticket }) => ticket)).toEqual([
+    near,
+    none,
+    far,
+  ]);
 });
 
 it('one for which there is no room keeps the device free for itself, and that alone', () => {

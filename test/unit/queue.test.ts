@@ -92,6 +92,34 @@ describe('RequestQueue', () => {
     expect(began.indexOf('bulk')).toBe(1 + PATIENCE.bulk);
   });
 
+  it('lets those go first that are pressed for time, by their deadlines, but not for ever', async () => {
+    const { run } = queueOf({ places: 1, limit: 100 });
+    const began: string[] = [];
+    const job = work();
+    const running = run(job.run);
+    const ask = (name: string, inMs?: number, more: Asked = {}) =>
+      run(async () => void began.push(name), { deadline: inMs && Date.now() + inMs, ...more });
+    // Each takes two seconds, and may take four.
+    const all = [
+      ask('job', 7000, { priority: 'bulk' }),
+      ask('none'),
+      ask('far', 3_600_000),
+      ask('later', 7000),
+      ask('sooner', 6000),
+    ];
+    job.finish();
+    await Promise.all([running, ...all]);
+    expect(began).toEqual(['sooner', 'later', 'none', 'far', 'job']);
+
+    const again = work();
+    const first = run(again.run);
+    const patient = ask('patient');
+    const others = Array.from({ length: 20 }, () => ask('pressed', 3500, { workMs: 100 }));
+    again.finish();
+    await Promise.all([first, patient, ...others]);
+    expect(began.slice(5).indexOf('patient')).toBe(PATIENCE.interactive);
+  });
+
   it('has the first in line wait until what it needs is there, and the others behind it', async () => {
     const { queue, run } = queueOf({ places: 3, limit: 10 });
     const weights = new WeightsInUse(100);

@@ -64,7 +64,8 @@ const HINT = { least: 500, most: 60_000 };
 
 /**
  * Bounded: a request is run, waits, or is refused at once. First come, first served, but interactive ones go before bulk
- * ones, until one of these has been overtaken as often as it bears. One that waits for a device lets those behind it
+ * ones, and those that are pressed for time before others of their kind, by their deadlines; until one has been overtaken
+ * as often as it bears. One that waits for a device lets those behind it
  * begin on others alone.
  */
 export class RequestQueue<S extends Seat> {
@@ -138,6 +139,7 @@ export class RequestQueue<S extends Seat> {
       } catch (error) {
         if (!entry.admission.onFailure?.(error, seat)) throw error;
         entry.seat = undefined;
+        entry.overtaken = Number.POSITIVE_INFINITY;
         this.#waiting.unshift(entry);
       } finally {
         seat.leave();
@@ -217,9 +219,21 @@ export class RequestQueue<S extends Seat> {
 
   /** Those that wait, first who goes first. */
   #inOrder(): Entry<S>[] {
-    const isUrgent = ({ priority, overtaken }: Entry<S>) =>
-      priority === 'interactive' || overtaken >= PATIENCE.bulk;
-    return [...this.#waiting.filter(isUrgent), ...this.#waiting.filter((entry) => !isUrgent(entry))];
+    const now = Date.now();
+    const devices = Math.max(1, this.#limits.devices());
+    const rank = ({ priority, overtaken }: Entry<S>) =>
+      overtaken >= PATIENCE[priority] ? 0 : priority === 'interactive' ? 1 : 2;
+    const ranked = this.#waiting.map((entry) => ({ entry, rank: rank(entry), late: Number.MAX_VALUE }));
+    ranked.sort((a, b) => a.rank - b.rank);
+    let aheadMs = [...this.#running].reduce((sum, { seat }) => sum + seat!.leftMs, 0) / devices;
+    for (const one of ranked) {
+      const { deadline, workMs } = one.entry.admission;
+      // In its turn it would be late, if all took twice as long as estimated.
+      if (one.rank > 0 && deadline !== undefined && now + 2 * (aheadMs + workMs) > deadline)
+        one.late = deadline;
+      aheadMs += workMs / devices;
+    }
+    return ranked.sort((a, b) => a.rank - b.rank || a.late - b.late).map(({ entry }) => entry);
   }
 
   #hasPlace(priority: Priority): boolean {

@@ -44,7 +44,7 @@ function rankOf(ticket: Ticket, now: number): number[] {
   ];
 }
 
-/** Whether it would be late if its steps took twice as long as they have so far. */
+/** Whether it would be late if its steps took twice as long as they have so far, or are estimated to. */
 function isPressed({ deadline, stepsLeft, stepMs }: Ticket, now: number): boolean {
   return deadline !== undefined && now + 2 * stepsLeft * stepMs > deadline;
 }

@@ -22,7 +22,7 @@ export class Ticket {
   readonly traceparent: string | undefined;
   /** Denoising steps to go, those of each image; kept up to date by who runs the request. */
   stepsLeft = 0;
-  /** Milliseconds that one of them took lately, waiting included. */
+  /** Milliseconds that one of them took lately, waiting included; before the first, as estimated. */
   stepMs = 0;
   /** Turns that went to others while something of it waited, since it last had one. */
   passedOver = 0;

@@ -166,8 +166,11 @@ export class Place {
   constructor(worker: Worker, demand: Demand, leave: () => void) {
     this.worker = worker;
     this.ticket = new Ticket(demand);
-    this.ticket.stepsLeft = demand.workload.steps;
-    this.#workload = demand.workload;
+    const { workload } = demand;
+    this.ticket.stepsLeft = workload.steps;
+    // By estimate, until one has been made.
+    if (workload.steps > 0) this.ticket.stepMs = worker.speed.stepsMs(workload) / workload.steps;
+    this.#workload = workload;
     this.leave = leave;
   }
 
