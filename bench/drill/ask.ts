@@ -7,6 +7,8 @@ export interface Ask {
   seed: number;
   /** `WIDTHxHEIGHT`; none: the model's own. */
   size?: string;
+  /** A picture to begin from, base64. */
+  init_image?: string;
 }
 
 /** What somebody who asked was told. */
@@ -17,6 +19,7 @@ export interface Answer extends Ask {
   code: string;
   /** Of the picture. */
   sha256?: string;
+  data?: Uint8Array;
   ms: number;
   retryAfter?: number;
 }
@@ -37,8 +40,9 @@ export const sha256 = (data: Uint8Array) => createHash('sha256').update(data).di
 export async function ask(url: string, what: Ask, options: AskOptions = {}): Promise<Answer> {
   const { patience = 120, leave, headers = {} } = options;
   const began = performance.now();
+  const { init_image: _, ...known } = what;
   const done = (rest: Omit<Answer, keyof Ask | 'ms'>) => ({
-    ...what,
+    ...known,
     ms: performance.now() - began,
     ...rest,
   });
@@ -52,7 +56,7 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
     const { status } = response;
     if (status === 200) {
       const data = new Uint8Array(await response.arrayBuffer());
-      return done({ status, code: 'ok', sha256: sha256(data) });
+      return done({ status, code: 'ok', sha256: sha256(data), data });
     }
     const { error } = (await response.json()) as { error?: { code?: string } };
     const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);

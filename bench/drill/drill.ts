@@ -15,6 +15,8 @@ export interface Outcome {
   promised: string;
   happened: string;
   isKept: boolean;
+  /** Broken, it stays so, however the scenario is tried again. */
+  isFinal: boolean;
 }
 
 export interface DrillOptions {
@@ -113,6 +115,7 @@ export class Drill {
       `every request is answered: ${errors}`,
       `${answers.length} requests: ${codes}; slowest ${seconds(Math.max(...answers.map(({ ms }) => ms)))}`,
       lost.length + other.length === 0,
+      lost.length > 0,
     );
     const pictures = answers.filter(({ sha256 }) => sha256 !== undefined);
     const wrong = pictures.filter((each) => each.sha256 !== this.#pictures.get(keyOf(each)));
@@ -120,6 +123,7 @@ export class Drill {
       'no answer is another’s: each picture is the one that its request gives undisturbed',
       `${pictures.length - wrong.length} of ${pictures.length} pictures, by SHA-256`,
       wrong.length === 0,
+      true,
     );
   }
 
@@ -133,19 +137,22 @@ export class Drill {
     );
   }
 
-  promise(promised: string, happened: string, isKept: boolean): void {
-    this.outcomes.push({ scenario: this.#scenario, promised, happened, isKept });
+  /** @param isFinal of what no chance excuses: a request that is lost, a picture that is another's. */
+  promise(promised: string, happened: string, isKept: boolean, isFinal = false): void {
+    this.outcomes.push({ scenario: this.#scenario, promised, happened, isKept, isFinal });
     this.say(`  ${isKept ? 'kept  ' : 'BROKEN'} ${promised}\n         ${happened}`);
   }
 
   /**
    * Lets it happen.
-   * @param retries how often it is tried again where a promise breaks: by chance it does not break twice.
+   * @param retries how often it is tried again where a promise breaks: by chance it does not break twice. Not where one
+   * breaks that is final.
    */
   async run(scenario: Scenario, retries = 0): Promise<void> {
     const before = this.outcomes.length;
     await this.#once(scenario);
-    if (retries === 0 || this.outcomes.slice(before).every(({ isKept }) => isKept)) return;
+    const broken = this.outcomes.slice(before).filter(({ isKept }) => !isKept);
+    if (retries === 0 || broken.length === 0 || broken.some(({ isFinal }) => isFinal)) return;
     this.retried.push(scenario.name);
     this.say('  A promise broke: once more, from the beginning (retry)');
     this.outcomes.length = before;

@@ -65,7 +65,7 @@ async function run({ short = false, only, networks, page, retry, atOnce }: Optio
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
   if (retried.length > 0) say(`\nTried again: ${retried.join(', ')}`);
   say(`\n${outcomes.length - broken} promises kept, ${broken} broken, in ${minutes} minutes`);
-  if (page) writePage(page, outcomes, { ...when, minutes });
+  if (page) writePage(page, outcomes, { ...when, minutes, isShort: short, retried });
   if (broken > 0 || outcomes.length === 0) process.exitCode = 1;
 }
 

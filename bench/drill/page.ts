@@ -8,7 +8,12 @@ const [BEFORE, AFTER] = ['<!-- of the drill -->\n', '\n<!-- end -->'];
 export function writePage(
   file: string,
   outcomes: readonly Outcome[],
-  when: Pick<Circumstances, 'date' | 'commit' | 'machine'> & { minutes: string },
+  when: Pick<Circumstances, 'date' | 'commit' | 'machine'> & {
+    minutes: string;
+    isShort: boolean;
+    /** Scenarios that were tried again. */
+    retried: readonly string[];
+  },
 ): void {
   const page = readFileSync(file, 'utf8');
   const [from, to] = [page.indexOf(BEFORE), page.indexOf(AFTER)];
@@ -26,7 +31,11 @@ function tables(outcomes: readonly Outcome[], when: Parameters<typeof writePage>
       );
     return [`### ${title}`, '', '| Promised | Happened | Kept |', '|---|---|---|', ...rows].join('\n');
   });
-  const { date, commit, machine, minutes } = when;
-  const head = `${date.slice(0, 10)}, commit ${commit}, ${machine}; ${minutes} minutes.`;
+  const { date, commit, machine, minutes, isShort, retried } = when;
+  const head = [
+    `${date.slice(0, 10)}, commit ${commit}, ${machine}; ${minutes} minutes.`,
+    ...(isShort ? ['The short form, of few requests.'] : []),
+    ...(retried.length > 0 ? [`Tried again, as a promise broke the first time: ${retried.join(', ')}.`] : []),
+  ].join(' ');
   return [head, ...parts].join('\n\n');
 }

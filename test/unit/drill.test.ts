@@ -1,5 +1,9 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Drill, type Scenario } from '../../bench/drill/drill.ts';
+import { writePage } from '../../bench/drill/page.ts';
 
 /** Breaks its second promise so many times. */
 function breaking(times: number): Scenario {
@@ -29,4 +33,35 @@ it.each([
   expect(drill.outcomes.map(({ promised, isKept }) => `${promised} ${kept(isKept)}`)).toEqual(outcomes);
   expect(drill.retried).toEqual(Array(retried).fill('breaking'));
   expect(lines.filter((line) => line.includes('(retry)'))).toHaveLength(retried);
+});
+
+const answer = { model: 'm', steps: 1, seed: 0, ms: 1 };
+
+it.each([
+  ['a request that is lost stays lost', { ...answer, status: 0, code: 'lost' }, 1],
+  ['so does a picture that is another’s', { ...answer, status: 200, code: 'ok', sha256: 'of another' }, 1],
+  ['an error that was not promised may be chance', { ...answer, status: 503, code: 'busy' }, 2],
+])('%s', async (_, received, times) => {
+  let runs = 0;
+  const scenario: Scenario = {
+    ...{ name: 'x', title: 'X' },
+    run: async (drill) => drill.answered(++runs === 1 ? [received] : []),
+  };
+  const drill = new Drill({ isShort: true, hasNetworks: false, say: () => {} });
+  await drill.run(scenario, 1);
+  expect(runs).toBe(times);
+  expect(drill.outcomes.every(({ isKept }) => isKept)).toBe(times === 2);
+});
+
+it('the page says what was tried again, and that the form was short', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'drill-page-'));
+  const file = join(folder, 'page.md');
+  writeFileSync(file, '# Drill\n<!-- of the drill -->\nold\n<!-- end -->\n');
+  const outcome = { scenario: 'X', promised: 'one', happened: 'it is', isKept: true, isFinal: false };
+  const when = { date: '2026-01-02T00:00:00Z', commit: 'abc', machine: 'a machine', minutes: '2.0' };
+  writePage(file, [outcome], { ...when, isShort: true, retried: ['kill'] });
+  expect(readFileSync(file, 'utf8')).toContain(
+    '2026-01-02, commit abc, a machine; 2.0 minutes. The short form, of few requests. Tried again, as a promise broke the first time: kill.\n\n### X',
+  );
+  rmSync(folder, { recursive: true });
 });

@@ -60,6 +60,29 @@ export const files: Scenario = {
         sidecar.isRunning ? 'it runs' : 'it ended',
         sidecar.isRunning,
       );
+
+      // The good one is back; and what nobody has read of the other model yet, its encoder of pictures, is written over.
+      writeFileSync(file, good);
+      drill.answered(await drill.load(edge, drill.asks(12), 6));
+      const [what] = drill.asksOf(1, 1);
+      const { data } = await ask(edge.url, what!);
+      const fromPicture = { ...what!, init_image: Buffer.from(data!).toString('base64') };
+      const vae = join(models, 'tiny-emoji-ldm/vae/diffusion_pytorch_model.safetensors');
+      writeFileSync(vae, readFileSync(vae));
+      const under = drill.load(edge, drill.asksOf(1, 12), 6);
+      const named = await ask(edge.url, fromPicture);
+      drill.promise(
+        'what needs weights that were written over while their model is loaded fails by name: 422',
+        `${named.status} ${named.code}`,
+        named.status === 422 && named.code === 'checkpoint_unusable',
+      );
+      const next = await ask(edge.url, fromPicture);
+      drill.promise(
+        'the model is loaded anew for the next request, also while others use it, who go on',
+        `${next.status} ${next.code}`,
+        next.code === 'ok',
+      );
+      drill.answered(await under);
       await drill.settled(sidecar, {});
     } finally {
       rmSync(models, { recursive: true });

@@ -9,13 +9,22 @@ export const kill: Scenario = {
     const [first, second] = await Promise.all([drill.sidecar(), drill.sidecar()]);
     const edge = await drill.edge([first, second]);
     let done = 0;
+    let atWork = 0;
     const clients = 8;
     const asks = drill.asksOf(1, drill.isShort ? 30 : 600);
     const answers = await askAll(asks, clients, async (what) => {
       const answer = await ask(edge.url, what);
-      if (++done === Math.floor(asks.length / 3)) void first.kill();
+      if (++done === Math.floor(asks.length / 3)) {
+        // With work under way.
+        await until(async () => {
+          atWork = (await first.figures()).running;
+          return atWork > 0;
+        });
+        await first.kill();
+      }
       return answer;
     });
+    drill.promise('it is killed at work', `${atWork} requests ran there`, atWork > 0);
     // What had done a step there is not begun again: its caller has seen progress.
     drill.answered(answers, { allowed: ['sidecar_unreachable'] });
     const failed = answers.filter(({ code }) => code !== 'ok').length;

@@ -23,6 +23,8 @@ export const memory: Scenario = {
         await pause(10);
       }
     })();
+    // It is looked at below.
+    watch.catch(() => {});
     const answers = await drill.load(edge, drill.asks(drill.isShort ? 16 : 400), 6);
     isOver = true;
     await watch;
