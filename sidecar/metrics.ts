@@ -80,6 +80,14 @@ export class Metrics {
       "Rows that shared a run with another request's.",
       () => engine.occupancy.batchedRows,
     );
+    const bySize = new Counter({
+      ...{ registers, name: 'latent_edge_unet_runs_by_rows_total', labelNames: ['rows'] as const },
+      help: 'Those runs, by their number of rows.',
+      collect() {
+        bySize.reset();
+        for (const [rows, runs] of engine.occupancy.bySize) bySize.inc({ rows: String(rows) }, runs);
+      },
+    });
     const memory = new Gauge({
       ...{ registers, name: 'latent_edge_memory_bytes', labelNames: ['device', 'kind'] as const },
       help: 'Memory of the device, by what it is used for.',

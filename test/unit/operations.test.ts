@@ -11,7 +11,11 @@ const info = {
   ],
   ...{ running: 1, queued: 3, queueLimit: 8, stepsRun: 40, restarts: 6, controlnetEvaluations: 2 },
 };
-const occupancy = { runs: 5, rows: 12, batchedRows: 8, bySize: new Map() };
+const bySize = new Map([
+  [2, 4],
+  [4, 1],
+]);
+const occupancy = { runs: 5, rows: 12, batchedRows: 8, bySize };
 const memory = { device: 'cpu', weights: 1000, arenas: 200, tensors: 30, scratch: 4 };
 
 describe('metrics', () => {
@@ -47,6 +51,8 @@ describe('metrics', () => {
       'latent_edge_unet_runs_total 5',
       'latent_edge_unet_rows_total 12',
       'latent_edge_unet_shared_rows_total 8',
+      'latent_edge_unet_runs_by_rows_total{rows="2"} 4',
+      'latent_edge_unet_runs_by_rows_total{rows="4"} 1',
       'latent_edge_memory_bytes{device="cpu",kind="weights"} 1000',
     ])
       expect(text.split('\n')).toContain(line);
