@@ -98,6 +98,8 @@ export interface Figures {
   waiting: number;
   /** Requests for pictures that were answered with them. */
   generated: number;
+  /** Denoising steps run. */
+  steps: number;
   /** Bytes on the device, by what they are used for. */
   memory: Record<string, number>;
   text: string;
@@ -150,7 +152,8 @@ export function figuresOf(text: string): Figures {
   );
   const [running, waiting] = [one('latent_edge_requests_running'), one('latent_edge_requests_waiting')];
   const generated = Number(/requests_total\{method="Generate",code="ok"\} (\d+)/.exec(text)?.[1] ?? 0);
-  return { running, waiting, generated, memory, text };
+  const steps = one('latent_edge_steps_total');
+  return { running, waiting, generated, steps, memory, text };
 }
 
 export class Edge extends Child {

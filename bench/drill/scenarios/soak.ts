@@ -33,9 +33,18 @@ export const soak: Scenario = {
     const [wrong, left] = [WRONG, LONG].map((steps) => answers.filter((each) => each.steps === steps));
     drill.answered(answers.filter(({ steps }) => steps !== WRONG && steps !== LONG));
     drill.promise(
-      'what is wrong is refused with 400; who leaves costs a step at most',
+      'what is wrong is refused with 400; the work of who leaves ends',
       `${countsOf(wrong!.map(({ status }) => `${status}`))}; ${countsOf(left!.map(({ code }) => code))}`,
       wrong!.every(({ status }) => status === 400) && left!.every(({ code }) => code === 'left'),
+    );
+    // They leave after a few steps; of those who stayed some shared a run.
+    const stayed = answers.filter(({ code }) => code === 'ok').reduce((sum, { steps }) => sum + steps, 0);
+    const { steps } = await sidecar.figures();
+    const most = (left!.length * LONG) / 2;
+    drill.promise(
+      `no more steps are run for those than they were there for: fewer than half of their ${LONG}`,
+      `${steps} steps in all, ${stayed} of those who stayed; ${left!.length} left`,
+      steps - stayed < most,
     );
     const [first, last] = [levels[0]!, levels[1]!];
     const grown = (name: 'edge' | 'sidecar') =>
