@@ -52,7 +52,7 @@ it('one that hangs is found out by the time that a run takes, and lost likewise'
   vi.stubEnv('LATENT_EDGE_TEST_HANG', 'cpu:1=7');
   const { engine, lost } = await open('cpu*2', '', { runTimeout: 3 });
   const results = await Promise.all([0, 1, 2, 3].map((seed) => engine.generate(request(seed))));
-  expect(lost).toEqual([expect.stringMatching(/^cpu:1: a run of \w+ has not ended within 3 s: it hangs/)]);
+  expect(lost).toEqual([expect.stringMatching(/^cpu:1: a run of \w+ has not ended within \d+ s: it hangs/)]);
   expect(engine.info().devices.map((device) => device.lost)).toEqual([false, true]);
   for (const [seed, { images }] of results.entries())
     expect((await engine.generate(request(seed))).images).toEqual(images);
@@ -87,7 +87,7 @@ it('so is one that hangs', async () => {
   const findings = [];
   for await (const finding of checkUp({ device: 'cpu', runTimeout: 3 })) findings.push(finding);
   expect(findings.at(-1)).toMatchObject({
-    ...{ name: 'cpu kernels', ok: false, detail: expect.stringMatching(/^lost: .+ within 3 s: it hangs/) },
+    ...{ name: 'cpu kernels', ok: false, detail: expect.stringMatching(/^lost: .+ within \d+ s: it hangs/) },
     advice: expect.stringContaining('nvidia-smi'),
   });
 });
