@@ -63,8 +63,12 @@ async function bodyOf<Schema extends typeof editBody | typeof variationBody>(
 async function answer(c: Context, body: EditBody, options: ImagesOptions): Promise<Response> {
   c.set('publicNames', publicNames);
   const { image, ...rest } = body;
-  const mask_channel = body.mask_channel ?? (body.mask ? 'alpha' : undefined);
-  const generation = { ...rest, init_image: image, mask_channel } as GenerationBody;
+  // What is opaque of a mask stays as it is, byte for byte.
+  const ofMask = body.mask && {
+    mask_channel: body.mask_channel ?? 'alpha',
+    keep_unmasked: body.keep_unmasked ?? true,
+  };
+  const generation = { ...rest, init_image: image, ...ofMask } as GenerationBody;
   const key = await idempotencyKey(c);
   const ignored = ignoredFields(body, editBody.shape);
   const request = toGenerateRequest(generation, {

@@ -13,7 +13,7 @@ const route = createRoute({
   path: '/v1/images/generations',
   summary: 'Make images from text',
   description:
-    'OpenAI’s Images API. With `stream`, server-sent events: `image_generation.progress`, `.partial_image`, `.completed`, or `error`. With `Accept: image/png`, `image/jpeg` or `image/webp`, the picture itself (n = 1).',
+    'OpenAI’s Images API. With `stream`, server-sent events: `image_generation.partial_image`, `.completed`, or `error`, and `.progress` where `progress` asks for it. With `Accept: image/png`, `image/jpeg` or `image/webp`, the picture itself (n = 1).',
   request: { body: { required: true, content: { 'application/json': { schema: generationBody } } } },
   responses: { 200: imagesContent, ...errorReplies },
 });

@@ -13,7 +13,7 @@ const HOLD_MS = 10_000;
 export interface StreamOptions {
   /** What the events' names begin with. */
   event: 'image_generation' | 'image_edit';
-  /** Send a progress event for each step. */
+  /** Send an event for each step, which OpenAI's clients do not know; else a comment. */
   progress: boolean;
   /** What the edge itself has set aside. */
   ignored: string[];
@@ -47,10 +47,10 @@ export async function imageStream(
         const { progress } = next.value;
         result = next.value.result ?? result;
         if (!progress) continue;
-        if (options.progress) {
-          const { step, total, stepMs } = progress;
-          await send(`${event}.progress`, { step, total, step_ms: stepMs });
-        }
+        const { step, total, stepMs } = progress;
+        if (options.progress) await send(`${event}.progress`, { step, total, step_ms: stepMs });
+        // Workers learn that a client is gone when they write to it.
+        else await stream.write(`: step ${step}/${total}\n\n`);
         for (const [i, image] of progress.previews.entries())
           await send(`${event}.partial_image`, {
             ...picture(image, i),

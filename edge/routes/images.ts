@@ -82,7 +82,7 @@ export async function imagesResponse(
     idempotencyKey,
   });
   if (body.stream) {
-    const progress = body.progress ?? true;
+    const progress = body.progress ?? false;
     const onLeave = () => left.abort();
     const ignoredInStream = asUrls ? ['response_format: not with stream'] : [];
     return imageStream(c, events, {

@@ -36,7 +36,10 @@ export const openaiFields = {
     .openapi({ description: 'Quality of jpeg and webp, 100 the best.', default: 100 }),
   stream: z.boolean().nullish().openapi({ description: 'Server-sent events instead of one JSON reply.' }),
   partial_images: z.int().min(0).max(3).nullish().openapi({ description: 'Previews in the stream.' }),
-  progress: z.boolean().nullish().openapi({ description: 'Progress events in the stream.', default: true }),
+  progress: z
+    .boolean()
+    .nullish()
+    .openapi({ description: 'An event for each step in the stream, besides OpenAI’s.', default: false }),
 
   quality: accepted,
   style: accepted,

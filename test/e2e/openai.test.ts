@@ -29,7 +29,7 @@ describe('an edit', () => {
       image: await toFile(Buffer.from(apple, 'base64'), 'apple.png', { type: 'image/png' }),
       mask: await toFile(mask, 'mask.png', { type: 'image/png' }),
       prompt: 'watermelon',
-      ...{ seed: 1, steps: 4, keep_unmasked: true },
+      ...{ seed: 1, steps: 4 },
     });
     expect(size).toBe('64x64');
     const [own, edited] = await Promise.all([rgb(apple), rgb(data![0]!.b64_json!)]);
@@ -101,7 +101,8 @@ describe('the same request', () => {
 });
 
 it('a break stops the work within a step', async () => {
-  const stream = await client.images.generate({ prompt: 'x', stream: true, steps: 1000 } as never);
+  const asked = { prompt: 'x', stream: true, steps: 1000, progress: true };
+  const stream = await client.images.generate(asked as never);
   let at = 0;
   for await (const _ of stream as unknown as AsyncIterable<unknown>) {
     at = steps();

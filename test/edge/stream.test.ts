@@ -24,8 +24,9 @@ async function events(response: Response) {
 }
 
 describe('streaming', () => {
-  it('sends progress, previews and the picture', async () => {
-    const response = await stream({ partial_images: 2, seed: 5 }, fakeSidecar({ steps: 4 }));
+  it('sends progress where it is asked for, previews and the picture', async () => {
+    const body = { partial_images: 2, seed: 5, progress: true };
+    const response = await stream(body, fakeSidecar({ steps: 4 }));
     expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
     const all = await events(response);
     expect(all.map(({ name }) => name.replace('image_generation.', ''))).toEqual([
@@ -52,13 +53,19 @@ describe('streaming', () => {
     });
   });
 
-  it('leaves progress out when told so', async () => {
-    const all = await events(await stream({ progress: false }, fakeSidecar()));
-    expect(all.map(({ name }) => name)).toEqual(['image_generation.completed']);
+  it.each([undefined, null, false])('writes a comment for each step, progress %s', async (progress) => {
+    const text = await (await stream({ progress, partial_images: 1 }, fakeSidecar({ steps: 3 }))).text();
+    expect(text.split('\n').filter((line) => /^(:|event)/.test(line))).toEqual([
+      ': step 1/3',
+      'event: image_generation.partial_image',
+      ': step 2/3',
+      ': step 3/3',
+      'event: image_generation.completed',
+    ]);
   });
 
   it('completes each of n pictures', async () => {
-    const all = await events(await stream({ progress: false, n: 3, seed: 1 }, fakeSidecar()));
+    const all = await events(await stream({ n: 3, seed: 1 }, fakeSidecar()));
     expect(all.map(({ seed, image_index }) => [seed, image_index])).toEqual([
       [1, 0],
       [2, 1],
@@ -101,7 +108,7 @@ describe('what fails once queued', () => {
   });
 
   it('loses no event of work that begins late', async () => {
-    const all = await events(await stream({}, fakeSidecar({ stepMs: 50 }), undefined, 10));
+    const all = await events(await stream({ progress: true }, fakeSidecar({ stepMs: 50 }), undefined, 10));
     expect(all.map(({ step }) => step)).toEqual([1, 2, 3, 4, undefined]);
   });
 });

@@ -29,7 +29,7 @@ export async function* generate(body: Body, signal: AbortSignal): AsyncGenerator
   const response = await request('/v1/images/generations', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ ...body, stream: true, partial_images: 3 }),
+    body: JSON.stringify({ ...body, stream: true, progress: true, partial_images: 3 }),
     signal,
   });
   const messages = response

@@ -26,7 +26,7 @@ export function basics(edge: () => Edge): void {
 
   it('streams progress, previews and the picture', async () => {
     edge().use(fakeSidecar({ steps: 3 }));
-    const response = await generate(edge(), { stream: true, partial_images: 1 });
+    const response = await generate(edge(), { stream: true, progress: true, partial_images: 1 });
     expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
     const names = (await events(response)).map(({ name }) => name.split('.')[1]);
     expect(names).toEqual(['progress', 'partial_image', 'progress', 'progress', 'completed']);

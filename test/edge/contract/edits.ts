@@ -88,6 +88,14 @@ export function edits(edge: () => Edge): void {
     expect(sidecar.requests[0]).toMatchObject({ maskChannel: 'luminance' });
   });
 
+  it('keeps what a mask leaves as it is, unless told otherwise', async () => {
+    const sidecar = edge().use(fakeSidecar());
+    const mask: Part = ['mask', PIXEL];
+    for (const parts of [[mask], [mask, ['keep_unmasked', 'false']], []] as Part[][])
+      expect((await edit(parts)).status).toBe(200);
+    expect(sidecar.requests.map(({ keepUnmasked }) => keepUnmasked)).toEqual([true, false, false]);
+  });
+
   it('streams', async () => {
     edge().use(fakeSidecar({ steps: 2 }));
     const all = await events(
@@ -96,12 +104,7 @@ export function edits(edge: () => Edge): void {
         ['partial_images', '1'],
       ]),
     );
-    expect(all.map(({ name }) => name)).toEqual([
-      'image_edit.progress',
-      'image_edit.partial_image',
-      'image_edit.progress',
-      'image_edit.completed',
-    ]);
+    expect(all.map(({ name }) => name)).toEqual(['image_edit.partial_image', 'image_edit.completed']);
   });
 
   it('varies a picture without a prompt', async () => {
