@@ -1,6 +1,7 @@
 import { fromZod, invalid, unexpected } from '../errors.ts';
 import { imageFile, isAddress, PictureAddress } from '../schema/file.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
+import { ignoredInUnit } from './ignored.ts';
 import { controlNetUnit } from './schema.ts';
 
 type ControlUnit = NonNullable<GenerateRequest['control']>[number];
@@ -87,6 +88,11 @@ export function controlUnits(units: readonly unknown[], { preprocessors }: Names
       },
     ];
   });
+}
+
+/** What of the units that take part is not here. */
+export function ignoredInUnits(units: readonly unknown[]): string[] {
+  return placesOf(units).flatMap((i) => ignoredInUnit(units[i] as Record<string, unknown>, `${FIELD}[${i}]`));
 }
 
 /** A picture, or `{image, mask}` with one in it. */

@@ -15,8 +15,10 @@ export interface Task {
 
 /** What one caller has chosen and is waiting for. */
 export interface Desk {
-  /** `sd_model_checkpoint`; empty: the server's default. */
-  model: string;
+  /** Settings that count here, by their names there. */
+  settings: Record<string, unknown>;
+  /** Of the others, those that ask for something, for `info.ignored`. */
+  idle: string[];
   tasks: Set<Task>;
 }
 
@@ -27,7 +29,7 @@ export class Desks {
   readonly #desks = new Map<string, Desk>();
 
   of(caller: string): Desk {
-    const desk = this.#desks.get(caller) ?? { model: '', tasks: new Set() };
+    const desk = this.#desks.get(caller) ?? { settings: {}, idle: [], tasks: new Set() };
     // The last to have come is last in order.
     this.#desks.delete(caller);
     this.#desks.set(caller, desk);

@@ -1,17 +1,18 @@
 import { ApiError, invalid } from '../errors.ts';
 import type { Limits } from '../limits.ts';
-import { type OutputFormat, toImageFormat } from '../schema/formats.ts';
 import { seedsFrom } from '../schema/to-sidecar.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
-import { controlUnits } from './control.ts';
+import { controlUnits, ignoredInUnits } from './control.ts';
 import { ignoredFields } from './ignored.ts';
 import { upscalers } from './names.ts';
-import type { Img2ImgBody, SharedBody, Txt2ImgBody } from './schema.ts';
+import { type Img2ImgBody, img2imgBody, type SharedBody, type Txt2ImgBody, txt2imgBody } from './schema.ts';
+import { fromSettings, textOf } from './settings.ts';
+import type { Desk } from './tasks.ts';
 
 export interface Translation {
   limits: Limits;
-  /** The caller's choice. */
-  model: string;
+  /** What the caller has chosen for all requests. */
+  desk: Pick<Desk, 'settings' | 'idle'>;
   /** The seed of a body that names none. */
   drawn: number;
   units: readonly unknown[];
@@ -31,11 +32,12 @@ const MAX_IMAGES = 16;
 export function fromTxt2Img(body: Txt2ImgBody, translation: Translation): Translated {
   const { enable_hr, hr_resize_x, hr_resize_y } = body;
   const request = sharedOf(body, translation);
-  if (!enable_hr) return { request, ignored: ignoredFields(body, []) };
-  const { width = 512, height = 512 } = body;
-  const [x, y] = [(hr_resize_x ?? 0) / width!, (hr_resize_y ?? 0) / height!];
+  const ignored = ignoredOf(body, txt2imgBody.shape, enable_hr ? ['hr_second_pass_steps'] : [], translation);
+  if (!enable_hr) return { request, ignored };
+  const [width, height] = [body.width ?? 0, body.height ?? 0];
+  const [x, y] = [(hr_resize_x ?? 0) / width, (hr_resize_y ?? 0) / height];
   if (x > 0 && y > 0 && Math.abs(x - y) > 0.02)
-    throw invalid('hr_resize_y', `${Math.round(x * height!)}, to keep the proportions,`, hr_resize_y);
+    throw invalid('hr_resize_y', `${Math.round(x * height)}, to keep the proportions,`, hr_resize_y);
   return {
     request: {
       ...request,
@@ -43,8 +45,14 @@ export function fromTxt2Img(body: Txt2ImgBody, translation: Translation): Transl
       hiresUpscaler: upscalerOf(body.hr_upscaler ?? 'Latent'),
       hiresStrength: body.denoising_strength ?? 0.7,
     },
-    ignored: ignoredFields(body, ['hr_second_pass_steps']),
+    ignored,
   };
+}
+
+/** Whether the size of a second pass is to be reckoned from that of the first, and that is the model's. */
+export function needsModelSize(body: Txt2ImgBody): boolean {
+  const isSized = Boolean(body.hr_resize_x || body.hr_resize_y);
+  return Boolean(body.enable_hr) && isSized && !(body.width && body.height);
 }
 
 /** @throws ApiError for what cannot be translated. */
@@ -66,18 +74,32 @@ export function fromImg2Img(body: Img2ImgBody, translation: Translation): Transl
         keepUnmasked: true,
       }),
     },
-    ignored: ignoredFields(body, mask ? ['inpainting_fill'] : []),
+    ignored: ignoredOf(body, img2imgBody.shape, mask ? ['inpainting_fill'] : [], translation),
   };
 }
 
-function sharedOf(body: SharedBody, { limits, model, drawn, units, names }: Translation): GenerateRequest {
-  const settings = body.override_settings ?? {};
+function ignoredOf(
+  body: SharedBody,
+  known: Record<string, unknown>,
+  counting: readonly string[],
+  { units, desk }: Translation,
+): string[] {
+  return [...ignoredFields(body, known, counting), ...ignoredInUnits(units), ...desk.idle];
+}
+
+/** The model that a request names, by itself or before. */
+export function modelOf(body: SharedBody, { settings }: Pick<Desk, 'settings'>): string {
+  return textOf(body.override_settings?.sd_model_checkpoint) ?? textOf(settings.sd_model_checkpoint) ?? '';
+}
+
+function sharedOf(body: SharedBody, { limits, desk, drawn, units, names }: Translation): GenerateRequest {
+  const settings = { ...desk.settings, ...body.override_settings };
   const count = (body.batch_size ?? 1) * (body.n_iter ?? 1);
   if (count > MAX_IMAGES) throw invalid('n_iter', `at most ${MAX_IMAGES} images with batch_size`, count);
   const seed = body.seed === undefined || body.seed === null || body.seed < 0 ? drawn : body.seed;
   const { prompt, adapters } = withoutLoras(body.prompt ?? '');
   return {
-    model: textOf(settings.sd_model_checkpoint) ?? model,
+    model: modelOf(body, desk),
     prompt,
     negativePrompt: body.negative_prompt ?? '',
     adapters,
@@ -90,12 +112,11 @@ function sharedOf(body: SharedBody, { limits, model, drawn, units, names }: Tran
     sampler: body.sampler_name ?? body.sampler_index ?? '',
     schedule: scheduleOf(body.scheduler),
     eta: body.eta ?? undefined,
-    clipSkip: clipSkipOf(settings.CLIP_stop_at_last_layers),
     refiner: named(body.refiner_checkpoint),
     refinerStart: body.refiner_checkpoint ? (body.refiner_switch_at ?? undefined) : undefined,
     control: controlUnits(units, names),
     previewInterval: Math.min(PREVIEW_INTERVAL, Math.ceil((body.steps ?? 20) / 4)),
-    ...encodingOf(settings),
+    ...fromSettings(settings, 'override_settings.'),
     maxPixels: limits.replyPixels,
   };
 }
@@ -113,31 +134,13 @@ function withoutLoras(text: string): { prompt: string; adapters: { name: string;
   return { prompt: prompt.trim(), adapters };
 }
 
-const textOf = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined);
-
 const named = (name: string | null | undefined) => (!name || /^none$/i.test(name) ? '' : name);
 
 /** "Automatic" leaves it to the sampler. */
 const scheduleOf = (name: string | null | undefined) => (!name || /^automatic$/i.test(name) ? '' : name);
 
-/** There, 1 is the last layer. */
-function clipSkipOf(layers: unknown): number | undefined {
-  if (layers === undefined || layers === null) return undefined;
-  if (Number.isInteger(layers) && Number(layers) >= 1 && Number(layers) <= 12) return Number(layers) - 1;
-  throw invalid('override_settings.CLIP_stop_at_last_layers', 'a whole number from 1 to 12', layers);
-}
-
 function upscalerOf(name: string): string {
   const found = Object.entries(upscalers).find(([other]) => other.toLowerCase() === name.toLowerCase());
   if (found) return found[1];
   throw invalid('hr_upscaler', `one of ${Object.keys(upscalers).join(', ')}`, name);
-}
-
-function encodingOf({ samples_format, jpeg_quality }: Record<string, unknown>): GenerateRequest {
-  const name = textOf(samples_format)?.toLowerCase() ?? 'png';
-  const format = name === 'jpg' ? 'jpeg' : name;
-  if (!['png', 'jpeg', 'webp'].includes(format))
-    throw invalid('override_settings.samples_format', 'png, jpg or webp', samples_format);
-  const quality = Number.isInteger(jpeg_quality) && format !== 'png' ? Number(jpeg_quality) : undefined;
-  return { format: toImageFormat(format as OutputFormat), quality };
 }

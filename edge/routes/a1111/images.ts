@@ -4,9 +4,16 @@ import { FIELD, placesOf, unitsOf, withAddresses } from '../../a1111/control.ts'
 import { fileText } from '../../a1111/file-text.ts';
 import { infoOf } from '../../a1111/info.ts';
 import { a1111Names } from '../../a1111/public-names.ts';
-import { imagesReply, img2imgBody, txt2imgBody } from '../../a1111/schema.ts';
+import { imagesReply, img2imgBody, type Txt2ImgBody, txt2imgBody } from '../../a1111/schema.ts';
 import { type Task, watched } from '../../a1111/tasks.ts';
-import { fromImg2Img, fromTxt2Img, type Translated, type Translation } from '../../a1111/to-sidecar.ts';
+import {
+  fromImg2Img,
+  fromTxt2Img,
+  modelOf,
+  needsModelSize,
+  type Translated,
+  type Translation,
+} from '../../a1111/to-sidecar.ts';
 import { ApiError } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
@@ -16,6 +23,7 @@ import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { traceOf } from '../../tracing.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
+import { LISTING_MS } from './lists.ts';
 import { type A1111Options, deskOf } from './options.ts';
 
 const routeOf = (path: string, summary: string, schema: typeof txt2imgBody | typeof img2imgBody) =>
@@ -36,7 +44,8 @@ export function a1111Images(options: A1111Options): OpenAPIHono {
   const txt2img = routeOf('/sdapi/v1/txt2img', 'Make images from text', txt2imgBody);
   app.openAPIRegistry.registerPath(txt2img);
   app.post(txt2img.path, ...before, async (c) => {
-    const { body, units } = await fetched(await jsonBody(c, txt2imgBody), options.fetchPicture);
+    const sent = await sized(c, await jsonBody(c, txt2imgBody), options);
+    const { body, units } = await fetched(sent, options.fetchPicture);
     return answer(c, { body, units }, (translation) => fromTxt2Img(body, translation), options);
   });
 
@@ -60,6 +69,17 @@ async function fetched<Sent extends Body>(sent: Sent, fetchPicture: FetchPicture
   return { body: body as unknown as Sent, units: fetchedUnits };
 }
 
+/** With the model's size, where that of a second pass is to be reckoned from it. */
+async function sized(c: Context, body: Txt2ImgBody, { sidecar, desks }: A1111Options): Promise<Txt2ImgBody> {
+  if (!needsModelSize(body)) return body;
+  const wanted = modelOf(body, deskOf(c, desks));
+  const models = await sidecar.listModels({ signal: c.req.raw.signal, timeoutMs: LISTING_MS });
+  const model = models.find(({ name, isDefault }) => (wanted ? name === wanted : isDefault));
+  // One that is not there is the sidecar's to refuse, and needs no size.
+  const { width, height } = model ?? { width: 512, height: 512 };
+  return { ...body, width: body.width ?? width, height: body.height ?? height };
+}
+
 async function answer(
   c: Context,
   { body, units }: { body: Body; units: unknown[] },
@@ -74,7 +94,7 @@ async function answer(
   const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
   const key = await idempotencyKey(c);
   const { request, ignored } = translate({
-    ...{ limits: limitsOf(c, limits), model: desk.model, drawn: drawSeed(key), units, names },
+    ...{ limits: limitsOf(c, limits), desk, drawn: drawSeed(key), units, names },
   });
   const stopped = new AbortController();
   const task: Task = {
@@ -91,7 +111,7 @@ async function answer(
   const signal = AbortSignal.any([c.req.raw.signal, stopped.signal]);
   const events = sidecar.generate(request, {
     ...{ signal, requestId, trace, timeoutMs },
-    idempotencyKey: key,
+    ...{ idempotencyKey: key, isSeeded: (body.seed ?? -1) >= 0 },
   });
   let result: Result | undefined;
   try {

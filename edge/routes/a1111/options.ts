@@ -1,6 +1,7 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { done, optionsReply } from '../../a1111/replies.ts';
+import { fromSettings, isSetting } from '../../a1111/settings.ts';
 import type { Desk, Desks } from '../../a1111/tasks.ts';
 import { ApiError } from '../../errors.ts';
 import { callerOf } from '../../guard/caller.ts';
@@ -24,7 +25,20 @@ const MAX_BYTES = 2 ** 20;
 
 export const deskOf = (c: Context, desks: Desks): Desk => desks.of(callerOf(c).name);
 
-const optionsBody = z.looseObject({ sd_model_checkpoint: z.string().max(256).nullish() });
+/** Names of settings without effect that are kept of a caller, for the replies that tell of them. */
+const MAX_IDLE = 16;
+
+/** What the other settings are, as far as clients ask. */
+const fixed: Record<string, unknown> = {
+  ...{ sd_checkpoint_hash: null, sd_vae: 'Automatic', enable_pnginfo: true, randn_source: 'CPU' },
+};
+
+const optionsBody = z.looseObject({
+  sd_model_checkpoint: z.string().max(256).nullish(),
+  CLIP_stop_at_last_layers: z.int().min(1).max(12).nullish(),
+  samples_format: z.string().max(16).nullish().openapi({ description: 'png, jpg or webp.' }),
+  jpeg_quality: z.int().min(1).max(100).nullish(),
+});
 
 /** GET and POST /sdapi/v1/options: of the caller alone. */
 export function a1111Settings({ sidecar, desks }: A1111Options): OpenAPIHono {
@@ -37,32 +51,42 @@ export function a1111Settings({ sidecar, desks }: A1111Options): OpenAPIHono {
   const path = '/sdapi/v1/options';
   declare(app, { method: 'get', path, summary: 'The caller’s settings', reply: optionsReply });
   app.get(path, async (c) => {
-    const { model } = deskOf(c, desks);
+    const { settings } = deskOf(c, desks);
     const found = await models(c);
+    const model = settings.sd_model_checkpoint;
     const chosen = found.find(({ name, isDefault }) => (model ? name === model : isDefault)) ?? found[0];
     return c.json({
+      ...{ samples_format: 'png', CLIP_stop_at_last_layers: 1, jpeg_quality: 100, ...settings, ...fixed },
       sd_model_checkpoint: chosen?.name ?? null,
-      sd_checkpoint_hash: null,
-      sd_vae: 'Automatic',
-      samples_format: 'png',
-      CLIP_stop_at_last_layers: 1,
-      enable_pnginfo: true,
-      randn_source: 'CPU',
     });
   });
 
-  declare(app, { method: 'post', path, summary: 'Choose the model', body: optionsBody, reply: done });
+  declare(app, {
+    method: 'post',
+    path,
+    summary: 'Choose the model, and how files are written',
+    body: optionsBody,
+    reply: done,
+  });
   app.post(path, requireType('application/json'), limitBody(MAX_BYTES), async (c) => {
-    const body = await jsonBody(c, optionsBody);
-    const wanted = body.sd_model_checkpoint?.replace(/ \[[0-9a-f]+\]$/, '');
+    const { sd_model_checkpoint, ...body } = await jsonBody(c, optionsBody);
+    const desk = deskOf(c, desks);
+    const given = Object.entries(body).filter(([, value]) => value !== null);
+    const settings = Object.fromEntries(given.filter(([name]) => isSetting(name)));
+    fromSettings(settings);
+    const wanted = sd_model_checkpoint?.replace(/ \[[0-9a-f]+\]$/, '');
     if (wanted) {
       const found = (await models(c)).find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
       if (!found)
         throw new ApiError(404, 'model_not_found', `There is no model ${JSON.stringify(wanted)}`, {
           param: 'sd_model_checkpoint',
         });
-      deskOf(c, desks).model = found.name;
+      settings.sd_model_checkpoint = found.name;
     }
+    Object.assign(desk.settings, settings);
+    const others = given.filter(([name, value]) => !isSetting(name) && fixed[name] !== value);
+    const idle = others.map(([name]) => `options.${name.slice(0, 64)}: not here`);
+    desk.idle = [...new Set([...desk.idle, ...idle])].slice(0, MAX_IDLE);
     return c.json(null);
   });
   return app;

@@ -13,7 +13,8 @@ export function a1111Progress({ desks }: A1111Options): OpenAPIHono {
   declare(app, { ...progress, method: 'get', reply: progressReply, query });
   app.get('/sdapi/v1/progress', (c) => {
     const tasks = [...deskOf(c, desks).tasks];
-    const isShown = c.req.query('skip_current_image') !== 'true';
+    // Python's requests writes True.
+    const isShown = !/^(true|1|yes|on)$/i.test(c.req.query('skip_current_image') ?? '');
     return c.json(progressOf(tasks, isShown));
   });
   for (const path of ['/sdapi/v1/interrupt', '/sdapi/v1/skip']) {

@@ -117,6 +117,42 @@ export function a1111(edge: () => Edge): void {
     expect(info.ignored).toEqual(['restore_faces: not here', 'override_settings.sd_vae: not here']);
   });
 
+  it('names what nobody knows, and what is not here', async () => {
+    const unknown = { cfgscale: 3, comments: { a: 1 }, override_settings_restore_afterwards: false };
+    const { info } = await made('/sdapi/v1/txt2img', { ...txt2img, ...unknown, styles: ['one'] });
+    expect(info.ignored).toEqual([
+      'styles: not here',
+      'override_settings_restore_afterwards: not here',
+      'cfgscale: not known here',
+      'comments: not here',
+    ]);
+    const shown = await made('/sdapi/v1/img2img', { ...img2img, include_init_images: true });
+    expect(shown.info.ignored).toEqual(['include_init_images: not here']);
+    const args = [
+      { ...unit, enabled: false, low_vram: true },
+      { ...unit, mask: b64, processor_res: 1024, hr_option: 'High res only', low_vram: true, wieght: 2 },
+      { ...unit, image: { image: b64, mask: b64 }, pixel_perfect: true, processor_res: 1024 },
+    ];
+    const alwayson_scripts = { ControlNet: { args } };
+    const steered = await made('/sdapi/v1/txt2img', { ...txt2img, alwayson_scripts });
+    const second = 'alwayson_scripts.ControlNet.args[1]';
+    expect(steered.info.ignored).toEqual([
+      ...['mask', 'low_vram', 'hr_option'].map((name) => `${second}.${name}: not here`),
+      ...[`${second}.wieght: not known here`, `${second}.processor_res: not here`],
+      'alwayson_scripts.ControlNet.args[2].mask: not here',
+    ]);
+  });
+
+  it.each<[string, object, number]>([
+    ['of the model', { width: undefined, height: null, hr_resize_x: 128 }, 2],
+    ['of one side the model', { width: 32, height: undefined, hr_resize_y: 128 }, 2],
+    ['of the request', { width: 32, height: 64, hr_resize_x: 128, hr_resize_y: 256 }, 4],
+    ['of a scale alone', { width: undefined, height: undefined, hr_scale: 1.5 }, 1.5],
+  ])('reckons a second pass from the first: %s', async (_, body, hiresScale) => {
+    const { request } = await made('/sdapi/v1/txt2img', { ...txt2img, enable_hr: true, ...body });
+    expect(request.hiresScale).toBe(hiresScale);
+  });
+
   it('img2img: a picture, and a mask', async () => {
     const plain = await made('/sdapi/v1/img2img', img2img);
     expect(plain.request).toMatchObject({ strength: 0.75, keepUnmasked: false });
@@ -172,6 +208,8 @@ export function a1111(edge: () => Edge): void {
       await expect
         .poll(async () => (await get('/sdapi/v1/progress')).current_image, { timeout: 5000 })
         .toBe(b64);
+      // As Python's requests writes it.
+      expect(await get('/sdapi/v1/progress?skip_current_image=True')).toMatchObject({ current_image: null });
       const { progress, state, eta_relative } = await get('/sdapi/v1/progress?skip_current_image=true');
       expect(progress).toBeGreaterThan(0);
       expect(eta_relative).toBeGreaterThan(0);
@@ -193,6 +231,34 @@ export function a1111(edge: () => Edge): void {
     expect(await (await post('/sdapi/v1/options', { sd_model_checkpoint: 'tiny [abc]' })).json()).toBeNull();
     const { request } = await made('/sdapi/v1/txt2img', txt2img);
     expect(request.model).toBe('tiny');
+  });
+
+  it('options: of later requests, unless these have their own', async () => {
+    edge().use(fakeSidecar());
+    const choose = async (body: object) => (await post('/sdapi/v1/options', body)).json();
+    expect(await choose({ CLIP_stop_at_last_layers: 3, samples_format: 'jpg', jpeg_quality: 70 })).toBeNull();
+    expect(await get('/sdapi/v1/options')).toMatchObject({
+      ...{ CLIP_stop_at_last_layers: 3, samples_format: 'jpg', jpeg_quality: 70 },
+    });
+    const chosen = await made('/sdapi/v1/txt2img', txt2img);
+    expect(chosen.request).toMatchObject({ clipSkip: 2, format: 'IMAGE_FORMAT_JPEG', quality: 70 });
+    expect(chosen.info.ignored).toEqual([]);
+    const override_settings = { samples_format: 'webp', CLIP_stop_at_last_layers: 1 };
+    const own = await made('/sdapi/v1/txt2img', { ...txt2img, override_settings });
+    expect(own.request).toMatchObject({ clipSkip: 0, format: 'IMAGE_FORMAT_WEBP', quality: 70 });
+    for (const [name, value] of [
+      ['CLIP_stop_at_last_layers', 13],
+      ['samples_format', 'gif'],
+      ['jpeg_quality', 101],
+    ] as const)
+      expect((await choose({ [name]: value })).error.param).toBe(name);
+    // All of them back, as clients do, and one that is not here.
+    await choose({ ...(await get('/sdapi/v1/options')), samples_format: 'png', CLIP_stop_at_last_layers: 1 });
+    expect((await made('/sdapi/v1/txt2img', txt2img)).info.ignored).toEqual([]);
+    await choose({ eta_noise_seed_delta: 31337 });
+    const { info, request } = await made('/sdapi/v1/txt2img', txt2img);
+    expect(info.ignored).toEqual(['options.eta_noise_seed_delta: not here']);
+    expect(request).toMatchObject({ clipSkip: 0, format: 'IMAGE_FORMAT_PNG' });
   });
 
   it('lists', async () => {
