@@ -1,6 +1,5 @@
-import { toBinary } from '@bufbuild/protobuf';
-import { diffusionService, toMessage } from '../../proto/web.ts';
 import type { GenerateRequest, Result, SidecarClient } from '../sidecar/client.ts';
+import { requestDigest, toHex } from '../sidecar/request-digest.ts';
 
 /** What was made of a seeded request: the same again, byte for byte. */
 export interface StoredResult {
@@ -14,7 +13,8 @@ export interface StoredResult {
 /** Where results are kept, for as long as it sees fit. */
 export interface ResultStore {
   get(key: string): Promise<StoredResult | undefined>;
-  put(key: string, stored: StoredResult): Promise<void>;
+  /** @returns whether it is kept. */
+  put(key: string, stored: StoredResult): Promise<boolean>;
 }
 
 export interface CacheOptions {
@@ -50,19 +50,17 @@ export class ResultCache {
    */
   async hashOf(request: GenerateRequest, ignored: string[]): Promise<string | undefined> {
     if (request.adapters?.length) return undefined;
-    const { input } = diffusionService.method.generate;
-    // Previews change no result.
-    const plain = { ...request, previewCount: 0, previewInterval: 0 };
-    const bytes = toBinary(input, toMessage(input, plain as Record<string, unknown>));
     const rest = new TextEncoder().encode(JSON.stringify([ignored, await this.#models()]));
-    return hex(await crypto.subtle.digest('SHA-256', new Uint8Array([...(await digest(bytes)), ...rest])));
+    const all = new Uint8Array([...(await requestDigest(request)), ...rest]);
+    return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', all)));
   }
 
   get(hash: string, caller: string): Promise<StoredResult | undefined> {
     return this.#store.get(this.#key(hash, caller));
   }
 
-  put(hash: string, caller: string, stored: StoredResult): Promise<void> {
+  /** @returns whether it is kept. */
+  put(hash: string, caller: string, stored: StoredResult): Promise<boolean> {
     return this.#store.put(this.#key(hash, caller), stored);
   }
 
@@ -84,12 +82,4 @@ export class ResultCache {
     }
     return this.#listing.text;
   }
-}
-
-async function digest(bytes: Uint8Array): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
-}
-
-function hex(bytes: ArrayBuffer): string {
-  return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -64,8 +64,8 @@ export async function imagesResponse(
   const answer = ({ result, ignored, created }: StoredResult) =>
     picture ? pictureReply(c, result, ignored) : jsonReply(c, reply(result, ignored, { asUrls, created }));
   // A stream is for who wants to see how it comes about.
-  const seeded = body.seed !== undefined && body.seed !== null && !body.stream;
-  const place = seeded ? await placeOf(c, cache, request, ignored) : undefined;
+  const isSeeded = body.seed !== undefined && body.seed !== null;
+  const place = isSeeded && !body.stream ? await placeOf(c, cache, request, ignored) : undefined;
   const representation = picture ?? (asUrls ? 'url' : 'json');
   if (place?.stored) {
     place.mark(c, place.stored, representation);
@@ -78,8 +78,7 @@ export async function imagesResponse(
     signal: body.stream ? AbortSignal.any([signal, left.signal]) : signal,
     requestId: c.get('requestId' as never),
     trace: traceOf(c),
-    timeoutMs,
-    idempotencyKey,
+    ...{ timeoutMs, idempotencyKey, isSeeded },
   });
   if (body.stream) {
     const progress = body.progress ?? false;

@@ -29,6 +29,8 @@ export interface CallOptions {
   trace?: Trace | undefined;
   /** With the same, the same request is not run again; at most 128 characters of ASCII. */
   idempotencyKey?: string | undefined;
+  /** Whether the caller chose the seeds: what it sends again is the same request, and goes to the same sidecar. */
+  isSeeded?: boolean | undefined;
   /** Milliseconds from now. */
   timeoutMs?: number;
 }

@@ -1,5 +1,12 @@
 import { firstToBegin } from './attempts.ts';
-import { type DeviceInfo, type SidecarClient, SidecarError } from './client.ts';
+import {
+  type CallOptions,
+  type DeviceInfo,
+  type GenerateRequest,
+  type SidecarClient,
+  SidecarError,
+} from './client.ts';
+import { requestDigest, toHex } from './request-digest.ts';
 
 export interface PoolOptions {
   /** Milliseconds without a step after which a request is begun on another sidecar too; undefined: never. */
@@ -19,12 +26,19 @@ export function sidecarPool(
   if (sidecars.length === 1 && attempts === 1) return sidecars[0]!;
   if (sidecars.length === 0) throw new Error('Expected one sidecar at least but received none');
   let turn = 0;
-  const inTurn = (key?: string) => {
-    // What is sent again goes where it went before.
-    const first = (key ? Number.parseInt(key.slice(0, 8), 16) || 0 : turn++) % sidecars.length;
+  const inTurn = (place = turn++) => {
+    const first = place % sidecars.length;
     const tries = Math.max(attempts, sidecars.length);
     return Array.from({ length: tries }, (_, i) => sidecars[(first + i) % sidecars.length]!);
   };
+
+  /** Where a request is begun, if it may come again: then it goes where it went before. */
+  async function placeOf(request: GenerateRequest, options: CallOptions): Promise<number | undefined> {
+    const { idempotencyKey, isSeeded } = options;
+    if (sidecars.length === 1 || !(idempotencyKey || isSeeded)) return undefined;
+    const hash = idempotencyKey ?? toHex(await requestDigest(request));
+    return Number.parseInt(hash.slice(0, 8), 16) || 0;
+  }
 
   async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
     let last: unknown;
@@ -40,12 +54,12 @@ export function sidecarPool(
   }
 
   return {
-    generate(request, options = {}) {
-      const attempts = inTurn(options.idempotencyKey).map(
+    async *generate(request, options = {}) {
+      const attempts = inTurn(await placeOf(request, options)).map(
         (sidecar) => (signal: AbortSignal) => sidecar.generate(request, { ...options, signal }),
       );
       // Without a seed, two sidecars would make two different pictures: either will do.
-      return firstToBegin(attempts, { signal: options.signal, hedgeMs, isWorthAnother: isUnreachable });
+      yield* firstToBegin(attempts, { signal: options.signal, hedgeMs, isWorthAnother: isUnreachable });
     },
     listNames: (options) => firstOf((sidecar) => sidecar.listNames(options)),
     preprocess: (request, options) => firstOf((sidecar) => sidecar.preprocess(request, options)),

@@ -1,4 +1,6 @@
 import { expect, it } from 'vitest';
+import { createApp } from '../../edge/app.ts';
+import { JobStore } from '../../edge/jobs/store.ts';
 import { SidecarError } from '../../edge/sidecar/client.ts';
 import { sidecarPool } from '../../edge/sidecar/pool.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
@@ -66,4 +68,37 @@ it('who leaves ends all that was begun', async () => {
   await expect.poll(() => signals.length).toBe(2);
   leaving.abort();
   expect(signals.map(({ aborted }) => aborted)).toEqual([true, true]);
+});
+
+it('a request that may come again goes where it went before', async () => {
+  const fakes = [fakeSidecar(), fakeSidecar()];
+  const pool = sidecarPool(fakes);
+  const counts = () => fakes.map(({ requests }) => requests.length);
+  // Without previews: who streams them and who does not gets the same.
+  for (let i = 0; i < 5; i++) await events(pool.generate({ ...asked, previewCount: i }, { isSeeded: true }));
+  expect(counts().toSorted()).toEqual([0, 5]);
+  for (let i = 0; i < 5; i++)
+    await events(pool.generate({ ...asked, seeds: [i] }, { idempotencyKey: '0000000a'.repeat(8) }));
+  expect(counts().filter((count) => count % 5 !== 0)).toEqual([]);
+  for (let i = 0; i < 40; i++) await events(pool.generate({ ...asked, seeds: [i] }, { isSeeded: true }));
+  // Of forty hashes, all on one side is one chance in 2^39, and these are always the same.
+  expect(Math.min(...counts())).toBeGreaterThan(5);
+  const before = counts();
+  for (let i = 0; i < 4; i++) await events(pool.generate(asked));
+  expect(counts()).toEqual(before.map((count) => count + 2));
+});
+
+it("the routes say of a request whether its seed is the caller's", async () => {
+  const sidecar = fakeSidecar();
+  const app = createApp({ sidecar, jobs: new JobStore(sidecar) });
+  for (const path of ['/v1/images/generations', '/sdapi/v1/txt2img', '/v1/jobs'])
+    for (const seed of [undefined, 7]) {
+      const response = await app.request(path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ prompt: 'x', seed }),
+      });
+      expect(response.status).toBeLessThan(300);
+    }
+  expect(sidecar.options.map(({ isSeeded }) => isSeeded)).toEqual([false, true, false, true, false, true]);
 });
