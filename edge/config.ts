@@ -1,6 +1,7 @@
 import type { GuardOptions } from './guard/guard.ts';
 import { parseKeys } from './guard/keys.ts';
 import { defaultJobLimits, type JobLimits } from './jobs/store.ts';
+import { secretBytes } from './jobs/webhook-secret.ts';
 import { defaultLimits, type Limits, MAX_IMAGE_BODY_BYTES } from './limits.ts';
 
 /** What an operator sets, by environment variables on Node, by bindings on Workers; docs/deployment.md lists it. */
@@ -60,6 +61,7 @@ function webhooksOf(env: Environment): Settings['webhooks'] {
   if (hosts.length === 0) return undefined;
   if (!secret || secret.length < 16)
     throw new Error('expected 16 characters at least for WEBHOOK_SECRET, as there are WEBHOOK_HOSTS');
+  secretBytes(secret);
   return { hosts, secret };
 }
 

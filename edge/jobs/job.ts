@@ -14,6 +14,10 @@ export interface JobOptions {
   requestId: string | undefined;
   trace?: Trace | undefined;
   idempotencyKey?: string | undefined;
+  /** Whether the caller chose the seeds. */
+  isSeeded?: boolean | undefined;
+  /** What was asked for, as a hash: with the same key, nothing else may be. */
+  fingerprint?: string | undefined;
   timeoutMs: number;
 }
 
@@ -22,6 +26,8 @@ export class Job {
   readonly id: string;
   readonly owner: string;
   readonly ignored: string[];
+  readonly idempotencyKey: string | undefined;
+  readonly fingerprint: string | undefined;
   /** Milliseconds since 1970. */
   readonly created = Date.now();
   finished: number | undefined;
@@ -36,10 +42,12 @@ export class Job {
   readonly done: Promise<void>;
   readonly #left = new AbortController();
 
-  constructor(sidecar: SidecarClient, { id, owner, request, ignored, ...options }: JobOptions) {
+  constructor(sidecar: SidecarClient, { id, owner, request, ignored, fingerprint, ...options }: JobOptions) {
     this.id = id;
     this.owner = owner;
     this.ignored = ignored;
+    this.idempotencyKey = options.idempotencyKey;
+    this.fingerprint = fingerprint;
     const events = sidecar.generate(request, { ...options, signal: this.#left.signal });
     this.done = this.#follow(events);
   }

@@ -24,11 +24,24 @@ export class JobStore {
     this.#limits = limits;
   }
 
+  /**
+   * The job that an idempotency key stands for, as long as it is kept.
+   * @throws ApiError where that was asked for something else.
+   */
+  again(key: string | undefined, fingerprint: string): Job | undefined {
+    if (key === undefined) return undefined;
+    this.#tidy();
+    const job = [...this.#jobs.values()].find(({ idempotencyKey }) => idempotencyKey === key);
+    if (!job || job.fingerprint === fingerprint) return job;
+    const message = 'Expected the same request as before with this Idempotency-Key but received another';
+    throw new ApiError(422, 'idempotency_conflict', message, { param: 'Idempotency-Key' });
+  }
+
   /** @throws ApiError where there are as many under way as there may be. */
   start(options: Omit<JobOptions, 'id'>): Job {
     this.#tidy();
     while (this.#jobs.size >= this.#limits.count)
-      if (!this.#dropOldest())
+      if (!this.#drop(() => 1))
         throw new ApiError(
           429,
           'too_many_jobs',
@@ -57,14 +70,21 @@ export class JobStore {
       if (job.finished !== undefined && job.finished <= oldest) this.#jobs.delete(job.id);
       else if (job.isFinished) bytes += job.bytes;
     }
-    while (bytes > this.#limits.bytes) bytes -= this.#dropOldest()?.bytes ?? bytes;
+    while (bytes > this.#limits.bytes) bytes -= this.#drop((job) => job.bytes)?.bytes ?? bytes;
   }
 
-  /** The one that was finished first. */
-  #dropOldest(): Job | undefined {
-    let oldest: Job | undefined;
-    for (const job of this.#jobs.values())
-      if (job.isFinished && (!oldest || job.finished! < oldest.finished!)) oldest = job;
+  /**
+   * Of whoever's finished jobs weigh the most, the one that was finished first: nobody's are pushed out by another's
+   * while that one has more of them.
+   */
+  #drop(weightOf: (job: Job) => number): Job | undefined {
+    const finished = [...this.#jobs.values()].filter((job) => job.isFinished);
+    const weights = new Map<string, number>();
+    for (const job of finished) weights.set(job.owner, (weights.get(job.owner) ?? 0) + weightOf(job));
+    const most = Math.max(...weights.values());
+    const [oldest] = finished
+      .filter(({ owner }) => weights.get(owner) === most)
+      .toSorted((a, b) => a.finished! - b.finished!);
     if (oldest) this.#jobs.delete(oldest.id);
     return oldest;
   }

@@ -1,6 +1,7 @@
 import { ApiError } from '../errors.ts';
 import { jobOf } from '../schema/job.ts';
 import type { Job } from './job.ts';
+import { secretBytes } from './webhook-secret.ts';
 
 export interface WebhookOptions {
   /** Hosts that may be told, `hooks.example.org`. */
@@ -50,10 +51,9 @@ export async function callWebhook(job: Job, url: URL, options: WebhookOptions): 
 }
 
 async function sign(secret: string, text: string): Promise<string> {
-  const bytes = (value: string) => new TextEncoder().encode(value);
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
-  const key = await crypto.subtle.importKey('raw', bytes(secret), algorithm, false, ['sign']);
-  const signature = new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes(text)));
+  const key = await crypto.subtle.importKey('raw', secretBytes(secret), algorithm, false, ['sign']);
+  const signature = new Uint8Array(await crypto.subtle.sign('HMAC', key, new TextEncoder().encode(text)));
   return btoa(String.fromCharCode(...signature));
 }
 

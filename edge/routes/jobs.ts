@@ -12,6 +12,7 @@ import { errorReplies, errorReply, json } from '../schema/common.ts';
 import { generationBody } from '../schema/generation.ts';
 import { jobBody, jobObject, jobOf } from '../schema/job.ts';
 import { ignoredFields, toGenerateRequest } from '../schema/to-sidecar.ts';
+import { requestDigest, toHex } from '../sidecar/request-digest.ts';
 import { traceOf } from '../tracing.ts';
 import { jsonBody, limitBody, requireType } from './body.ts';
 import { imagesContent, resultResponse } from './images.ts';
@@ -91,15 +92,20 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
     const key = await idempotencyKey(c);
     const ignored = ignoredFields(body, generationBody.shape);
     const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
+    const fingerprint = JSON.stringify([toHex(await requestDigest(request)), ignored, url]);
+    const answer = (job: Job) => c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });
+    // What is sent again is no other job.
+    const before = store.again(key, fingerprint);
+    if (before) return answer(before);
     const job = store.start({
-      ...{ owner: callerOf(c).name, ignored, timeoutMs },
+      ...{ owner: callerOf(c).name, ignored, fingerprint, timeoutMs },
       request: { ...request, priority: request.priority || 'bulk' },
       requestId: c.get('requestId' as never) as string,
       trace: traceOf(c),
-      idempotencyKey: key,
+      ...{ idempotencyKey: key, isSeeded: body.seed !== undefined && body.seed !== null },
     });
     if (url) void job.done.then(() => callWebhook(job, url, webhooks!));
-    return c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });
+    return answer(job);
   });
   return app
     .openapi(status, (c) =>

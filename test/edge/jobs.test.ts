@@ -135,6 +135,37 @@ describe('a job', () => {
   });
 });
 
+describe('a job that is asked for again', () => {
+  const ask = async (body: object, key: string, who = 'ana') => {
+    const response = await edge.fetch('/v1/jobs', {
+      method: 'POST',
+      headers: { ...as(who), 'content-type': 'application/json', 'idempotency-key': key },
+      body: JSON.stringify({ prompt: 'x', ...body }),
+    });
+    return { status: response.status, reply: await response.json() };
+  };
+
+  it('with its key is the same job, also when it is done', async () => {
+    const sidecar = edge.use(fakeSidecar());
+    const first = await ask({}, 'once');
+    const second = await ask({}, 'once');
+    expect([first.status, second.status, second.reply.id]).toEqual([202, 202, first.reply.id]);
+    await until(first.reply.id, 'succeeded');
+    expect((await ask({}, 'once')).reply).toMatchObject({ id: first.reply.id, status: 'succeeded' });
+    expect(sidecar.requests).toHaveLength(1);
+    for (const other of [await ask({}, 'twice'), await ask({}, 'once', 'bob')])
+      expect([other.status, other.reply.id === first.reply.id]).toEqual([202, false]);
+  });
+
+  it.each([{ steps: 7 }, { seed: 1 }, { user: 'me' }])('is refused as another: %o', async (body) => {
+    const key = JSON.stringify(body);
+    edge.use(fakeSidecar());
+    expect((await ask({}, key)).status).toBe(202);
+    const { status, reply } = await ask(body, key);
+    expect([status, reply.error.code]).toEqual([422, 'idempotency_conflict']);
+  });
+});
+
 describe('jobs together', () => {
   const request = { prompt: 'x', seeds: [1] };
   const options = { owner: '', request, ignored: [], requestId: undefined, timeoutMs: 60_000 };
@@ -148,6 +179,24 @@ describe('jobs together', () => {
     const third = store.start(options);
     expect(store.find(first!.id, '')).toBeUndefined();
     expect(store.find(third.id, '')).toBe(third);
+  });
+
+  it.each([
+    ['number', { count: 4, bytes: 1e9, keepMs: 60_000 }],
+    ['bytes', { count: 99, bytes: 26_000, keepMs: 60_000 }],
+  ])("push out no other caller's while their own are more: in %s", async (_, limits) => {
+    const store = new JobStore(fakeSidecar({ image: Buffer.alloc(5000) }), limits);
+    const made = async (owner: string) => {
+      const job = store.start({ ...options, owner });
+      await job.done;
+      return job;
+    };
+    const ana = await made('ana');
+    const bob = [];
+    for (let i = 0; i < 6; i++) bob.push(await made('bob'));
+    expect(store.find(ana.id, 'ana')).toBe(ana);
+    const left = bob.map(({ id }) => store.find(id, 'bob') !== undefined);
+    expect(left).toEqual([false, false, false, true, true, true]);
   });
 
   it('are bounded in bytes and time', async () => {
@@ -170,9 +219,12 @@ describe('jobs together', () => {
 });
 
 describe('a webhook', () => {
-  const secret = 'sixteen characters';
+  const bytes = Buffer.from('a secret of 24 bytes, or'.padEnd(32, '.'));
 
-  it('tells of the end, signed, and tries again', async () => {
+  it.each([
+    ['text', 'sixteen characters', Buffer.from('sixteen characters')],
+    ['Standard Webhooks', `whsec_${bytes.toString('base64')}`, bytes],
+  ])('tells of the end, signed with a secret of %s, and tries again', async (_, secret, signedWith) => {
     const sent: { url: string; body: string; headers: Record<string, string> }[] = [];
     const sidecar = fakeSidecar();
     const app = createApp({
@@ -199,7 +251,7 @@ describe('a webhook', () => {
     expect(url).toBe('https://hooks.example/told?x=1');
     expect(JSON.parse(body)).toMatchObject({ type: 'job.succeeded', data: { id, status: 'succeeded' } });
     const text = `${id}.${headers['webhook-timestamp']}.${body}`;
-    const signature = createHmac('sha256', secret).update(text).digest('base64');
+    const signature = createHmac('sha256', signedWith).update(text).digest('base64');
     expect(headers).toMatchObject({ 'webhook-id': id, 'webhook-signature': `v1,${signature}` });
     for (const refused of [
       ...[

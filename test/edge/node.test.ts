@@ -82,6 +82,8 @@ describe('settings', () => {
   it.each([
     [{ REQUEST_TIMEOUT_SECONDS: '1e3' }, 'a whole number from 0 to 86400 for REQUEST_TIMEOUT_SECONDS'],
     [{ API_KEYS: 'abc' }, 'a JSON list of keys in API_KEYS'],
+    [{ WEBHOOK_HOSTS: 'a.example', WEBHOOK_SECRET: 'short' }, '16 characters at least for WEBHOOK_SECRET'],
+    [{ WEBHOOK_HOSTS: 'a.example', WEBHOOK_SECRET: 'whsec_no base64 of bytes' }, 'base64 of 24 to 64 bytes'],
     [{ API_KEYS: '[{"name": "a"}]' }, '0.sha256'],
     [{ API_KEYS: `[{"name": "a", "sha256": "${'A'.repeat(64)}"}]` }, '64 hexadecimal digits'],
     [{ API_KEYS: `[{"name": "a", "sha256": "${'0'.repeat(64)}", "scope": "read"}]` }, 'scope'],
