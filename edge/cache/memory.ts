@@ -10,7 +10,8 @@ export function memoryStore(bytes: number, seconds: number): ResultStore {
   });
   return {
     get: async (key) => kept.get(key),
-    put: async (key, stored) => void kept.set(key, stored),
+    // What is larger than all there is room for is not kept.
+    put: async (key, stored) => kept.set(key, stored).has(key),
   };
 }
 

@@ -7,7 +7,7 @@ import type { ResultCache, StoredResult } from './results.ts';
 export interface Place {
   stored: StoredResult | undefined;
   keep(stored: StoredResult): Promise<void>;
-  /** Says on a reply what it may be asked for again by. */
+  /** Says on a reply what it may be asked for again by, where it is kept. */
   mark(c: Context, stored: StoredResult, representation: string): void;
 }
 
@@ -24,13 +24,16 @@ export async function placeOf(
   if (!hash) return undefined;
   const caller = callerOf(c).name;
   const stored = /\bno-cache\b/i.test(control) ? undefined : await cache.get(hash, caller);
+  let isKept = stored !== undefined;
   return {
     stored,
-    keep: (result) => cache.put(hash, caller, result),
-    mark: (c, result, representation) => {
+    async keep(result) {
+      isKept = await cache.put(hash, caller, result);
+    },
+    mark(c, result, representation) {
       markReply(c, cache, hash, result, representation);
-      c.header('content-location', `/v1/images/${hash}`);
-      c.header('cache-status', `latent-edge; ${stored ? 'hit' : 'fwd=miss; stored'}`);
+      if (isKept) c.header('content-location', `/v1/images/${hash}`);
+      c.header('cache-status', `latent-edge; ${stored ? 'hit' : isKept ? 'fwd=miss; stored' : 'fwd=miss'}`);
     },
   };
 }

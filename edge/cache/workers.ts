@@ -27,6 +27,9 @@ export function workersStore(seconds: number): ResultStore {
         [META]: encodeURIComponent(JSON.stringify(rest)),
       };
       await cache.put(address(key), new Response(body as Uint8Array<ArrayBuffer>, { headers }));
+      const found = await cache.match(address(key));
+      await found?.body?.cancel();
+      return found !== undefined;
     },
   };
 }

@@ -1,8 +1,10 @@
 import { expect, it } from 'vitest';
+import { createApp } from '../../edge/app.ts';
+import { memoryCache } from '../../edge/cache/memory.ts';
 import { ResultCache } from '../../edge/cache/results.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 
-const store = { get: async () => undefined, put: async () => {} };
+const store = { get: async () => undefined, put: async () => true };
 const hashWith = (sidecar: ReturnType<typeof fakeSidecar>) =>
   new ResultCache(sidecar, { store, seconds: 60, shared: false }).hashOf({ prompt: 'word', seeds: [1] }, []);
 
@@ -15,4 +17,18 @@ it('a result is another when a learned word or a model is', async () => {
   const models = await fakeSidecar().listModels();
   const newer = { ...fakeSidecar(), listModels: async () => [{ ...models[0]!, created: 1 }] };
   expect(await hashWith(newer)).not.toBe(same);
+});
+
+it('a reply says that its result is kept where it is', async () => {
+  const statuses = [];
+  for (const bytes of [4000, 100_000]) {
+    const cache = memoryCache({ seconds: 60, bytes, shared: false });
+    const response = await createApp({ sidecar: fakeSidecar(), cache }).request('/v1/images/generations', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ prompt: 'x', seed: 1 }),
+    });
+    statuses.push(response.headers.get('cache-status'), response.headers.has('content-location'));
+  }
+  expect(statuses).toEqual(['latent-edge; fwd=miss', false, 'latent-edge; fwd=miss; stored', true]);
 });
