@@ -1,7 +1,10 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import { Hono } from 'hono';
+import { requestId } from 'hono/request-id';
 import { createApp } from './app.ts';
 import { workersStore } from './cache/workers.ts';
 import { type Environment, flag, list, readSettings, text } from './config.ts';
+import { ApiError, errorResponse } from './errors.ts';
 import { bindingLimiter, type RateLimitBinding } from './guard/rate.ts';
 import { grpcWebSidecar } from './sidecar/grpc-web.ts';
 import { sidecarPool } from './sidecar/pool.ts';
@@ -16,13 +19,16 @@ interface Env extends Environment {
   RATE_LIMIT?: RateLimitBinding;
 }
 
-let app: OpenAPIHono | undefined;
+let app: Pick<OpenAPIHono, 'fetch'> | undefined;
 
 function appOf(env: Env): OpenAPIHono {
   const { guard, perMinute, timeoutMs, limits, cache } = readSettings(env);
-  if (perMinute !== undefined || guard.keys?.some((key) => key.requests_per_minute !== undefined))
+  const counted = guard.keys?.find((key) => key.requests_per_minute !== undefined);
+  const setting =
+    perMinute === undefined ? counted && `requests_per_minute of ${counted.name}` : 'RATE_LIMIT_PER_MINUTE';
+  if (setting)
     throw new Error(
-      'expected no requests per minute on Workers: the RATE_LIMIT binding has them, in wrangler.toml',
+      `expected no ${setting} on Workers: the RATE_LIMIT binding has such numbers, in wrangler.toml`,
     );
   const limit = env.RATE_LIMIT;
   return createApp({
@@ -44,6 +50,18 @@ function appOf(env: Env): OpenAPIHono {
   });
 }
 
+/** Where the settings are wrong: says so in the log, and to every caller that this server has a fault. */
+function faultyApp(error: unknown): Hono {
+  const faulty = new Hono();
+  faulty.use(requestId());
+  faulty.all('*', (c) => {
+    console.error(error);
+    const message = 'This server cannot start: one of its settings is wrong, and its log says which';
+    return errorResponse(c, new ApiError(500, 'internal', message));
+  });
+  return faulty;
+}
+
 /** What the bridge asks for, and Cloudflare Access before it. */
 function sidecarOptions(env: Env) {
   const token = text(env, 'SIDECAR_TOKEN');
@@ -56,10 +74,18 @@ function sidecarOptions(env: Env) {
   return { headers, fetch: network && ((...args: Parameters<typeof fetch>) => network.fetch(...args)) };
 }
 
+function open(env: Env): Pick<OpenAPIHono, 'fetch'> {
+  try {
+    return appOf(env);
+  } catch (error) {
+    return faultyApp(error);
+  }
+}
+
 export default {
   fetch(request: Request, env: Env, context: never): Response | Promise<Response> {
     // Bindings stay as they are for as long as an isolate lives.
-    app ??= appOf(env);
+    app ??= open(env);
     return app.fetch(request, env, context);
   },
 };
