@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Hono } from 'hono';
@@ -39,10 +40,19 @@ const start = `SwaggerUIBundle({
 });
 `;
 
-/** The reference page and its parts. */
-export function reference(): Hono {
-  const require = createRequire(import.meta.url);
-  const ofPackage = (name: string) => readFileSync(require.resolve(`swagger-ui-dist/${name}`), 'utf8');
+const require = createRequire(import.meta.url);
+const fromPackage = (name: string) => readFileSync(require.resolve(`swagger-ui-dist/${name}`), 'utf8');
+
+interface Part {
+  text: string;
+  etag: string;
+}
+
+/**
+ * The reference page and its parts.
+ * @param ofPackage a file of Swagger UI's: read, and hashed, when it is asked for first.
+ */
+export function reference(ofPackage = fromPackage): Hono {
   const files: [path: string, type: string, text: () => string][] = [
     ['/docs', 'text/html; charset=utf-8', () => page],
     ['/docs/start.js', 'text/javascript; charset=utf-8', () => start],
@@ -53,13 +63,19 @@ export function reference(): Hono {
     ]),
   ];
   const app = new Hono();
-  for (const [path, type, text] of files)
-    app.get(path, etag(), (c) =>
-      c.body(text(), 200, {
-        'content-type': type,
-        'content-security-policy': policy,
-        'cache-control': 'no-cache',
-      }),
-    );
+  for (const [path, type, text] of files) {
+    let part: Part | undefined;
+    app.get(path, etag(), (c) => {
+      part ??= partOf(text());
+      return c.body(part.text, 200, {
+        ...{ 'content-type': type, etag: part.etag },
+        ...{ 'content-security-policy': policy, 'cache-control': 'no-cache' },
+      });
+    });
+  }
   return app;
+}
+
+function partOf(text: string): Part {
+  return { text, etag: `"${createHash('sha256').update(text).digest('hex').slice(0, 32)}"` };
 }
