@@ -50,7 +50,14 @@ export function authenticate(guard: { readonly keys: readonly ApiKey[] | undefin
   };
 }
 
-const publicPaths = new Set(['/', '/healthz', '/openapi.json', '/docs', '/favicon.ico']);
+/** Paths that ask for no key. */
+export const publicPaths: ReadonlySet<string> = new Set([
+  '/',
+  '/healthz',
+  '/openapi.json',
+  '/docs',
+  '/favicon.ico',
+]);
 
 /** Pages, their parts, the schemas, and health: nothing of anybody's. */
 function isPublic(c: Context): boolean {

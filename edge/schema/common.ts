@@ -23,10 +23,23 @@ export const errorReplies = {
   413: json(errorReply, 'The body is too large.'),
   415: json(errorReply, 'The body is not JSON.'),
   422: json(errorReply, 'The model’s files cannot be used.'),
-  429: json(errorReply, 'The queue is full; `retry-after` says when to try again.'),
+  429: json(errorReply, 'The queue is full, or the caller’s limit is reached; `retry-after`.'),
   500: json(errorReply, 'A fault of the server.'),
   503: json(errorReply, 'The sidecar cannot be reached, or has no memory left.'),
   504: json(errorReply, 'The deadline passed.'),
+} as const;
+
+/** Replies of what stands before every route, and of the way to the sidecar. */
+export const openReplies = {
+  403: json(errorReply, 'The key’s scope, the origin or the host name is not allowed.'),
+  500: errorReplies[500],
+} as const;
+export const guardReplies = {
+  401: json(errorReply, 'There is no key, or one that is not known.'),
+  ...openReplies,
+  502: json(errorReply, 'The sidecar does not take this server’s token.'),
+  503: errorReplies[503],
+  504: errorReplies[504],
 } as const;
 
 export const modelObject = z

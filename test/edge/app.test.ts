@@ -78,7 +78,13 @@ describe('GET /openapi.json', () => {
     const body = document.components.schemas.ImageGenerationRequest;
     expect(body.required).toEqual(['prompt']);
     expect(body.properties).toHaveProperty('guidance_rescale');
-    expect(Object.keys(document.paths['/v1/images/generations'].post.responses)).toContain('429');
+    expect(Object.keys(document.components.securitySchemes)).toEqual(['bearer', 'basic', 'key']);
+    const replies = (path: string, method: string) => Object.keys(document.paths[path][method].responses);
+    expect(replies('/v1/images/generations', 'post')).toEqual(expect.arrayContaining(['401', '413', '429']));
+    expect(replies('/v1/models', 'get')).toEqual(['200', '401', '403', '500', '502', '503', '504']);
+    expect(replies('/v1/jobs/{id}', 'delete')).toEqual(expect.arrayContaining(['401', '403', '429']));
+    expect(document.paths['/healthz'].get.security).toEqual([]);
+    expect(replies('/healthz', 'get')).toEqual(['200', '403', '500', '503']);
   });
 });
 

@@ -32,6 +32,10 @@ export function guarded(edge: () => Edge): void {
     const routes = Object.entries(paths).flatMap(([path, methods]) =>
       Object.keys(methods as object).map((method) => [method.toUpperCase(), path.replace(/\{\w+\}/g, 'x')]),
     );
+    // What is answered is what the document says.
+    for (const [path, methods] of Object.entries<Record<string, { responses: object }>>(paths))
+      for (const { responses } of Object.values(methods))
+        expect([path, '401' in responses]).toEqual([path, path !== '/healthz']);
     routes.push(['GET', '/v1/nowhere'], ['POST', '/healthz'], ['DELETE', '/'], ['GET', '/v2/models']);
     const wrong: Record<string, string>[] = [
       ...[{}, as('nobody'), { authorization: 'Bearer' }, { 'x-api-key': 'x' }],
