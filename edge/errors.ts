@@ -93,9 +93,9 @@ export function toApiError(error: unknown, names?: PublicNames): ApiError {
 }
 
 export function errorResponse(c: Context, error: ApiError): Response {
-  // 499 is not in the registry, but what proxies log for a caller who left.
   // What clients of A1111's routes show.
   const detail = /^\/(sdapi|controlnet)\//.test(c.req.path) ? { detail: error.message } : {};
+  // 499 is not in the registry, but what proxies log for a caller who left.
   return c.json({ ...error.body(), ...detail }, error.status as ContentfulStatusCode, error.headers());
 }
 

@@ -138,7 +138,8 @@ function fromText(text: string, { def }: z.ZodType): unknown {
   }
 }
 
-const numberOf = (text: string) => (/^\s*[-+]?[\d.]+(e[-+]?\d+)?\s*$/i.test(text) ? Number(text) : undefined);
+const numberOf = (text: string) =>
+  /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(text) ? Number(text) : undefined;
 
 const isJson = (text: string) => /^\s*[[{]/.test(text);
 

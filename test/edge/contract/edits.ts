@@ -124,6 +124,7 @@ export function edits(edge: () => Edge): void {
     ['two prompts', [image, prompt, prompt], 'prompt'],
     ['n of letters', [image, prompt, ['n', 'two']], 'n'],
     ['n 1.5', [image, prompt, ['n', '1.5']], 'n'],
+    ['a number of two points', [image, prompt, ['strength', '1.2.3']], 'strength'],
     ['stream of neither', [image, prompt, ['stream', 'yes']], 'stream'],
     ['control that is no list', [image, prompt, ['control', 'canny']], 'control'],
     ['JSON of a million values', [image, prompt, ['control', `[${'{},'.repeat(1e6)}{}]`]], null],
