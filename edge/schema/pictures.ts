@@ -27,7 +27,8 @@ export const pictureFields = {
     .nullish()
     .openapi({ description: 'Work on the part around the mask alone, with so many pixels beside it.' }),
   keep_unmasked: z.boolean().nullish().openapi({
-    description: 'Put the picture’s own pixels back where nothing is made anew. Default: false, of edits true.',
+    description:
+      'Put the picture’s own pixels back where nothing is made anew. Default: false, of edits true.',
   }),
 
   control: z

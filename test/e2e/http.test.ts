@@ -57,7 +57,13 @@ describe('a prompt', () => {
   });
 
   it('streams', async () => {
-    const response = await post({ prompt: 'red apple', stream: true, progress: true, partial_images: 2, steps: 6 });
+    const response = await post({
+      prompt: 'red apple',
+      stream: true,
+      progress: true,
+      partial_images: 2,
+      steps: 6,
+    });
     const names = [...(await response.text()).matchAll(/^event: (.+)$/gm)].map(
       ([, name]) => name!.split('.')[1],
     );
