@@ -18,8 +18,8 @@ export interface WebhookOptions {
 /** Before a job begins: whether its end may be told there. @throws ApiError */
 export function checkWebhook(url: string, options: WebhookOptions | undefined): URL {
   if (!options) throw refused('no webhook, as this server has none switched on (WEBHOOK_HOSTS)', url);
-  const { protocol, hostname, username } = new URL(url);
-  if (protocol !== 'https:' || username !== '') throw refused('an https address without a user', url);
+  const { protocol, hostname, username, password } = new URL(url);
+  if (protocol !== 'https:' || username || password) throw refused('an https address without a user', url);
   if (!options.hosts.includes(hostname)) throw refused(`one of the hosts ${options.hosts.join(', ')}`, url);
   return new URL(url);
 }

@@ -263,6 +263,7 @@ describe('a webhook', () => {
       ...[
         'https://user@hooks.example/',
         'https://user:word@hooks.example/',
+        'https://:word@hooks.example/',
         'https://hooks.example@evil.example/',
       ],
       ...['https://127.0.0.1/', 'https://[::1]/', 'file:///etc/passwd'],
