@@ -1,4 +1,5 @@
 import { Board } from './board.ts';
+import { boardKeys } from './board-keys.ts';
 import { boardTools } from './board-tools.ts';
 import { fromDataUrl, toDataUrl } from './bytes.ts';
 import { numberOf } from './numbers.ts';
@@ -15,6 +16,7 @@ export function begin(onSize: () => void) {
   const empty = element.querySelector<HTMLElement>('.empty')!;
   const board = new Board(canvas, { ink: '#e0306a', opacity: 0.65, onChange: () => updateTools() });
   board.tip = 0.08;
+  boardKeys(canvas, board);
   let picture: PictureIn | undefined;
 
   const setPicture = (next: PictureIn | undefined) => {

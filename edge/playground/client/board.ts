@@ -1,5 +1,5 @@
 import { toPng } from './bytes.ts';
-import { drawStrokes, type Stroke } from './strokes.ts';
+import { drawStrokes, type Point, type Stroke } from './strokes.ts';
 
 export interface BoardOptions {
   /** What paint looks like over a picture; what is sent is white. */
@@ -9,12 +9,15 @@ export interface BoardOptions {
   onChange: () => void;
 }
 
-/** A canvas to draw on with pen, mouse or finger, over black or over a picture. */
+/** A canvas to draw on with pen, mouse, finger or keys (board-keys.ts), over black or over a picture. */
 export class Board {
   erase = false;
   /** Of the pen's tip, as a share of the board's width. */
   tip = 0.02;
   #strokes: Stroke[] = [];
+  /** The one that is being drawn. */
+  #stroke: Stroke | undefined;
+  #cursor: Point | undefined;
   #picture: ImageBitmap | undefined;
   /** Paint that was there before the strokes. */
   #paint: HTMLCanvasElement | undefined;
@@ -26,6 +29,21 @@ export class Board {
     this.#canvas = canvas;
     this.#options = options;
     canvas.addEventListener('pointerdown', (event) => this.#begin(event));
+  }
+
+  get isPenDown(): boolean {
+    return this.#stroke !== undefined;
+  }
+
+  /** Height by width. */
+  get shape(): number {
+    return this.#canvas.height / this.#canvas.width;
+  }
+
+  /** Where keys draw, which is shown; undefined: nowhere. */
+  set cursor(at: Point | undefined) {
+    this.#cursor = at;
+    this.#draw();
   }
 
   get hasStrokes(): boolean {
@@ -51,6 +69,7 @@ export class Board {
     this.#picture = picture;
     this.#paint = undefined;
     this.#strokes = [];
+    this.#stroke = undefined;
     if (picture) this.#setSize(picture.width, picture.height);
     else this.#draw();
     this.#options.onChange();
@@ -72,7 +91,27 @@ export class Board {
     this.#options.onChange();
   }
 
+  penDown(at: Point): void {
+    this.penUp();
+    this.#stroke = { erase: this.erase, width: this.tip, points: [at] };
+    this.#strokes.push(this.#stroke);
+    this.#draw();
+  }
+
+  /** Draws, while the pen is down. */
+  penTo(...points: Point[]): void {
+    this.#stroke?.points.push(...points);
+    this.#draw();
+  }
+
+  penUp(): void {
+    if (!this.#stroke) return;
+    this.#stroke = undefined;
+    this.#options.onChange();
+  }
+
   undo(): void {
+    this.#stroke = undefined;
     this.#strokes.pop();
     this.#draw();
     this.#options.onChange();
@@ -123,28 +162,42 @@ export class Board {
       context.fillRect(0, 0, width, height);
     }
     context.globalCompositeOperation = 'source-over';
+    if (this.#cursor) this.#drawCursor(context, this.#cursor);
+  }
+
+  /** A ring of the pen's size, seen on light and dark. */
+  #drawCursor(context: CanvasRenderingContext2D, [x, y]: Point): void {
+    const { width } = this.#canvas;
+    context.beginPath();
+    context.arc(x * width, y * width, Math.max(0.015, this.tip / 2) * width, 0, 2 * Math.PI);
+    for (const [line, colour] of [
+      [0.01, '#fff'],
+      [0.005, this.#stroke ? '#e0306a' : '#000'],
+    ] as const) {
+      context.lineWidth = line * width;
+      context.strokeStyle = colour;
+      context.stroke();
+    }
   }
 
   #begin(event: PointerEvent): void {
     if (event.button !== 0 || !event.isPrimary) return;
-    const stroke: Stroke = { erase: this.erase, width: this.tip, points: [this.#pointOf(event)] };
-    this.#strokes.push(stroke);
-    this.#draw();
+    this.#cursor = undefined;
+    this.penDown(this.#pointOf(event));
     this.#canvas.setPointerCapture(event.pointerId);
     const move = (next: PointerEvent) => {
       const all = next.getCoalescedEvents?.() ?? [];
-      stroke.points.push(...(all.length > 0 ? all : [next]).map((each) => this.#pointOf(each)));
-      this.#draw();
+      this.penTo(...(all.length > 0 ? all : [next]).map((each) => this.#pointOf(each)));
     };
     const end = () => {
       this.#canvas.removeEventListener('pointermove', move);
-      this.#options.onChange();
+      this.penUp();
     };
     this.#canvas.addEventListener('pointermove', move);
     this.#canvas.addEventListener('lostpointercapture', end, { once: true });
   }
 
-  #pointOf({ clientX, clientY }: PointerEvent): [number, number] {
+  #pointOf({ clientX, clientY }: PointerEvent): Point {
     const { left, top, width } = this.#canvas.getBoundingClientRect();
     return [(clientX - left) / width, (clientY - top) / width];
   }

@@ -1,4 +1,5 @@
 import { Board } from './board.ts';
+import { boardKeys } from './board-keys.ts';
 import { boardTools } from './board-tools.ts';
 import { fromDataUrl, toDataUrl } from './bytes.ts';
 import { setOptions } from './page.ts';
@@ -15,10 +16,9 @@ export function sketch(element: HTMLDetailsElement) {
   const input = (field: string) => element.querySelector<HTMLInputElement>(`[data-field="${field}"]`)!;
   const [model, preprocessor] = [select('model'), select('preprocessor')];
   const numbers = ['scale', 'start', 'end'] as const;
-  const board = new Board(element.querySelector('canvas')!, {
-    ...{ ink: '#fff', opacity: 1 },
-    onChange: () => updateTools(),
-  });
+  const canvas = element.querySelector('canvas')!;
+  const board = new Board(canvas, { ink: '#fff', opacity: 1, onChange: () => updateTools() });
+  boardKeys(canvas, board);
   let picture: PictureIn | undefined;
   const setPicture = async (file: Blob) => {
     picture = await readPicture(file);

@@ -1,9 +1,12 @@
-/** One movement of the pen. Lengths are shares of the board's width: boards change their size. */
+/** Lengths are shares of the board's width: boards change their size. */
+export type Point = [x: number, y: number];
+
+/** One movement of the pen. */
 export interface Stroke {
   erase: boolean;
   /** Of the round tip. */
   width: number;
-  points: [x: number, y: number][];
+  points: Point[];
 }
 
 /** Draws strokes in order, white over the paint that is there already; erasers take away what lies below. */
