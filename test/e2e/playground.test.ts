@@ -50,7 +50,8 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
     for (const [id, value] of Object.entries({ prompt, ...fields })) await page.fill(`#${id}`, value);
     await page.keyboard.press('Control+Enter');
   }
-  const finished = () => page.locator('#shown').waitFor({ timeout: 60_000 });
+  /** The picture is there, and in the history. */
+  const finished = () => page.locator('#history [aria-current]').waitFor({ timeout: 60_000 });
   const shown = () => page.locator('#pictures img');
   /** RGBA of an image of the page. */
   const pixelsOf = (img: Locator) =>
@@ -73,18 +74,34 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
   }
 
   it('shows the picture while it is made, and what made it', async () => {
-    const sources: string[] = [];
-    await page.exposeFunction('sawPreview', (src: string) => sources.push(src));
     await page.evaluate(() => {
+      const blobs = new Map<string, Blob>();
+      const create = URL.createObjectURL;
+      URL.createObjectURL = (blob: Blob) => {
+        const url = create(blob);
+        blobs.set(url, blob);
+        return url;
+      };
+      /** By address, in order: what has been shown. */
+      const shown = new Map<string, Blob>();
       new MutationObserver(() => {
-        const img = document.querySelector<HTMLImageElement>('#pictures img');
-        if (img?.src) (window as never as { sawPreview(src: string): void }).sawPreview(img.src);
+        const { src } = document.querySelector<HTMLImageElement>('#pictures img') ?? { src: '' };
+        if (src) shown.set(src, blobs.get(src)!);
       }).observe(document.querySelector('#pictures')!, { subtree: true, attributes: true, childList: true });
+      Object.assign(window, { shown });
     });
     await generate('red apple', { seed: '3', steps: '12' });
     await finished();
-    // Three previews and the picture.
-    await expect.poll(() => new Set(sources).size, patient).toBeGreaterThanOrEqual(4);
+    const pictures = await page.evaluate(async () => {
+      const { shown } = window as never as { shown: Map<string, Blob> };
+      return Promise.all(
+        [...shown.values()].map(async (blob) => [...new Uint8Array(await blob.arrayBuffer())]),
+      );
+    });
+    // Three previews and the picture, each with pixels of its own.
+    const pixels = await Promise.all(pictures.map(async (file) => String(await pixelsIn(Buffer.from(file)))));
+    expect([pixels.length, new Set(pixels).size]).toEqual([4, 4]);
+    expect(pixels.at(-1)).toBe(String(await pixelsOf(shown())));
     expect(await parameter('seeds')).toBe('3');
     expect(await parameter('steps run')).toBe('12');
     expect(await pixelsOf(shown())).toHaveLength(64 * 64 * 4);

@@ -25,18 +25,26 @@ export interface FakeSidecar extends SidecarClient {
   steps: number;
   /** Calls that ended before their result was taken. */
   cancelled: number;
+  /** Lets it take one more step than `pauseAfter` has it take. */
+  go(): void;
 }
 
-/** A sidecar without a model: it counts its steps, waits `stepMs` for each, and gives 1×1 pictures. */
+/**
+ * A sidecar without a model: it counts its steps, waits `stepMs` for each, and gives 1×1 pictures. What comes of a
+ * cancel within a step is shown by `pauseAfter`, whatever time it takes.
+ */
 export function fakeSidecar({
   stepMs = 0,
   steps = 4,
+  pauseAfter = Number.POSITIVE_INFINITY,
   image: data = PIXEL,
   fail,
   embeddings = [{ name: 'word', vectors: 2, width: 768, bytes: 100, modifiedMs: 1_700_000_000_000 }],
 }: {
   stepMs?: number;
   steps?: number;
+  /** After that many steps each further one lasts until `go` lets it end, or its call is cancelled. */
+  pauseAfter?: number;
   /** The bytes of each picture. */
   image?: Buffer;
   fail?: FakeFailure;
@@ -52,6 +60,15 @@ export function fakeSidecar({
     index: 0,
     latents: null,
   });
+  let allowed = pauseAfter;
+  const paused = new Set<() => void>();
+  const untilAllowed = async (step: number, signal: AbortSignal | undefined) => {
+    while (step > allowed && !signal?.aborted)
+      await new Promise<void>((resolve) => {
+        paused.add(resolve);
+        signal?.addEventListener('abort', () => resolve(), { once: true });
+      });
+  };
   const fake: FakeSidecar = {
     requests: [],
     preprocessed: [],
@@ -74,6 +91,7 @@ export function fakeSidecar({
         }
         for (let step = 1; step <= total; step++) {
           await new Promise((resolve) => setTimeout(resolve, stepMs));
+          await untilAllowed(step, options.signal);
           if (options.signal?.aborted)
             throw new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499 });
           fake.steps++;
@@ -157,6 +175,11 @@ export function fakeSidecar({
       fake.preprocessed.push(request);
       const { width = 0, height = 0 } = request;
       return { ...image({ width, height })(0), format: 'IMAGE_FORMAT_PNG' };
+    },
+    go() {
+      allowed++;
+      for (const resume of paused) resume();
+      paused.clear();
     },
     close() {},
   };

@@ -23,7 +23,7 @@ export async function getJson<T>(path: string): Promise<T> {
 
 /**
  * Asks for images. Ends early when `signal` says so, and the server's work with it.
- * @throws RequestError; DOMException AbortError.
+ * @throws RequestError, also where the connection ends before all of them are there; DOMException AbortError.
  */
 export async function* generate(body: Body, signal: AbortSignal): AsyncGenerator<StreamEvent> {
   const response = await request('/v1/images/generations', {
@@ -36,23 +36,30 @@ export async function* generate(body: Body, signal: AbortSignal): AsyncGenerator
     .body!.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, BufferSource>)
     .pipeThrough(new EventSourceParserStream())
     .getReader();
-  for (let next = await messages.read(); !next.done; next = await messages.read()) {
+  let missing = 1;
+  const read = () => messages.read().catch(unreached);
+  for (let next = await read(); !next.done; next = await read()) {
     const { event, data } = next.value;
     const fields = JSON.parse(data);
     if (event === 'error') throw errorOf(fields, 0);
-    yield { ...fields, type: event!.split('.')[1] };
+    const sent: StreamEvent = { ...fields, type: event!.split('.')[1] };
+    if (sent.type === 'completed') missing = sent.effective.seeds.length - 1 - sent.image_index;
+    yield sent;
   }
+  if (missing > 0) throw new RequestError('The connection ended before the picture was there');
 }
 
 async function request(path: string, init: RequestInit): Promise<Response> {
   const key = storedKey();
   const headers = { ...init.headers, ...(key && { authorization: `Bearer ${key}` }) };
-  const response = await fetch(path, { ...init, headers }).catch((error) => {
-    if (error.name === 'AbortError') throw error;
-    throw new RequestError('The server cannot be reached');
-  });
+  const response = await fetch(path, { ...init, headers }).catch(unreached);
   if (response.ok) return response;
   throw errorOf(await response.json().catch(() => ({})), response.status);
+}
+
+function unreached(error: Error): never {
+  if (error.name === 'AbortError') throw error;
+  throw new RequestError('The server cannot be reached');
 }
 
 function errorOf(

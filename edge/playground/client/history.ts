@@ -41,11 +41,11 @@ export function history(onChoose: (made: Made) => void) {
       list.append(...(await allMade()).map(itemOf));
       update();
     },
-    async add(made: Made): Promise<Made> {
-      const kept = await keep(made);
-      list.prepend(itemOf(kept));
+    /** Gives it its id. @throws DOMException when this browser keeps nothing. */
+    async add(made: Made): Promise<void> {
+      made.id = await keep(made);
+      list.prepend(itemOf(made));
       update();
-      return kept;
     },
     async delete(id: number): Promise<void> {
       await forget(id);

@@ -23,6 +23,8 @@ const key = keyDialog(() => void load());
 const made = history((chosen) => show(chosen));
 const about = details({ reuse, beginFrom, delete: remove });
 let running: AbortController | undefined;
+/** The one that is seen; none: what is being made, or nothing. */
+let shown: Made | undefined;
 
 function offer(models: Model[], names: Names): void {
   const of = (kind: string) => models.filter((model) => model.kind === kind);
@@ -63,20 +65,33 @@ async function run(): Promise<void> {
     const body = await bodyOfForm();
     const images: Blob[] = [];
     for await (const event of generate(body, running.signal)) {
-      const image = view.take(event);
+      // Who looks at another picture meanwhile is left to it until this one is there.
+      const image = view.take(event, shown === undefined);
       if (!image || event.type !== 'completed') continue;
       images[event.image_index] = image;
       if (images.length < event.effective.seeds.length) continue;
-      const answered = { created: Date.now(), body, effective: event.effective, images };
-      show(await made.add({ ...answered, ms: performance.now() - before }));
+      const { effective } = event;
+      const answered = { created: Date.now(), body, effective, images, ms: performance.now() - before };
+      show(answered);
       announce('The picture is there');
+      void keep(answered);
     }
   } catch (error) {
-    view.clear();
+    if (!shown) view.clear();
     fail(error);
   } finally {
     setRunning(false);
     running = undefined;
+  }
+}
+
+/** In the history. A browser that does not (a full disk, a window that keeps nothing) has it on the page alone. */
+async function keep(answered: Made): Promise<void> {
+  try {
+    await made.add(answered);
+    if (shown === answered) made.mark(answered.id);
+  } catch (error) {
+    showProblem(`This browser has not kept the picture in its history: ${(error as Error).message}`);
   }
 }
 
@@ -90,16 +105,19 @@ function setRunning(is: boolean): void {
     view.stop();
     return;
   }
-  about.show(undefined);
-  made.mark(undefined);
+  tellOf(undefined);
   view.start();
 }
 
 function show(chosen: Made): void {
-  if (running && chosen.created < Date.now() - 1000) running.abort();
   view.show(chosen.images, chosen.effective.prompt || 'The picture');
+  tellOf(chosen);
+}
+
+function tellOf(chosen: Made | undefined): void {
+  shown = chosen;
   about.show(chosen);
-  made.mark(chosen.id);
+  made.mark(chosen?.id);
 }
 
 async function reuse(chosen: Made): Promise<void> {
@@ -118,9 +136,10 @@ async function beginFrom(image: Blob): Promise<void> {
 }
 
 async function remove({ id }: Made): Promise<void> {
-  await made.delete(id!);
+  // One that was not kept is gone with the page.
+  if (id !== undefined) await made.delete(id);
   view.clear();
-  about.show(undefined);
+  tellOf(undefined);
 }
 
 request.addEventListener('submit', (event) => {

@@ -43,8 +43,8 @@ export function stage() {
     stop(): void {
       progress.hidden = true;
     },
-    /** @returns the picture, when it is finished. */
-    take(event: StreamEvent): Blob | undefined {
+    /** @param previews whether to show them @returns the picture, when it is finished. */
+    take(event: StreamEvent, previews: boolean): Blob | undefined {
       if (event.type === 'progress') {
         const { step, total, step_ms } = event;
         Object.assign(bar, { max: total, value: step });
@@ -54,7 +54,7 @@ export function stage() {
       }
       const blob = fromBase64(event.b64_json, `image/${event.output_format}`);
       const partial = event.type === 'partial_image';
-      if (partial) draw(event.image_index, blob, 'A preview', true);
+      if (partial && previews) draw(event.image_index, blob, 'A preview', true);
       return partial ? undefined : blob;
     },
     show(images: readonly Blob[], alt: string): void {
