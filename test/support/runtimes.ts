@@ -2,13 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { createApp } from '../../edge/app.ts';
-import { memoryCache } from '../../edge/cache/memory.ts';
-import { readSettings } from '../../edge/config.ts';
-import { memoryLimiter } from '../../edge/guard/memory-limiter.ts';
-import { JobStore } from '../../edge/jobs/store.ts';
-import { addressOf, listen } from '../../edge/server.ts';
-import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
+import { nodeApp, nodeSettings } from '../../edge/node-app.ts';
+import { listen } from '../../edge/server.ts';
 import { type FakeServer, serveFake } from './fake-server.ts';
 import { type FakeSidecar, fakeSidecar } from './fake-sidecar.ts';
 
@@ -69,24 +64,18 @@ const connected = (url: string, stop: () => Promise<void>): Connected => ({
   fetch: (path, init) => fetch(`${url}${path}`, init),
 });
 
-/** As `edge/node.ts` runs it. */
+/** As `edge/node.ts` runs it, without its log. ARRIVAL_MS: finer than the setting. */
 export const nodeRuntime = runtime({
   name: 'Node',
-  async connect({ address }, env = {}) {
-    const sidecar = grpcSidecar(address);
-    const { guard, perMinute, timeoutMs, limits, jobs, cache } = readSettings(env);
-    const app = createApp({
-      ...{ sidecar, timeoutMs, limits },
-      cache: memoryCache(cache),
-      jobs: new JobStore(sidecar, jobs),
-      guard: { ...guard, limiter: memoryLimiter(perMinute), addressOf: addressOf(false) },
-    });
-    const arrivalMs = Number(env.ARRIVAL_MS ?? 60_000);
+  async connect({ address }, { ARRIVAL_MS, ...env } = {}) {
+    const settings = nodeSettings({ ...env, SIDECAR_ADDRESS: address });
+    const { app, close } = nodeApp(settings, () => {});
+    const arrivalMs = ARRIVAL_MS === undefined ? settings.arrivalMs : Number(ARRIVAL_MS);
     const { server, url } = await listen(app, { hostname: '127.0.0.1', port: 0, arrivalMs });
     return connected(url, async () => {
       server.close();
       server.closeAllConnections();
-      sidecar.close();
+      close();
     });
   },
 });
@@ -100,6 +89,11 @@ type MiniflareClass = new (
 };
 
 const packages = createRequire(at('edge/workers/package.json'));
+
+/** Why nothing can be packed for Workers here. */
+export const missingWrangler = existsSync(at('edge/workers/node_modules/wrangler'))
+  ? undefined
+  : 'wrangler is not installed (node sidecar/bin/setup.mjs --workers)';
 let bundled: string | undefined;
 
 /** As `npm run deploy` would put it on Workers, on workerd. */
