@@ -27,7 +27,7 @@ const { server, url } = await listen(app, { hostname, port, arrivalMs }).catch((
   fail(`cannot listen on ${hostname}:${port}: ${reason}`, 1);
 });
 console.error(`edge: ${url}`);
-if (!guard.keys) console.error(`edge: ${NO_KEYS}`);
+if (!settings.guard.keys) console.error(`edge: ${NO_KEYS}`);
 if (settings.guard.keys?.length === 0 && !/^(127\.|::1$|localhost$)/.test(hostname))
   console.error('edge: open to everyone who reaches it, as there are no API_KEYS (docs/security.md)');
 

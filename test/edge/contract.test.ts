@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bundle, type Edge, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
+import { bundle, type Edge, missingWrangler, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
 import { a1111 } from './contract/a1111.ts';
 import { basics } from './contract/basics.ts';
 import { caching } from './contract/caching.ts';
@@ -9,13 +9,14 @@ import { disconnects } from './contract/disconnects.ts';
 import { edits } from './contract/edits.ts';
 import { fuzz } from './contract/fuzz.ts';
 import { as, guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
-import { openai } from './contract/openai.ts';
+import { openai, openaiEnv } from './contract/openai.ts';
 import { generate } from './contract/requests.ts';
 import { transport } from './contract/transport.ts';
 
 // What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
 const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
-  { suites: { a1111, basics, disconnects, edits, fuzz, openai, transport } },
+  { suites: { a1111, basics, disconnects, edits, fuzz, transport } },
+  { env: openaiEnv, suites: { openai } },
   { env: guardedEnv, suites: { guarded, caching } },
   { env: limitedEnv, suites: { limited } },
 ];
@@ -35,7 +36,8 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
   });
 }
 
-describe.skipIf(workerdRuntime.missing)('the Worker', { timeout: 60_000 }, () => {
+const noWorkerd = workerdRuntime.missing ? ` (skipped: ${workerdRuntime.missing})` : '';
+describe.skipIf(workerdRuntime.missing)(`the Worker${noWorkerd}`, { timeout: 60_000 }, () => {
   it('lets nobody in without keys, unless told so, and keeps no jobs', async () => {
     const closed = await workerdRuntime.start({ ALLOW_ANONYMOUS: 'false' });
     const refused = await generate(closed, {});
@@ -56,7 +58,10 @@ describe.skipIf(workerdRuntime.missing)('the Worker', { timeout: 60_000 }, () =>
     }
     await edge.stop();
   });
+});
 
+const noWrangler = missingWrangler ? ` (skipped: ${missingWrangler})` : '';
+describe.skipIf(missingWrangler)(`the Worker's bundle${noWrangler}`, { timeout: 60_000 }, () => {
   it('is small enough for every plan: 3 MB compressed', () => {
     const file = bundle();
     expect(gzipSync(readFileSync(file)).byteLength).toBeLessThan(300_000);

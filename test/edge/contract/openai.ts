@@ -3,6 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { SidecarError } from '../../../edge/sidecar/client.ts';
 import { fakeSidecar, PIXEL } from '../../support/fake-sidecar.ts';
 import type { Edge } from '../../support/runtimes.ts';
+import { endStep } from './requests.ts';
+
+/** What `openai` is run with. Bodies just above are read to their end, and their connection is not reset. */
+export const openaiEnv = { MAX_BODY_BYTES: '60000' };
 
 /** The `openai` package as it comes. */
 export function openai(edge: () => Edge): void {
@@ -28,10 +32,29 @@ export function openai(edge: () => Edge): void {
       expect(reply.created).toBeGreaterThan(1.7e9);
       expect(reply.usage).toMatchObject({ total_tokens: 5, input_tokens: 5, output_tokens: 0 });
       expect(reply._request_id).toBeTruthy();
-      expect(sidecar.requests[0]).toMatchObject({
+      const { effective } = reply as unknown as { effective: object };
+      expect(effective).toMatchObject({
+        ...{ model: 'tiny', model_hash: 'ab'.repeat(32), prompt: 'a fox', seeds: [3, 4], steps: 5 },
+        ignored: ['quality', 'style', 'background', 'moderation', 'user'].map(
+          (name) => `${name}: has no effect here`,
+        ),
+      });
+      const [request] = sidecar.requests;
+      expect(request).toMatchObject({
         ...{ prompt: 'a fox', seeds: [3, 4], steps: 5, format: 'IMAGE_FORMAT_JPEG', quality: 70 },
+        ...{ guidanceScale: 2, width: 64, height: 64, adapters: [{ name: 'l', scale: 1 }] },
         control: [{ model: 'canny', preprocessor: 'canny' }],
       });
+      expect(PIXEL.equals(request!.initImage as Uint8Array)).toBe(true);
+      expect(PIXEL.equals(request!.control![0]!.image as Uint8Array)).toBe(true);
+    });
+
+    it('ten pictures, each of its own seed', async () => {
+      const sidecar = edge().use(fakeSidecar());
+      const { data } = await client().images.generate({ prompt: 'x', n: 10 });
+      const { seeds } = sidecar.requests[0]!;
+      expect(new Set(seeds as number[]).size).toBe(10);
+      expect(data).toEqual((seeds as number[]).map((seed) => ({ b64_json, seed })));
     });
 
     it('addresses, sizes the model chooses, and nothing but a prompt', async () => {
@@ -43,16 +66,18 @@ export function openai(edge: () => Edge): void {
       expect((await images.generate({ prompt: 'x' })).data).toHaveLength(1);
     });
 
-    it('streams, with partial images', async () => {
+    it.each([undefined, 0, 1, 2, 3])('streams, with %s partial images', async (partial_images) => {
       edge().use(fakeSidecar({ steps: 4 }));
-      const stream = await client().images.generate({ prompt: 'x', stream: true, partial_images: 2 });
+      const stream = await client().images.generate({ prompt: 'x', stream: true, partial_images });
       const all: OpenAI.ImageGenStreamEvent[] = [];
       for await (const event of stream) all.push(event);
       // These and no others: the package's types have no more, and its users read b64_json off each.
-      const partial = 'image_generation.partial_image';
-      expect(all.map(({ type }) => type)).toEqual([partial, partial, 'image_generation.completed']);
-      expect(all.map((event) => event.b64_json)).toEqual([b64_json, b64_json, b64_json]);
-      expect(all.slice(0, 2)).toMatchObject([{ partial_image_index: 0 }, { partial_image_index: 1 }]);
+      const indices = [0, 1, 2].slice(0, partial_images ?? 0);
+      const partial = { type: 'image_generation.partial_image', b64_json };
+      expect(all).toMatchObject([
+        ...indices.map((i) => ({ ...partial, partial_image_index: i })),
+        { type: 'image_generation.completed', b64_json },
+      ]);
       const last = all.at(-1)!;
       expect(last).toMatchObject({ type: 'image_generation.completed', b64_json, size: '64x64' });
       expect(last).toMatchObject({ usage: { total_tokens: 5 }, background: 'opaque', output_format: 'png' });
@@ -77,6 +102,7 @@ export function openai(edge: () => Edge): void {
           { name: 'm', scale: 1 },
         ],
       });
+      expect(PIXEL.equals(request!.initImage as Uint8Array)).toBe(true);
       expect(PIXEL.equals(request!.mask as Uint8Array)).toBe(true);
     });
 
@@ -132,6 +158,25 @@ export function openai(edge: () => Edge): void {
         expect(thrown.message).toBe(`${status} Told so`);
         expect(thrown.requestID).toBeTruthy();
       }
+    });
+
+    it('of a body that is too large, or of another type', async () => {
+      const sidecar = edge().use(fakeSidecar());
+      const once = client({ maxRetries: 0 });
+      const large = new Uint8Array(60_100);
+      const textual = { headers: { 'Content-Type': 'text/plain' } };
+      const file = await toFile(large, 'a.png');
+      for (const [send, status, code] of [
+        [() => once.images.generate({ prompt: 'x'.repeat(60_000) }), 413, 'body_too_large'],
+        [() => once.images.edit({ prompt: 'x', image: file }), 413, 'body_too_large'],
+        [() => once.images.generate({ prompt: 'x' }, textual), 415, 'unsupported_media_type'],
+      ] as const) {
+        const thrown = await send().catch((error: unknown) => error);
+        expect(thrown).toBeInstanceOf(OpenAI.APIError);
+        const expected = { status, code, type: 'invalid_request_error', requestID: expect.any(String) };
+        expect(thrown).toMatchObject(expected);
+      }
+      expect(sidecar.requests).toEqual([]);
     });
 
     it('in the middle of a stream are thrown', async () => {
@@ -200,31 +245,39 @@ export function openai(edge: () => Edge): void {
   });
 
   describe('leaves', () => {
-    const stopped = async (leave: () => void) => {
-      const { steps } = edge().sidecar;
-      leave();
-      await expect.poll(() => edge().sidecar.cancelled).toBe(1);
-      // The cancel crosses two connections on its way, which takes a busy machine a while.
-      expect(edge().sidecar.steps - steps).toBeLessThan(500);
+    /** In a stream, after three steps: the fourth does not end by itself. */
+    const inFourthStep = async () => {
+      edge().use(fakeSidecar({ steps: 1000, pauseAfter: 3 }));
+      return client().images.generate({ prompt: 'x', stream: true, partial_images: 3 });
+    };
+    const stopped = async () => {
+      await expect.poll(() => edge().sidecar.cancelled, { timeout: 20_000 }).toBe(1);
+      // Workers end the step that they are told in.
+      expect(edge().sidecar.steps).toBe(edge().runtime === 'Node' ? 3 : 4);
     };
 
     it('by a break', async () => {
-      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
-      const stream = await client().images.generate({ prompt: 'x', stream: true, partial_images: 3 });
       let partials = 0;
-      for await (const _ of stream) if (++partials === 3) break;
-      await stopped(() => {});
+      for await (const _ of await inFourthStep()) if (++partials === 3) break;
+      endStep(edge());
+      await stopped();
     });
 
-    it('by its controller, and by its own timeout', async () => {
-      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
-      const stream = await client().images.generate({ prompt: 'x', stream: true });
-      await stopped(() => stream.controller.abort());
-      edge().use(fakeSidecar({ steps: 1000, stepMs: 10 }));
+    it('by its controller', async () => {
+      const stream = await inFourthStep();
+      await expect.poll(() => edge().sidecar.steps).toBe(3);
+      stream.controller.abort();
+      endStep(edge());
+      await stopped();
+    });
+
+    it('by its own timeout', async () => {
+      const sidecar = edge().use(fakeSidecar({ steps: 1000, pauseAfter: 3 }));
       const slow = client({ timeout: 1000, maxRetries: 0 }).images.generate({ prompt: 'x' });
       await expect(slow).rejects.toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
-      // Of a mere close workerd, on plain TCP, learns only when it writes next.
-      if (edge().runtime === 'Node') await stopped(() => {});
+      // Before its reply workerd writes nothing.
+      if (edge().runtime === 'Node') await stopped();
+      else expect(sidecar.steps).toBe(3);
     });
   });
 }

@@ -38,3 +38,8 @@ export function generateAndLeave(edge: Edge, body: object): { leave(): void } {
   asked.end(JSON.stringify({ prompt: 'x', ...body }));
   return { leave: () => asked.socket!.resetAndDestroy() };
 }
+
+/** Of a mere close workerd, on plain TCP, learns only when it writes next: at the end of a step that is paused. */
+export function endStep({ runtime, sidecar }: Edge): void {
+  if (runtime === 'workerd') sidecar.go();
+}
