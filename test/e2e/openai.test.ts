@@ -101,14 +101,17 @@ describe('the same request', () => {
 });
 
 it('a break stops the work within a step', async () => {
-  const asked = { prompt: 'x', stream: true, steps: 1000, progress: true };
-  const stream = await client.images.generate(asked as never);
+  // Of steps that last so long that the break has arrived when the next one ends.
+  const slow = { size: '256x256', n: 4, steps: 1000, progress: true };
+  const stream = await client.images.generate({ prompt: 'x', stream: true, ...slow } as never);
+  const before = steps();
   let at = 0;
   for await (const _ of stream as unknown as AsyncIterable<unknown>) {
     at = steps();
-    if (at > 3) break;
+    break;
   }
-  await expect.poll(() => servers.engine.info().running, { timeout: 10_000 }).toBe(0);
-  // The one under way, and some that end while the connection's end is on its way.
-  expect(steps() - at).toBeLessThan(20);
+  await expect.poll(() => servers.engine.info().running, { timeout: 60_000 }).toBe(0);
+  expect(at).toBeGreaterThanOrEqual(before);
+  // The one under way.
+  expect(steps() - at).toBeLessThanOrEqual(1);
 });
