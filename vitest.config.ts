@@ -20,7 +20,17 @@ const project = (name: string, timeout: number, env: Record<string, string> = {}
 });
 
 /** Files that take longest, in tens of seconds: they begin first, so that no worker is left alone with one. */
-const LONG = ['ops', 'ops-conv2d', 'cli', 'start', 'contract', 'playground', 'bad-input', 'addon-process'];
+const LONG = [
+  'ops',
+  'ops-conv2d',
+  'cli',
+  'start',
+  'contract-workerd',
+  'contract-node',
+  'playground',
+  'bad-input',
+  'addon-process',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -109,7 +109,7 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
     });
     afterAll(() => edge.stop());
 
-    // Workers keep no jobs, which contract.test.ts shows.
+    // Workers keep no jobs, which contract-workerd.test.ts shows.
     const { jobs, ...others } = makers;
     const routes = Object.entries(runtime === nodeRuntime ? { ...others, jobs: jobs! } : others);
     describe.each(routes)('%s', (route, maker) => {
@@ -259,15 +259,16 @@ const post = (edge: Connected, path: string, body: object) =>
 function postAlone(url: string, type: string, body: string | Uint8Array, length?: number): Promise<Reply> {
   return new Promise<Reply>((resolve, reject) => {
     const headers = { 'content-type': type, ...(length !== undefined && { 'content-length': length }) };
-    const sent = request(url, { method: 'POST', agent: false, headers }, async (response) => {
-      const text = (await response.toArray().catch(reject)) as Buffer[];
+    const sent = request(url, { method: 'POST', agent: false, headers }, (response) => {
       const all = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
-      resolve({
+      const reply = async () => ({
         status: response.statusCode!,
         headers: new Headers(all as [string, string][]),
-        body: JSON.parse(Buffer.concat(text).toString()),
+        body: JSON.parse(Buffer.concat(await response.toArray()).toString()),
       });
-      sent.destroy();
+      reply()
+        .then(resolve, reject)
+        .finally(() => sent.destroy());
     });
     sent.on('error', reject);
     sent.write(body);

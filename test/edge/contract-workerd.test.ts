@@ -1,40 +1,12 @@
 import { readFileSync, statSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bundle, type Edge, missingWrangler, nodeRuntime, workerdRuntime } from '../support/runtimes.ts';
-import { a1111 } from './contract/a1111.ts';
-import { basics } from './contract/basics.ts';
-import { caching } from './contract/caching.ts';
-import { disconnects } from './contract/disconnects.ts';
-import { edits } from './contract/edits.ts';
-import { fuzz } from './contract/fuzz.ts';
-import { as, guarded, guardedEnv, limited, limitedEnv } from './contract/guarded.ts';
-import { openai, openaiEnv } from './contract/openai.ts';
+import { describe, expect, it } from 'vitest';
+import { bundle, missingWrangler, workerdRuntime } from '../support/runtimes.ts';
+import { as, guardedEnv } from './contract/guarded.ts';
 import { generate } from './contract/requests.ts';
-import { transport } from './contract/transport.ts';
+import { contract } from './contract/suites.ts';
 
-// What has to hold on either runtime: each file of contract/ registers its tests for a running edge.
-const suites: { env?: Record<string, string>; suites: Record<string, (edge: () => Edge) => void> }[] = [
-  { suites: { a1111, basics, disconnects, edits, fuzz, transport } },
-  { env: openaiEnv, suites: { openai } },
-  { env: guardedEnv, suites: { guarded, caching } },
-  { env: limitedEnv, suites: { limited } },
-];
-
-for (const runtime of [nodeRuntime, workerdRuntime]) {
-  const why = runtime.missing ? ` (skipped: ${runtime.missing})` : '';
-  describe.skipIf(runtime.missing)(`${runtime.name}${why}`, () => {
-    for (const { env, suites: each } of suites)
-      describe.each(Object.entries(each))('%s', (_, suite) => {
-        let edge: Edge;
-        beforeAll(async () => {
-          edge = await runtime.start(env);
-        }, 60_000);
-        afterAll(() => edge.stop());
-        suite(() => edge);
-      });
-  });
-}
+contract(workerdRuntime);
 
 const noWorkerd = workerdRuntime.missing ? ` (skipped: ${workerdRuntime.missing})` : '';
 describe.skipIf(workerdRuntime.missing)(`the Worker${noWorkerd}`, { timeout: 60_000 }, () => {

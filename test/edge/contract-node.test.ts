@@ -1,0 +1,4 @@
+import { nodeRuntime } from '../support/runtimes.ts';
+import { contract } from './contract/suites.ts';
+
+contract(nodeRuntime);
