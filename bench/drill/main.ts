@@ -63,6 +63,8 @@ async function run({ short = false, only, networks, page, retry, atOnce }: Optio
   ];
   const broken = outcomes.filter(({ isKept }) => !isKept).length;
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
+  if (!drill.hasNetworks && chosen.some(({ name }) => name === 'network'))
+    say('\nThe network was cut by a proxy that stops forwarding, and not by namespaces.');
   if (retried.length > 0) say(`\nTried again: ${retried.join(', ')}`);
   say(`\n${outcomes.length - broken} promises kept, ${broken} broken, in ${minutes} minutes`);
   if (page) writePage(page, outcomes, { ...when, minutes, isShort: short, retried });
