@@ -14,6 +14,7 @@ import type {
   SidecarClient,
   SidecarError,
 } from './client.ts';
+import { watchConnecting } from './connecting.ts';
 import { cancelled, sidecarError } from './failure.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
@@ -26,7 +27,10 @@ export interface GrpcOptions {
   /** Sent with each call, as `authorization: Bearer`. */
   token?: string | undefined;
   tls?: GrpcTls | undefined;
-  /** Seconds without a word from a sidecar that a call waits for: then it is asked, and has half as long. Default: 20. */
+  /**
+   * Seconds without a word from a sidecar that a call waits for: then it is asked, and has half as long. Whoever takes a
+   * connection has both together to say its first word. Default: 20.
+   */
   keepalive?: number | undefined;
 }
 
@@ -50,7 +54,9 @@ export function grpcSidecar(
   { token, tls, keepalive = 20 }: GrpcOptions = {},
 ): SidecarClient {
   const metadata = (options: CallOptions) => metadataOf(options, token);
-  const client = new diffusion(address, channelCredentials(tls), {
+  const channelOptions = {
+    // A client that is opened anew makes connections of its own.
+    'grpc.use_local_subchannel_pool': 1,
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc-node.flow_control_window': WINDOW_BYTES,
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
@@ -64,12 +70,27 @@ export function grpcSidecar(
       'grpc.ssl_target_name_override': tls.serverName,
       'grpc.default_authority': tls.serverName,
     }),
-  });
+  };
+  const open = () => {
+    const stub = new diffusion(address, channelCredentials(tls), channelOptions);
+    const connecting = watchConnecting(stub, 1500 * keepalive, () => {
+      opened = open();
+      // Calls that wait for it fail, so that another sidecar may do them.
+      stub.close();
+    });
+    return { stub, connecting };
+  };
+  let opened = open();
+  /** For one call. */
+  const client = () => {
+    opened.connecting.look();
+    return opened.stub;
+  };
 
   return {
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
       if (options.signal?.aborted) throw cancelled(options.signal.reason);
-      const call = client.generate(request, metadata(options), callOptions(options));
+      const call = client().generate(request, metadata(options), callOptions(options));
       const cancel = () => call.cancel();
       options.signal?.addEventListener('abort', cancel, { once: true });
       try {
@@ -84,25 +105,28 @@ export function grpcSidecar(
 
     async listModels(options = {}) {
       const { models } = await unary<{ models: SidecarModels }>((done) =>
-        client.listModels({}, metadata(options), callOptions(options), done),
+        client().listModels({}, metadata(options), callOptions(options), done),
       );
       return models;
     },
 
     deviceInfo: (options = {}) =>
-      unary((done) => client.deviceInfo({}, metadata(options), callOptions(options), done)),
+      unary((done) => client().deviceInfo({}, metadata(options), callOptions(options), done)),
 
     listNames: (options = {}) =>
-      unary((done) => client.listNames({}, metadata(options), callOptions(options), done)),
+      unary((done) => client().listNames({}, metadata(options), callOptions(options), done)),
 
     async preprocess(request, options = {}) {
       const { hint } = await unary<{ hint: Image | null }>((done) =>
-        client.preprocess(request, metadata(options), callOptions(options), done),
+        client().preprocess(request, metadata(options), callOptions(options), done),
       );
       return hint!;
     },
 
-    close: () => client.close(),
+    close() {
+      opened.connecting.end();
+      opened.stub.close();
+    },
   };
 }
 
