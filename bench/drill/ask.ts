@@ -41,6 +41,12 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
   const { patience = 120, leave, headers = {} } = options;
   const began = performance.now();
   const { init_image: _, ...known } = what;
+  // Not of AbortSignal.timeout: what AbortSignal.any makes of one is collected, with the request still under way.
+  const leaving = new AbortController();
+  const timer = setTimeout(() => leaving.abort(), 1000 * patience);
+  const onLeave = () => leaving.abort();
+  leave?.addEventListener('abort', onLeave, { once: true });
+  if (leave?.aborted) onLeave();
   const done = (rest: Omit<Answer, keyof Ask | 'ms'>) => ({
     ...known,
     ms: performance.now() - began,
@@ -51,7 +57,7 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'image/png', ...headers },
       body: JSON.stringify(bodyOf(what)),
-      signal: AbortSignal.any([AbortSignal.timeout(1000 * patience), ...(leave ? [leave] : [])]),
+      signal: leaving.signal,
     });
     const { status } = response;
     if (status === 200) {
@@ -63,6 +69,9 @@ export async function ask(url: string, what: Ask, options: AskOptions = {}): Pro
     return done({ status, code: error?.code ?? `status ${status}`, retryAfter });
   } catch {
     return done({ status: 0, code: leave?.aborted ? 'left' : 'lost' });
+  } finally {
+    clearTimeout(timer);
+    leave?.removeEventListener('abort', onLeave);
   }
 }
 

@@ -63,7 +63,8 @@ async function proxy(drill: Drill, env: Record<string, string>): Promise<Cable> 
     from.on('error', () => {});
   };
   const server = createServer((here) => {
-    if (isCut) return;
+    // Taken, as by a machine whose programs stand still, and never answered.
+    if (isCut) return void sockets.add(here.on('error', () => {}));
     const there = connect(Number(sidecar.port), '127.0.0.1');
     forward(here, there);
     forward(there, here);
@@ -71,7 +72,7 @@ async function proxy(drill: Drill, env: Record<string, string>): Promise<Cable> 
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   server.unref();
   return {
-    what: 'a TCP proxy that stops forwarding, as this machine lets nobody make network namespaces',
+    what: 'a TCP proxy that stops forwarding: network namespaces are not to be had, or not wanted',
     address: `127.0.0.1:${(server.address() as { port: number }).port}`,
     cut: () => {
       isCut = true;

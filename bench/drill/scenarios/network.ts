@@ -47,11 +47,7 @@ export const network: Scenario = {
       }
       return answer;
     });
-    drill.promise(
-      'it is cut while requests run there',
-      `${far.what}; ${atWork} ran`,
-      isAtWork && atWork > 0,
-    );
+    drill.promise('it is cut while requests run there', `${far.what}; ${atWork} ran`, isAtWork && atWork > 0);
     drill.answered(answers, { allowed: ['sidecar_unreachable'] });
     await until(() => toldAt.length > 0);
     leaving.abort();
