@@ -1,3 +1,4 @@
+import { stampOf } from '../renewal/when-changed.ts';
 import type { Tracing } from '../tracing/index.ts';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
@@ -15,7 +16,6 @@ import { readSidecarOptions, sidecarFiles } from './sidecar/grpc-options.ts';
 import { sidecarPool } from './sidecar/pool.ts';
 import { renewedSidecar } from './sidecar/renewed.ts';
 import { tracedSidecar } from './tracing.ts';
-import { stampOf } from './when-changed.ts';
 
 export type NodeSettings = ReturnType<typeof nodeSettings>;
 

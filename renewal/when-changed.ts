@@ -13,8 +13,8 @@ export interface Renewal {
   /** One line, each time. */
   say: (line: string) => void;
   everyMs?: number;
-  /** What they were as they were read first (stampOf, taken before that); default: what they are now. */
-  since?: string | undefined;
+  /** stampOf them, taken before they were read first: what is written to them between then and now is found. */
+  since: string;
 }
 
 /**
@@ -24,7 +24,7 @@ export interface Renewal {
  */
 export function whenChanged({ files, what, renew, say, everyMs = LOOK_MS, since }: Renewal): () => void {
   if (files.length === 0) return () => {};
-  let known = since ?? stampOf(files);
+  let known = since;
   let complaint = '';
   const timer = setInterval(() => {
     const now = stampOf(files);
@@ -44,11 +44,16 @@ export function whenChanged({ files, what, renew, say, everyMs = LOOK_MS, since 
   return () => clearInterval(timer);
 }
 
-/** Of files as they are, one line each; an empty one for what is not there. */
+/** Of files as they are, one line each; an empty one for what is not there, or cannot be looked at. */
 export function stampOf(files: readonly string[]): string {
-  const stamps = files.map((file) => {
-    const info = statSync(file, { throwIfNoEntry: false });
-    return info && [info.size, info.mtimeMs, info.ctimeMs, info.ino].join(' ');
-  });
-  return stamps.join('\n');
+  return files.map(stampOfOne).join('\n');
+}
+
+function stampOfOne(file: string): string {
+  try {
+    const { size, mtimeMs, ctimeMs, ino } = statSync(file);
+    return [size, mtimeMs, ctimeMs, ino].join(' ');
+  } catch {
+    return '';
+  }
 }

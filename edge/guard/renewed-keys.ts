@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
-import { type Renewal, whenChanged } from '../when-changed.ts';
+import { type Renewal, stampOf, whenChanged } from '../../renewal/when-changed.ts';
 import type { GuardOptions } from './guard.ts';
 import { type ApiKey, parseKeys } from './keys.ts';
 
-export interface RenewedKeysOptions extends Pick<Renewal, 'say' | 'everyMs' | 'since'> {
+export interface RenewedKeysOptions extends Pick<Renewal, 'say' | 'everyMs'> {
   /** API_KEYS_FILE; none: nothing is looked at. */
   file: string | undefined;
+  /** stampOf it, taken before it was read first; default: what it is now. */
+  since?: string | undefined;
 }
 
 /** Who names a file wants keys to be asked for: where it has none, nobody is let in. */
@@ -38,12 +40,12 @@ export function withKeysFile<G extends Pick<GuardOptions, 'keys' | 'allowedHosts
  */
 export function renewKeys(
   guard: { keys: readonly ApiKey[] | undefined },
-  { file, ...renewal }: RenewedKeysOptions,
+  { file, since, ...renewal }: RenewedKeysOptions,
 ): () => void {
   if (!file) return () => {};
   const { say } = renewal;
   return whenChanged({
-    ...{ ...renewal, files: [file], what: 'keys' },
+    ...{ ...renewal, files: [file], what: 'keys', since: since ?? stampOf([file]) },
     renew() {
       guard.keys = keysIn(file);
       if (!guard.keys) say(NO_KEYS);

@@ -1,4 +1,4 @@
-import { type Renewal, whenChanged } from '../when-changed.ts';
+import { type Renewal, stampOf, whenChanged } from '../../renewal/when-changed.ts';
 import type { SidecarClient } from './client.ts';
 
 export interface RenewedOptions extends Pick<Renewal, 'files' | 'say' | 'everyMs'> {
@@ -8,10 +8,11 @@ export interface RenewedOptions extends Pick<Renewal, 'files' | 'say' | 'everyMs
 
 /** A sidecar's client that is opened anew when files have changed; calls under way end with the one they began with. */
 export function renewedSidecar({ open, ...renewal }: RenewedOptions): SidecarClient {
+  const since = stampOf(renewal.files);
   let client = open();
   if (renewal.files.length === 0) return client;
   const end = whenChanged({
-    ...renewal,
+    ...{ ...renewal, since },
     what: 'token and certificates for the sidecar',
     renew() {
       const next = open();

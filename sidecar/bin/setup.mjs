@@ -44,6 +44,7 @@ export async function setup(say = console.log, { gpu = false } = {}) {
     'edge',
     'sidecar',
     'proto',
+    'renewal',
     'tracing',
     'tsconfig.json',
     'tsconfig.build.json',

@@ -7,7 +7,7 @@ import { callLogger, deviceLogger } from '../log.ts';
 import type { RunningServer } from '../main.ts';
 import { readAccess } from '../settings/access.ts';
 import { readSettings } from '../settings/read.ts';
-import { renewAccess } from '../settings/renewal.ts';
+import { accessStamp, renewAccess } from '../settings/renewal.ts';
 import { type Setting, table } from '../settings/table.ts';
 import { collect } from './options.ts';
 import { LOST } from './status.ts';
@@ -35,6 +35,7 @@ function defaultOf({ fallback, otherwise }: Setting<unknown>): string[] {
 
 async function run({ config, ...flags }: Record<string, unknown> & { config?: string }): Promise<void> {
   const settings = readSettings({ flags, env: process.env, file: config });
+  const since = accessStamp(settings);
   const access = readAccess(settings);
   const { host, port, concurrency, device, threads, dtype, grace, models } = settings;
   // Where models are looked for by every command.
@@ -72,6 +73,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
         : { host: settings.metrics_host, port: settings.metrics_port },
   });
   const endRenewal = renewAccess(settings, {
+    since,
     onRenewed: (renewed) => server.renew(renewed),
     say: (line) => console.error(`sidecar: ${line}`),
   });

@@ -11,7 +11,7 @@ import { modelFolders } from '../../sidecar/engine/roots.ts';
 import { serve } from '../../sidecar/main.ts';
 import { readAccess } from '../../sidecar/settings/access.ts';
 import { readSettings } from '../../sidecar/settings/read.ts';
-import { renewAccess } from '../../sidecar/settings/renewal.ts';
+import { accessStamp, renewAccess } from '../../sidecar/settings/renewal.ts';
 
 // Tokens and certificates follow one another without a restart, on both sides.
 
@@ -26,13 +26,20 @@ afterEach(async () => {
 const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}.pem`, import.meta.url));
 const file = (name: string) => join(folder, name);
 
-/** A sidecar as the command starts it, which looks at its files again and again. */
-async function start(env: Record<string, string>) {
+/**
+ * A sidecar as the command starts it, which looks at its files again and again.
+ * @param meanwhile what is done to them while it starts.
+ */
+async function start(env: Record<string, string>, meanwhile = () => {}) {
   const settings = readSettings({ env: { GRPC_PORT: '0', ...env } });
+  const since = accessStamp(settings);
+  const access = readAccess(settings);
+  meanwhile();
   const engine = await Engine.open({ folders: await modelFolders() });
-  const server = await serve(engine, { host: '127.0.0.1', port: 0, ...readAccess(settings) });
+  const server = await serve(engine, { host: '127.0.0.1', port: 0, ...access });
   const lines: string[] = [];
   const end = renewAccess(settings, {
+    since,
     onRenewed: (access) => server.renew(access),
     say: (line) => lines.push(line),
     everyMs: 20,
@@ -64,6 +71,17 @@ it('takes new tokens, and no old ones, at both ports', async () => {
   await expect(old!.listModels()).rejects.toMatchObject({ code: 'sidecar_refused' });
   expect(await web(SECOND).listModels()).not.toHaveLength(0);
   await expect(web(FIRST).listModels()).rejects.toThrow();
+});
+
+it('finds what is written while it starts', async () => {
+  writeFileSync(file('early'), FIRST);
+  const { server, lines } = await start({ GRPC_TOKEN_FILE: file('early') }, () =>
+    writeFileSync(file('early'), SECOND),
+  );
+  await expect.poll(() => lines).toEqual(['tokens and certificates renewed']);
+  const young = grpcSidecar(server.address, { token: SECOND });
+  cleanUp.push(() => young.close());
+  expect(await young.listModels()).not.toHaveLength(0);
 });
 
 it('shows new connections a new certificate, and waits for its key', async () => {
