@@ -6,7 +6,6 @@ import { type CacheOptions, ResultCache } from './cache/results.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';
 import type { JobStore } from './jobs/store.ts';
-import type { WebhookOptions } from './jobs/webhook.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { type AccessLog, accessLog } from './log.ts';
 import type { FetchPicture } from './pictures.ts';
@@ -14,7 +13,7 @@ import { a1111 } from './routes/a1111/index.ts';
 import { edits } from './routes/edits.ts';
 import { generations } from './routes/generations.ts';
 import { health } from './routes/health.ts';
-import { jobs } from './routes/jobs.ts';
+import { type ForwardJobs, forwardedJobs, jobs } from './routes/jobs.ts';
 import { models } from './routes/models.ts';
 import { names } from './routes/names.ts';
 import { openapi } from './routes/openapi.ts';
@@ -31,10 +30,8 @@ export interface AppOptions {
   guard?: GuardOptions;
   /** Where results of seeded requests are kept; none: nowhere. */
   cache?: CacheOptions | undefined;
-  /** Where jobs are kept; none: they are not offered. */
-  jobs?: JobStore | undefined;
-  /** Whom to tell of their end; none: nobody. */
-  webhooks?: WebhookOptions | undefined;
+  /** Where jobs are kept, here or elsewhere; none: they are not offered. */
+  jobs?: JobStore | ForwardJobs | undefined;
   /** Fetches pictures that stand in bodies by address; none: they are refused. */
   fetchPicture?: FetchPicture | undefined;
   /** GET /docs; none: it leads to /openapi.json. */
@@ -56,7 +53,6 @@ export function createApp({
   guard: guardOptions = openGuard,
   cache: cacheOptions,
   jobs: store,
-  webhooks,
   fetchPicture,
   reference,
   log = () => {},
@@ -88,7 +84,8 @@ export function createApp({
   app.route('/', edits(images));
   app.route('/', a1111(images));
   app.route('/', storedImages(cache));
-  app.route('/', jobs({ store, webhooks, limits: all, fetchPicture, timeoutMs }));
+  if (typeof store === 'function') app.route('/', forwardedJobs(store));
+  else app.route('/', jobs({ store, limits: all, fetchPicture, timeoutMs }));
   app.route('/', models(sidecar));
   app.route('/', names(sidecar));
   app.route('/', health(sidecar));

@@ -72,6 +72,7 @@ export function nodeApp(settings: NodeSettings, say: (line: string) => void, tra
     limiter: memoryLimiter(settings.perMinute),
     addressOf: addressOf(settings.trustProxy),
   };
+  const webhooks = settings.webhooks && { ...settings.webhooks, post: postWebhook, log: say };
   const endRenewal = renewKeys(guard, {
     ...{ file: settings.keysFile, since: settings.keysStamp, say: notice },
   });
@@ -79,8 +80,7 @@ export function nodeApp(settings: NodeSettings, say: (line: string) => void, tra
     sidecar,
     ...{ timeoutMs, limits, tracing },
     cache: memoryCache(settings.cache),
-    jobs: settings.jobs.count > 0 ? new JobStore(sidecar, settings.jobs) : undefined,
-    webhooks: settings.webhooks && { ...settings.webhooks, post: postWebhook, log: say },
+    jobs: settings.jobs.count > 0 ? new JobStore(sidecar, { limits: settings.jobs, webhooks }) : undefined,
     fetchPicture:
       settings.imageHosts.length > 0
         ? pictureFetcher(settings.imageHosts, { maxBytes: limits.imageBodyBytes })

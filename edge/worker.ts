@@ -3,26 +3,20 @@ import { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
 import { createApp } from './app.ts';
 import { workersStore } from './cache/workers.ts';
-import { type Environment, flag, list, readSettings, text } from './config.ts';
+import { flag, readSettings } from './config.ts';
 import { ApiError, errorResponse } from './errors.ts';
-import { bindingLimiter, type RateLimitBinding } from './guard/rate.ts';
-import { grpcWebSidecar } from './sidecar/grpc-web.ts';
-import { sidecarPool } from './sidecar/pool.ts';
+import { bindingLimiter } from './guard/rate.ts';
+import { type WorkerEnv, workerSidecar } from './worker-env.ts';
+import { toCallerJobs } from './worker-jobs.ts';
 
-// The edge on Cloudflare Workers. docs/deployment.md lists its bindings; wrangler.toml has them.
+export { CallerJobs } from './worker-jobs.ts';
 
-interface Env extends Environment {
-  /** `http://HOST:PORT` of a sidecar's gRPC-Web bridge, or several, separated by commas. */
-  SIDECAR_URL: string;
-  /** A binding to a private network that the sidecars are in. */
-  SIDECAR_NETWORK?: { fetch: typeof fetch };
-  RATE_LIMIT?: RateLimitBinding;
-}
+// The edge on Cloudflare Workers.
 
 let app: Pick<OpenAPIHono, 'fetch'> | undefined;
 
-function appOf(env: Env): OpenAPIHono {
-  const { guard, perMinute, timeoutMs, limits, cache } = readSettings(env);
+function appOf(env: WorkerEnv): OpenAPIHono {
+  const { guard, perMinute, timeoutMs, limits, cache, jobs } = readSettings(env);
   const counted = guard.keys?.find((key) => key.requests_per_minute !== undefined);
   const setting =
     perMinute === undefined ? counted && `requests_per_minute of ${counted.name}` : 'RATE_LIMIT_PER_MINUTE';
@@ -32,9 +26,10 @@ function appOf(env: Env): OpenAPIHono {
     );
   const limit = env.RATE_LIMIT;
   return createApp({
-    sidecar: sidecarPool(list(env, 'SIDECAR_URL').map((url) => grpcWebSidecar(url, sidecarOptions(env)))),
+    sidecar: workerSidecar(env),
     ...{ timeoutMs, limits },
     cache: cache.seconds > 0 ? { ...cache, store: workersStore(cache.seconds) } : undefined,
+    jobs: env.JOBS && jobs.count > 0 ? toCallerJobs(env.JOBS) : undefined,
     guard: {
       ...guard,
       // What is deployed is open to the world: not without keys, unless that is meant.
@@ -62,19 +57,7 @@ function faultyApp(error: unknown): Hono {
   return faulty;
 }
 
-/** What the bridge asks for, and Cloudflare Access before it. */
-function sidecarOptions(env: Env) {
-  const token = text(env, 'SIDECAR_TOKEN');
-  const [id, secret] = [text(env, 'CF_ACCESS_CLIENT_ID'), text(env, 'CF_ACCESS_CLIENT_SECRET')];
-  const headers = {
-    ...(token && { authorization: `Bearer ${token}` }),
-    ...(id && secret && { 'cf-access-client-id': id, 'cf-access-client-secret': secret }),
-  };
-  const network = env.SIDECAR_NETWORK;
-  return { headers, fetch: network && ((...args: Parameters<typeof fetch>) => network.fetch(...args)) };
-}
-
-function open(env: Env): Pick<OpenAPIHono, 'fetch'> {
+function open(env: WorkerEnv): Pick<OpenAPIHono, 'fetch'> {
   try {
     return appOf(env);
   } catch (error) {
@@ -83,7 +66,7 @@ function open(env: Env): Pick<OpenAPIHono, 'fetch'> {
 }
 
 export default {
-  fetch(request: Request, env: Env, context: never): Response | Promise<Response> {
+  fetch(request: Request, env: WorkerEnv, context: never): Response | Promise<Response> {
     // Bindings stay as they are for as long as an isolate lives.
     app ??= open(env);
     return app.fetch(request, env, context);

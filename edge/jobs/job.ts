@@ -4,36 +4,58 @@ import type { GenerateRequest, Image, Result, SidecarClient } from '../sidecar/c
 
 export type JobStatus = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
 
-export interface JobOptions {
-  id: string;
+/** A request that goes on without its caller. */
+export interface Job {
+  readonly id: string;
   /** The caller's name: nobody else sees it. */
-  owner: string;
-  request: GenerateRequest;
+  readonly owner: string;
   /** What the edge itself has set aside. */
-  ignored: string[];
+  readonly ignored: string[];
+  readonly idempotencyKey?: string | undefined;
+  /** What was asked for, as a hash: with the same key, nothing else may be. */
+  readonly fingerprint?: string | undefined;
+  /** Where its end is told. */
+  readonly webhook?: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly created: number;
+  readonly finished: number | undefined;
+  readonly isFinished: boolean;
+  readonly status: JobStatus;
+  readonly step: number;
+  /** Denoising steps in all; 0: not known yet. */
+  readonly total: number;
+  readonly preview: Image | undefined;
+  readonly error: ApiError | undefined;
+  /** Of what it holds. */
+  readonly bytes: number;
+  /** What it made; undefined before its end, and of what has failed. */
+  readonly result: Result | undefined;
+  /** Stops the work within one denoising step; nothing, once it is finished. */
+  cancel(): void;
+}
+
+export interface JobOptions
+  extends Pick<Job, 'id' | 'owner' | 'ignored' | 'idempotencyKey' | 'fingerprint' | 'webhook'> {
+  request: GenerateRequest;
   requestId: string | undefined;
   trace?: Trace | undefined;
-  idempotencyKey?: string | undefined;
   /** Whether the caller chose the seeds. */
   isSeeded?: boolean | undefined;
-  /** What was asked for, as a hash: with the same key, nothing else may be. */
-  fingerprint?: string | undefined;
   timeoutMs: number;
 }
 
-/** A request that goes on without its caller. */
-export class Job {
+/** One that this process runs, or has run. */
+export class LiveJob implements Job {
   readonly id: string;
   readonly owner: string;
   readonly ignored: string[];
   readonly idempotencyKey: string | undefined;
   readonly fingerprint: string | undefined;
-  /** Milliseconds since 1970. */
+  readonly webhook: string | undefined;
   readonly created = Date.now();
   finished: number | undefined;
   status: JobStatus = 'queued';
   step = 0;
-  /** Denoising steps in all; 0: not known yet. */
   total = 0;
   preview: Image | undefined;
   result: Result | undefined;
@@ -42,12 +64,16 @@ export class Job {
   readonly done: Promise<void>;
   readonly #left = new AbortController();
 
-  constructor(sidecar: SidecarClient, { id, owner, request, ignored, fingerprint, ...options }: JobOptions) {
+  constructor(
+    sidecar: SidecarClient,
+    { id, owner, request, ignored, fingerprint, webhook, ...options }: JobOptions,
+  ) {
     this.id = id;
     this.owner = owner;
     this.ignored = ignored;
     this.idempotencyKey = options.idempotencyKey;
     this.fingerprint = fingerprint;
+    this.webhook = webhook;
     const events = sidecar.generate(request, { ...options, signal: this.#left.signal });
     this.done = this.#follow(events);
   }
@@ -56,13 +82,11 @@ export class Job {
     return this.finished !== undefined;
   }
 
-  /** Of what it holds. */
   get bytes(): number {
     const images = this.result?.images ?? (this.preview ? [this.preview] : []);
     return images.reduce((sum, { data }) => sum + data.byteLength, 1024);
   }
 
-  /** Stops the work within one denoising step; nothing, once it is finished. */
   cancel(): void {
     if (this.isFinished) return;
     this.#end('cancelled');

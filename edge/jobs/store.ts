@@ -1,6 +1,7 @@
 import { ApiError } from '../errors.ts';
 import type { SidecarClient } from '../sidecar/client.ts';
-import { Job, type JobOptions } from './job.ts';
+import { type Job, type JobOptions, LiveJob } from './job.ts';
+import { callWebhook, type WebhookOptions } from './webhook.ts';
 
 export interface JobLimits {
   /** Jobs, finished ones included. */
@@ -13,15 +14,52 @@ export interface JobLimits {
 
 export const defaultJobLimits: JobLimits = { count: 1000, bytes: 256 * 2 ** 20, keepMs: 3_600_000 };
 
-/** The jobs of this process, in memory: they end with it. */
+/** Where jobs outlive this process. */
+export interface JobArchive {
+  /** Those that are there; one that had not come to its end has failed. */
+  all(): Job[];
+  /** @returns the same without its pictures in memory. */
+  put(job: Job): Job;
+  /** Its end has been told, or never will be. */
+  told(job: Job): void;
+  delete(id: string): void;
+}
+
+export interface JobStoreOptions {
+  limits?: JobLimits;
+  /** Whom to tell of their end; none: nobody. */
+  webhooks?: WebhookOptions | undefined;
+  /** None: they end with this process. */
+  archive?: JobArchive | undefined;
+}
+
+/** The jobs of this process, in memory, and those of its archive. */
 export class JobStore {
+  readonly webhooks: WebhookOptions | undefined;
   readonly #jobs = new Map<string, Job>();
   readonly #sidecar: SidecarClient;
   readonly #limits: JobLimits;
+  readonly #archive: JobArchive | undefined;
+  /** Ends that are being told. */
+  #telling = 0;
 
-  constructor(sidecar: SidecarClient, limits: JobLimits = defaultJobLimits) {
+  constructor(
+    sidecar: SidecarClient,
+    { limits = defaultJobLimits, webhooks, archive }: JobStoreOptions = {},
+  ) {
+    this.webhooks = webhooks;
     this.#sidecar = sidecar;
     this.#limits = limits;
+    this.#archive = archive;
+    for (const job of archive?.all() ?? []) {
+      this.#jobs.set(job.id, job);
+      void this.#tell(job);
+    }
+  }
+
+  /** Whether a job is under way, or the end of one being told. */
+  get isBusy(): boolean {
+    return this.#telling > 0 || [...this.#jobs.values()].some((job) => !job.isFinished);
   }
 
   /**
@@ -30,7 +68,7 @@ export class JobStore {
    */
   again(key: string | undefined, fingerprint: string): Job | undefined {
     if (key === undefined) return undefined;
-    this.#tidy();
+    this.tidy();
     const job = [...this.#jobs.values()].find(({ idempotencyKey }) => idempotencyKey === key);
     if (!job || job.fingerprint === fingerprint) return job;
     const message = 'Expected the same request as before with this Idempotency-Key but received another';
@@ -38,8 +76,8 @@ export class JobStore {
   }
 
   /** @throws ApiError where there are as many under way as there may be. */
-  start(options: Omit<JobOptions, 'id'>): Job {
-    this.#tidy();
+  start(options: Omit<JobOptions, 'id'>): LiveJob {
+    this.tidy();
     while (this.#jobs.size >= this.#limits.count)
       if (!this.#drop(() => 1))
         throw new ApiError(
@@ -50,27 +88,70 @@ export class JobStore {
             retryAfterMs: 5000,
           },
         );
-    const job = new Job(this.#sidecar, { ...options, id: newId() });
+    const job = new LiveJob(this.#sidecar, { ...options, id: newId() });
     this.#jobs.set(job.id, job);
-    void job.done.then(() => this.#tidy());
+    this.#archived(job);
+    void job.done.then(() => this.#ended(job));
     return job;
   }
 
   /** The owner's own; what is another's is not there. */
   find(id: string, owner: string): Job | undefined {
-    this.#tidy();
+    this.tidy();
     const job = this.#jobs.get(id);
     return job?.owner === owner ? job : undefined;
   }
 
-  #tidy(): void {
+  /**
+   * Drops what has been kept long enough, or is too much.
+   * @returns when the next is to go, in milliseconds since 1970; undefined: none.
+   */
+  tidy(): number | undefined {
     const oldest = Date.now() - this.#limits.keepMs;
     let bytes = 0;
     for (const job of this.#jobs.values()) {
-      if (job.finished !== undefined && job.finished <= oldest) this.#jobs.delete(job.id);
+      if (job.finished !== undefined && job.finished <= oldest) this.#delete(job);
       else if (job.isFinished) bytes += job.bytes;
     }
     while (bytes > this.#limits.bytes) bytes -= this.#drop((job) => job.bytes)?.bytes ?? bytes;
+    const ends = [...this.#jobs.values()].flatMap(({ finished }) => finished ?? []);
+    return ends.length > 0 ? Math.min(...ends) + this.#limits.keepMs : undefined;
+  }
+
+  #ended(job: LiveJob): void {
+    let kept: Job = job;
+    // It may have made way already.
+    if (this.#jobs.has(job.id)) {
+      kept = this.#archived(job);
+      this.#jobs.set(job.id, kept);
+    }
+    void this.#tell(kept);
+    this.tidy();
+  }
+
+  /** As the archive has it; where that has no room, as it is. */
+  #archived(job: Job): Job {
+    try {
+      return this.#archive?.put(job) ?? job;
+    } catch (error) {
+      console.error(error);
+      return job;
+    }
+  }
+
+  async #tell(job: Job): Promise<void> {
+    const { webhooks } = this;
+    const url = job.webhook === undefined ? undefined : new URL(job.webhook);
+    // Hosts may have been taken out since it began.
+    if (!url || !webhooks?.hosts.includes(url.hostname)) return;
+    this.#telling++;
+    try {
+      await callWebhook(job, url, webhooks);
+      if (this.#jobs.has(job.id)) this.#archive?.told(job);
+    } catch (error) {
+      console.error(error);
+    }
+    this.#telling--;
   }
 
   /**
@@ -85,8 +166,13 @@ export class JobStore {
     const [oldest] = finished
       .filter(({ owner }) => weights.get(owner) === most)
       .toSorted((a, b) => a.finished! - b.finished!);
-    if (oldest) this.#jobs.delete(oldest.id);
+    if (oldest) this.#delete(oldest);
     return oldest;
+  }
+
+  #delete({ id }: Job): void {
+    this.#jobs.delete(id);
+    this.#archive?.delete(id);
   }
 }
 

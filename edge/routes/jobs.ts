@@ -5,7 +5,7 @@ import { callerOf, limitsOf } from '../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../idempotency.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobStore } from '../jobs/store.ts';
-import { callWebhook, checkWebhook, type WebhookOptions } from '../jobs/webhook.ts';
+import { checkWebhook } from '../jobs/webhook.ts';
 import type { Limits } from '../limits.ts';
 import { type FetchPicture, withPictures } from '../pictures.ts';
 import { errorReplies, errorReply, json } from '../schema/common.ts';
@@ -18,9 +18,8 @@ import { jsonBody, limitBody, requireType } from './body.ts';
 import { imagesContent, resultResponse } from './images.ts';
 
 export interface JobsOptions {
-  /** None: this runtime keeps no jobs. */
+  /** None: this server keeps no jobs. */
   store: JobStore | undefined;
-  webhooks?: WebhookOptions | undefined;
   limits: Limits;
   fetchPicture?: FetchPicture | undefined;
   timeoutMs: number;
@@ -32,7 +31,7 @@ const RETRY_MS = 1000;
 const params = z.object({ id: z.string() });
 const replies = {
   404: json(errorReply, 'There is no such job of yours, or no more.'),
-  501: json(errorReply, 'This server keeps no jobs: those on Workers do not.'),
+  501: json(errorReply, 'This server keeps no jobs: its operator has them switched off.'),
 };
 
 const create = createRoute({
@@ -64,16 +63,26 @@ const result = createRoute({
   },
 });
 
+/** Hands a request on to where the caller's jobs are kept. */
+export type ForwardJobs = (c: Context) => Promise<Response>;
+
+/** /v1/jobs, where something else answers: a `jobs` of its own. */
+export function forwardedJobs(forward: ForwardJobs): OpenAPIHono {
+  const app = new OpenAPIHono();
+  for (const route of [create, status, cancel, result]) {
+    app.openAPIRegistry.registerPath(route);
+    app.on(route.method, route.getRoutingPath(), forward);
+  }
+  return app;
+}
+
 /** /v1/jobs */
-export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsOptions): OpenAPIHono {
+export function jobs({ store, limits, fetchPicture, timeoutMs }: JobsOptions): OpenAPIHono {
   const app = new OpenAPIHono();
   const kept = () => {
     if (store) return store;
-    throw new ApiError(
-      501,
-      'not_implemented',
-      'This server keeps no jobs: an edge on Node does, one on Workers not',
-    );
+    const message = 'This server keeps no jobs: JOBS_MAX is 0 or, on Workers, the binding JOBS is missing';
+    throw new ApiError(501, 'not_implemented', message);
   };
   const own = (c: Context, id: string): Job => {
     const job = kept().find(id, callerOf(c).name);
@@ -86,7 +95,7 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
   app.post(create.path, requireType('application/json'), limitBody(limits.imageBodyBytes), async (c) => {
     const { webhook, ...sent } = await jsonBody(c, jobBody);
     const store = kept();
-    const url = webhook ? checkWebhook(webhook.url, webhooks) : undefined;
+    const url = webhook ? checkWebhook(webhook.url, store.webhooks) : undefined;
     const body = await withPictures(sent, fetchPicture);
     const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
     const key = await idempotencyKey(c);
@@ -98,13 +107,12 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
     const before = store.again(key, fingerprint);
     if (before) return answer(before);
     const job = store.start({
-      ...{ owner: callerOf(c).name, ignored, fingerprint, timeoutMs },
+      ...{ owner: callerOf(c).name, ignored, fingerprint, timeoutMs, webhook: url?.href },
       request: { ...request, priority: request.priority || 'bulk' },
       requestId: c.get('requestId' as never) as string,
       trace: traceOf(c),
       ...{ idempotencyKey: key, isSeeded: body.seed !== undefined && body.seed !== null },
     });
-    if (url) void job.done.then(() => callWebhook(job, url, webhooks!));
     return answer(job);
   });
   return app
@@ -120,8 +128,9 @@ export function jobs({ store, webhooks, limits, fetchPicture, timeoutMs }: JobsO
       const job = own(c, c.req.valid('param').id);
       if (job.error) return errorResponse(c, job.error) as never;
       if (job.status === 'cancelled') throw new ApiError(409, 'job_cancelled', 'The job was cancelled');
-      if (!job.result || !job.isFinished)
+      const made = job.isFinished && job.result;
+      if (!made)
         throw new ApiError(409, 'job_not_finished', `The job is ${job.status}`, { retryAfterMs: RETRY_MS });
-      return resultResponse(c, job.result, job.ignored) as never;
+      return resultResponse(c, made, job.ignored) as never;
     }) as unknown as OpenAPIHono;
 }
