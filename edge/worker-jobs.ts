@@ -1,5 +1,4 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { Context } from 'hono';
 import { requestId } from 'hono/request-id';
 import { readSettings } from './config.ts';
 import { errorResponse, toApiError } from './errors.ts';

@@ -94,7 +94,10 @@ export class SqlArchive implements JobArchive {
   }
 
   #result(id: string): Result {
-    const result = fromMessage(resultType, fromBinary(resultType, this.#read(id, RESULT))) as unknown as Result;
+    const result = fromMessage(
+      resultType,
+      fromBinary(resultType, this.#read(id, RESULT)),
+    ) as unknown as Result;
     for (const [i, image] of result.images.entries()) image.data = this.#read(id, PICTURES + i) as Buffer;
     return result;
   }

@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { bundle, missingWrangler, workerdRuntime } from '../support/runtimes.ts';
 import { as, guardedEnv } from './contract/guarded.ts';
+import { jobsOverRestarts } from './contract/jobs-over-restarts.ts';
 import { generate } from './contract/requests.ts';
 import { contract } from './contract/suites.ts';
 
@@ -10,13 +11,13 @@ contract(workerdRuntime);
 
 const noWorkerd = workerdRuntime.missing ? ` (skipped: ${workerdRuntime.missing})` : '';
 describe.skipIf(workerdRuntime.missing)(`the Worker${noWorkerd}`, { timeout: 60_000 }, () => {
-  it('lets nobody in without keys, unless told so, and keeps no jobs', async () => {
+  it('lets nobody in without keys, unless told so, and keeps no jobs with none allowed', async () => {
     const closed = await workerdRuntime.start({ ALLOW_ANONYMOUS: 'false' });
     const refused = await generate(closed, {});
     expect([refused.status, (await refused.json()).error.code]).toEqual([401, 'no_api_keys']);
     expect((await closed.fetch('/healthz')).status).toBe(200);
     await closed.stop();
-    const edge = await workerdRuntime.start(guardedEnv);
+    const edge = await workerdRuntime.start({ ...guardedEnv, JOBS_MAX: '0' });
     const headers = { ...as('ana'), 'content-type': 'application/json' };
     for (const [method, path] of [
       ['POST', '/v1/jobs'],
@@ -30,6 +31,8 @@ describe.skipIf(workerdRuntime.missing)(`the Worker${noWorkerd}`, { timeout: 60_
     }
     await edge.stop();
   });
+
+  jobsOverRestarts(workerdRuntime);
 });
 
 const noWrangler = missingWrangler ? ` (skipped: ${missingWrangler})` : '';

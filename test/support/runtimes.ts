@@ -29,10 +29,11 @@ export interface Runtime {
   /**
    * The edge alone, before a sidecar that runs already.
    * @param env settings, as the environment or as bindings; a limit of requests as each runtime has it
+   * @param more options of miniflare's, on workerd
    */
-  connect(sidecar: Reached, env?: Record<string, string>): Promise<Connected>;
+  connect(sidecar: Reached, env?: Record<string, string>, more?: object): Promise<Connected>;
   /** The edge and a fake sidecar. */
-  start(env?: Record<string, string>): Promise<Edge>;
+  start(env?: Record<string, string>, more?: object): Promise<Edge>;
 }
 
 /** Where a sidecar is: of gRPC `HOST:PORT`, of gRPC-Web `http://HOST:PORT`. */
@@ -42,9 +43,9 @@ export type Connected = Pick<Edge, 'url' | 'fetch' | 'stop'>;
 function runtime({ name, missing, connect }: Omit<Runtime, 'start'> & { name: Edge['runtime'] }): Runtime {
   return {
     ...{ name, missing, connect },
-    async start(env) {
+    async start(env, more) {
       const fake = await served();
-      const connected = await connect(fake, env);
+      const connected = await connect(fake, env, more);
       return {
         ...{ ...connected, runtime: name, use: fake.use },
         get sidecar() {
@@ -100,19 +101,21 @@ let bundled: string | undefined;
 export const workerdRuntime = runtime({
   name: 'workerd',
   missing: missing(),
-  async connect({ webUrl }, { RATE_LIMIT_PER_MINUTE: perMinute, ...env } = {}) {
+  async connect({ webUrl }, { RATE_LIMIT_PER_MINUTE: perMinute, ...env } = {}, more = {}) {
     const { Miniflare } = packages('miniflare') as { Miniflare: MiniflareClass };
     const deployed = readFileSync(at('wrangler.toml'), 'utf8');
+    const [, className] = /^new_sqlite_classes = \["(.*)"\]/m.exec(deployed)!;
     const mf = new Miniflare({
       modules: true,
       scriptPath: bundle(),
       compatibilityDate: /^compatibility_date = "(.*)"/m.exec(deployed)![1],
       compatibilityFlags: JSON.parse(/^compatibility_flags = (.*)/m.exec(deployed)![1]!),
       bindings: { SIDECAR_URL: webUrl, ALLOW_ANONYMOUS: 'true', ...env },
+      durableObjects: { JOBS: { className, useSQLite: true } },
       // Not through miniflare's own worker, which does not tell of clients who leave.
       unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
       ...(perMinute && { ratelimits: { RATE_LIMIT: { simple: { limit: Number(perMinute), period: 60 } } } }),
-      cf: false,
+      ...{ cf: false, ...more },
     });
     const url = (await mf.unsafeGetDirectURL()).href.replace(/\/$/, '');
     return connected(url, () => mf.dispose());

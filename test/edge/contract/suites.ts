@@ -7,6 +7,7 @@ import { disconnects } from './disconnects.ts';
 import { edits } from './edits.ts';
 import { fuzz } from './fuzz.ts';
 import { guarded, guardedEnv, limited, limitedEnv } from './guarded.ts';
+import { jobs, jobsEnv } from './jobs.ts';
 import { openai, openaiEnv } from './openai.ts';
 import { transport } from './transport.ts';
 
@@ -15,6 +16,7 @@ const suites: { env?: Record<string, string>; suites: Record<string, (edge: () =
   { suites: { a1111, basics, disconnects, edits, fuzz, transport } },
   { env: openaiEnv, suites: { openai } },
   { env: guardedEnv, suites: { guarded, caching } },
+  { env: jobsEnv, suites: { jobs } },
   { env: limitedEnv, suites: { limited } },
 ];
 

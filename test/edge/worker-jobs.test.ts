@@ -1,0 +1,110 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { SqlArchive } from '../../edge/jobs/sql-archive.ts';
+import { JobStore } from '../../edge/jobs/store.ts';
+import { CallerJobs } from '../../edge/worker-jobs.ts';
+import { type FakeServer, serveFake } from '../support/fake-server.ts';
+import { fakeSidecar } from '../support/fake-sidecar.ts';
+import { partsTable } from '../support/parts-table.ts';
+
+// The object of a caller's jobs, without workerd: contract/jobs.ts has it there.
+
+const TIMEOUT = { timeout: 20_000 };
+let sidecar = fakeSidecar();
+let server: FakeServer;
+beforeAll(async () => {
+  server = await serveFake(() => sidecar);
+});
+afterAll(() => server.stop());
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('the alarm', () => {
+  /** An object with a sidecar, and what is in its storage. */
+  const object = (env: Record<string, string> = {}, sql = partsTable()) => {
+    let alarm: number | null = null;
+    const storage = {
+      sql,
+      getAlarm: async () => alarm,
+      setAlarm: async (time: number) => {
+        alarm = time;
+      },
+    };
+    const jobs = new CallerJobs({ storage }, { SIDECAR_URL: server.webUrl, ...env });
+    const call = async (method: string, path: string, body?: object) => {
+      const headers = { 'content-type': 'application/json', 'x-latent-edge-caller': '{"name":"ana"}' };
+      const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
+      return (await jobs.fetch(new Request(`http://edge.example/v1/jobs${path}`, init))).json();
+    };
+    return {
+      ...{ call, sql },
+      next: () => alarm && alarm - Date.now(),
+      /** As the platform does it: an alarm that goes off is no longer set. */
+      async goesOff() {
+        alarm = null;
+        await jobs.alarm();
+      },
+    };
+  };
+
+  it('keeps an object awake while a job is under way, and deletes it when it has been kept', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    sidecar = fakeSidecar({ steps: 2, pauseAfter: 1 });
+    const { call, goesOff, next, sql } = object({ JOBS_KEEP_SECONDS: '60' });
+    await call('GET', '/none');
+    expect(next()).toBeNull();
+    const { id } = await call('POST', '', { prompt: 'x' });
+    expect(next()).toBe(30_000);
+    vi.setSystemTime(Date.now() + 10_000);
+    await call('GET', `/${id}`);
+    // One that is set is not put off.
+    expect(next()).toBe(20_000);
+    vi.setSystemTime(Date.now() + 20_000);
+    await goesOff();
+    expect(next()).toBe(30_000);
+    sidecar.go();
+    await expect.poll(async () => (await call('GET', `/${id}`)).status, TIMEOUT).toBe('succeeded');
+    await goesOff();
+    expect(next()).toBeGreaterThan(50_000);
+    expect(next()).toBeLessThanOrEqual(60_000);
+    expect(sql.rows.length).toBeGreaterThan(0);
+    vi.setSystemTime(Date.now() + 60_000);
+    await goesOff();
+    expect(next()).toBeNull();
+    expect(sql.rows).toEqual([]);
+  });
+
+  it('comes sooner for a job that begins while others are kept', async () => {
+    sidecar = fakeSidecar();
+    const { call, goesOff, next } = object();
+    const { id } = await call('POST', '', { prompt: 'x' });
+    await expect.poll(async () => (await call('GET', `/${id}`)).status, TIMEOUT).toBe('succeeded');
+    await goesOff();
+    expect(next()).toBeGreaterThan(3_500_000);
+    sidecar = fakeSidecar({ pauseAfter: 0 });
+    const other = await call('POST', '', { prompt: 'x' });
+    expect(next()).toBeLessThanOrEqual(30_000);
+    await call('DELETE', `/${other.id}`);
+  });
+});
+
+it('a job that the database has no room for stays where it is, until that is gone', async () => {
+  const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const sql = partsTable();
+  const full = new SqlArchive({
+    exec(query, ...bindings) {
+      if (query.startsWith('INSERT') && bindings[1] === 2) throw new Error('database or disk is full');
+      return sql.exec(query, ...bindings);
+    },
+  });
+  const store = new JobStore(fakeSidecar(), { archive: full });
+  const request = { prompt: 'x', seeds: [1] };
+  const job = store.start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs: 60_000 });
+  await job.done;
+  await expect.poll(() => log.mock.calls.length).toBe(1);
+  expect(store.find(job.id, '')).toMatchObject({ status: 'succeeded', result: job.result });
+  const [kept] = new SqlArchive(sql).all();
+  expect(kept).toMatchObject({ id: job.id, status: 'failed', result: undefined });
+  expect(kept!.error!.code).toBe('job_lost');
+  log.mockRestore();
+});
