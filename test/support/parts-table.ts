@@ -1,11 +1,11 @@
 import type { Sql } from '../../edge/jobs/sql-archive.ts';
 
-interface Row {
+type Row = {
   id: string;
   part: number;
   piece: number;
   bytes: ArrayBuffer;
-}
+};
 
 /** The table of jobs' parts without a database: it knows the statements that are made, and no others. */
 export function partsTable(): Sql & { rows: Row[] } {

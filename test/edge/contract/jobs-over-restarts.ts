@@ -52,7 +52,7 @@ export function jobsOverRestarts(runtime: Runtime): void {
   };
 
   it('has finished jobs after a restart, reports as lost what was under way, and tells of both', async () => {
-    sidecar = fakeSidecar({ image: Buffer.from({ length: 2_100_000 }, (_, i) => (i * i) >> 5) });
+    sidecar = fakeSidecar({ image: Buffer.from(new Uint8Array(2_100_000).map((_, i) => (i * i) >> 5)) });
     await open();
     const finished = await post('finished');
     await expect.poll(() => told.length, TIMEOUT).toBe(1);
