@@ -138,20 +138,25 @@ export const limitedEnv = { ...guardedEnv, RATE_LIMIT_PER_MINUTE: '3' };
 export function limited(edge: () => Edge): void {
   it('lets each key make so many requests', async () => {
     const sidecar = edge().use(fakeSidecar());
-    const statuses = async (name: string) => {
-      const replies = [];
-      for (let i = 0; i < 4; i++) replies.push(await generate(edge(), {}, { headers: as(name) }));
-      return replies;
+    // workerd's minutes begin by the clock: where one ends in between, three more pass.
+    const untilRefused = async (name: string) => {
+      for (let passed = 0; passed < 8; passed++) {
+        const reply = await generate(edge(), {}, { headers: as(name) });
+        if (reply.status !== 200) return { passed, reply };
+      }
+      throw new Error(`Expected a refusal of ${name}`);
     };
-    const replies = await statuses('ana');
-    expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
-    expect(Number(replies[3]!.headers.get('retry-after'))).toBeGreaterThan(0);
-    expect((await replies[3]!.json()).error).toMatchObject({
+    const ana = await untilRefused('ana');
+    expect(ana.reply.status).toBe(429);
+    expect(Number(ana.reply.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await ana.reply.json()).error).toMatchObject({
       type: 'rate_limit_error',
       code: 'rate_limit_exceeded',
     });
     expect((await edge().fetch('/v1/models', { headers: as('ana') })).status).toBe(200);
-    expect((await statuses('root')).map(({ status }) => status)).toEqual([200, 200, 200, 429]);
-    expect(sidecar.requests).toHaveLength(6);
+    const root = await untilRefused('root');
+    expect(root.reply.status).toBe(429);
+    expect(Math.min(ana.passed, root.passed)).toBe(3);
+    expect(sidecar.requests).toHaveLength(ana.passed + root.passed);
   });
 }
