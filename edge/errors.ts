@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { SidecarError } from './sidecar/client.ts';
 
 /** `error` of a reply, as OpenAI's API shapes it. */
@@ -102,8 +102,9 @@ export function errorResponse(c: Context, error: ApiError): Response {
 /**
  * The first of zod's findings, as one sentence.
  * @param prefix of the parameter's name: where in the body `input` stands.
+ * @param schema that it was held against: where a field is missing, those that are not known are named too.
  */
-export function fromZod(error: z.ZodError, input: unknown, prefix = ''): ApiError {
+export function fromZod(error: z.ZodError, input: unknown, prefix = '', schema?: z.ZodType): ApiError {
   const issue = error.issues[0]!;
   const param = prefix + pathOf(issue.path);
   const received = issue.path.reduce<unknown>(
@@ -114,7 +115,15 @@ export function fromZod(error: z.ZodError, input: unknown, prefix = ''): ApiErro
     return new ApiError(400, 'invalid_argument', `Expected a JSON object but received ${show(input)}`);
   if (issue.code === 'custom' && typeof issue.params?.received === 'string')
     return unexpected(param, issue.message, issue.params.received);
-  return invalid(param, expectation(issue), received);
+  const unknown = received === undefined && schema instanceof z.ZodObject ? unknownFields(input, schema) : [];
+  if (unknown.length === 0) return invalid(param, expectation(issue), received);
+  return unexpected(param, expectation(issue), `nothing; not known here: ${unknown.join(', ')}`);
+}
+
+/** Names of fields that the schema does not have, as a message shows them. */
+function unknownFields(input: unknown, { shape }: z.ZodObject): string[] {
+  const unknown = Object.keys(input as object).filter((name) => !Object.hasOwn(shape, name));
+  return unknown.slice(0, 16).map((name) => show(name.slice(0, 64)));
 }
 
 /** `control[0].image` */

@@ -44,7 +44,7 @@ export async function jsonBody<Schema extends z.ZodType>(
 ): Promise<z.output<Schema>> {
   const json = parseJson(await c.req.text());
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw fromZod(parsed.error, json);
+  if (!parsed.success) throw fromZod(parsed.error, json, '', schema);
   return parsed.data;
 }
 

@@ -56,7 +56,7 @@ async function bodyOf<Schema extends typeof editBody | typeof variationBody>(
     fields[name] = files[0];
   }
   const parsed = schema.safeParse(fields);
-  if (!parsed.success) throw fromZod(parsed.error, fields);
+  if (!parsed.success) throw fromZod(parsed.error, fields, '', schema);
   return withPictures(parsed.data as ReturnType<Schema['parse']>, fetchPicture);
 }
 

@@ -235,6 +235,17 @@ describe('bad bodies', () => {
   });
 });
 
+it('names what came and is not known, where something is missing', async () => {
+  const response = await post({ promt: 'x', colour: 1, quality: 'high' }, fakeSidecar());
+  const message = 'Expected a string for prompt but received nothing; not known here: "promt", "colour"';
+  expect([response.status, (await response.json()).error]).toEqual([
+    400,
+    expect.objectContaining({ message, param: 'prompt' }),
+  ]);
+  const alone = await post({ quality: 'high' }, fakeSidecar());
+  expect((await alone.json()).error.message).toBe('Expected a string for prompt but received nothing');
+});
+
 describe("the sidecar's errors", () => {
   it.each([
     ['queue_full', 429, 'rate_limit_error', undefined],
