@@ -153,8 +153,10 @@ async function requireFree(wanted) {
   const numbers = taken.map(({ port }) => port).join(' and ');
   const settings = [];
   for (const { variable, port, host } of wanted) {
-    const free = taken.some((each) => each.variable === variable) ? await freeAfter(port, host) : port;
-    if (free !== port) settings.push(`${variable}=${free}`);
+    // Those of the environment are said again: the user may have set them for this command alone.
+    const given = process.env[variable];
+    const isTaken = taken.some((each) => each.variable === variable);
+    if (isTaken || given) settings.push(`${variable}=${isTaken ? await freeAfter(port, host) : given}`);
   }
   const is = taken.length > 1 ? `ports ${numbers} are taken` : `port ${numbers} is taken`;
   const what = (await isLatentEdge(wanted[0]))

@@ -113,12 +113,16 @@ describe('npm start', () => {
 
   it('says which port is taken', async () => {
     const { PORT, GRPC_PORT } = await ports();
+    const commands = {
+      PORT: `PORT=\\d+ GRPC_PORT=${GRPC_PORT} npm start\n`,
+      GRPC_PORT: `PORT=${PORT} GRPC_PORT=\\d+ npm start\n`,
+    };
     for (const [variable, port] of Object.entries({ PORT, GRPC_PORT })) {
       // A connection that nobody reads would keep it from closing.
       const other = createServer((socket) => socket.destroy()).listen(Number(port), '127.0.0.1');
       const { child, output } = start({ PORT, GRPC_PORT });
       expect(await ended(child)).toBe(1);
-      expect(output.err).toMatch(new RegExp(`port ${port} is taken.+${variable}=\\d+ npm start`));
+      expect(output.err).toMatch(new RegExp(`port ${port} is taken.+: ${commands[variable as 'PORT']}`));
       await new Promise((resolve) => other.close(resolve));
     }
   });
