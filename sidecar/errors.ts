@@ -90,19 +90,27 @@ export const errors = {
   modelNotFound: (name: string, names: readonly string[], field = 'model') =>
     new ServiceError(
       'model_not_found',
-      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a model'} for ${field} but received ${show(name)}: there is no such model here`,
+      `Expected ${oneOf(names, 'a model')} for ${field} but received ${show(name)}: there is no such model here`,
       { field },
     ),
-  adapterNotFound: (name: string, names: readonly string[]) =>
+  /** @param others words that stand for no AutoencoderTiny: `model`, `linear`. */
+  decoderNotFound: (field: string, name: string, others: readonly string[], names: readonly string[]) =>
+    new ServiceError(
+      'model_not_found',
+      `Expected ${names.length > 0 ? `one of ${[...others, ...names].join(', ')}` : `${others.join(', ')} or an AutoencoderTiny`} for ${field} but received ${show(name)}: there is no such AutoencoderTiny here`,
+      { field },
+    ),
+  /** @param folders where it was looked for. */
+  adapterNotFound: (name: string, names: readonly string[], folders: readonly string[]) =>
     new ServiceError(
       'adapter_not_found',
-      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'an adapter'} for adapters but received ${show(name)}: there is no such adapter here`,
+      `Expected ${oneOf(names, 'an adapter')} for adapters but received ${show(name)}: there is no such adapter in ${folders.join(' or ')}`,
       { field: 'adapters' },
     ),
   controlNetNotFound: (field: string, name: string, names: readonly string[]) =>
     new ServiceError(
       'controlnet_not_found',
-      `Expected ${names.length > 0 ? `one of ${names.join(', ')}` : 'a ControlNet'} for ${field} but received ${show(name)}: there is no such ControlNet here`,
+      `Expected ${oneOf(names, 'a ControlNet')} for ${field} but received ${show(name)}: there is no such ControlNet here`,
       { field },
     ),
   noModels: () =>
@@ -158,6 +166,11 @@ export const errors = {
   internal: (cause: unknown) =>
     new ServiceError('internal', 'An internal error occurred; the log of the sidecar has details', { cause }),
 };
+
+/** The names, or what they would be names of. */
+function oneOf(names: readonly string[], what: string): string {
+  return names.length > 0 ? `one of ${names.join(', ')}` : what;
+}
 
 function seconds(ms: number): string {
   return `${Number((ms / 1000).toPrecision(2))} s`;

@@ -7,7 +7,7 @@ import type { Role } from './lora-keys.ts';
 export interface AdapterModule {
   /** Its path as the file has it. */
   name: string;
-  /** The key of its first tensor, for messages. */
+  /** The key of its first tensor that is more than a number, for messages. */
   key: string;
   file: string;
   tensors: Map<Role, TensorEntry>;

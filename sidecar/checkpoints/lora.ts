@@ -68,6 +68,8 @@ function modulesOf({ file, tensors }: SafetensorsFile): AdapterModule[] {
     if (!key) throw fail(`Expected the tensors of LoRA, LoHa or LoKr but received ${entry.name}`);
     const module = modules.get(key.module) ?? { name: key.module, key: entry.name, file, tensors: new Map() };
     modules.set(key.module, module);
+    // A weight says more of what does not fit than the number beside it, which often comes first.
+    if (isScalar(module.key)) module.key = entry.name;
     const other = module.tensors.get(key.role);
     if (other) throw fail(`Expected one of ${other.name} and ${entry.name} but received both`);
     module.tensors.set(key.role, entry);
@@ -76,9 +78,11 @@ function modulesOf({ file, tensors }: SafetensorsFile): AdapterModule[] {
   return [...modules.values()];
 }
 
+const isScalar = (key: string) => /\.(alpha|scalar)$/.test(key);
+
 /** alpha and scalar tensors, by key. */
 async function readScalars({ file, tensors }: SafetensorsFile): Promise<Map<string, number>> {
-  const scalars = tensors.filter(({ name }) => /\.(alpha|scalar)$/.test(name));
+  const scalars = tensors.filter(({ name }) => isScalar(name));
   const fail = (name: string, received: unknown) =>
     new CheckpointError(`Expected one finite number for ${name} but received ${received}, in ${file}`, {
       file,

@@ -2,6 +2,9 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from './error.ts';
 import { type Header, MAX_HEADER, MAX_TENSORS, parseHeader, type TensorEntry } from './header.ts';
 
+/** Bytes of a header that the format allows, at most. */
+const FORMATS_MAX_HEADER = 100_000_000n;
+
 export interface SafetensorsFile extends Header {
   file: string;
 }
@@ -92,7 +95,9 @@ async function readHeader(handle: FileHandle): Promise<Header> {
   if (length < 2n) throw new Error(`Expected a header of at least 2 bytes but received ${length}`);
   if (length > BigInt(MAX_HEADER))
     throw new Error(
-      `Expected a header of at most ${MAX_HEADER} bytes, with at most ${MAX_TENSORS} tensors, but received ${length} bytes`,
+      length > FORMATS_MAX_HEADER
+        ? `Expected safetensors but received something else, whose header would have ${length} bytes`
+        : `Expected a header of at most ${MAX_HEADER} bytes, with at most ${MAX_TENSORS} tensors, but received ${length} bytes`,
     );
   if (length > BigInt(size - 8))
     throw new Error(`Expected a header within the file's ${size} bytes but received ${length}: truncated?`);
@@ -112,6 +117,8 @@ function rejectOtherFormats(start: Buffer): void {
   if (magic.startsWith('GGUF')) throw new Error('Expected safetensors but received GGUF');
   if (magic.startsWith('version https://git-lfs'))
     throw new Error('Expected safetensors but received a Git LFS pointer. Fetch the file with: git lfs pull');
+  if (magic.startsWith('\x89PNG') || magic.startsWith('\xff\xd8\xff') || /^RIFF.{4}WEBP/s.test(magic))
+    throw new Error('Expected safetensors but received a picture');
   // A length in text would be absurd.
   if (start.length >= 8 && /^[\t\n\r\x20-\x7e]+$/.test(start.toString('latin1')))
     throw new Error('Expected safetensors but received text');

@@ -34,7 +34,7 @@ export async function findAdapters(
     adapters.map(async ({ name, scale }) => {
       const file = files.get(name);
       const info = file && (await stat(file).catch(() => undefined));
-      if (!file || !info) throw errors.adapterNotFound(name, [...files.keys()].sort());
+      if (!file || !info) throw errors.adapterNotFound(name, [...files.keys()].sort(), folders);
       return { name, scale, file, stamp: `${info.size} ${info.mtimeMs}` };
     }),
   );

@@ -30,7 +30,12 @@ interface Config {
 export function distilledTimesteps(config: Config, steps: number): number[] {
   const { num_train_timesteps: trained, original_inference_steps: known } = config;
   const most = Math.min(known, trained);
-  if (steps > most) throw errors.invalidArgument('steps', `a whole number from 1 to ${most}`, steps);
+  if (steps > most)
+    throw errors.invalidArgument(
+      'steps',
+      `a whole number from 1 to ${most}, as the sampler knows no more timesteps than distillation had,`,
+      steps,
+    );
   const stride = Math.floor(trained / most);
   return Array.from({ length: steps }, (_, i) => (most - Math.floor(i * (most / steps))) * stride - 1);
 }

@@ -395,10 +395,10 @@ describe('what does not fit', () => {
       ).rejects.toThrow("Expected peft's config in the header's lora_adapter_metadata but received");
   });
 
-  test('another base is told by the first tensor of the file that it has not, or in another shape', async () => {
+  test('another base is told by the first weight of the file that it has not, or in another shape', async () => {
     const [foreign, first] = [
       fixtureLora('tiny-sdxl-kohya'),
-      'lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha',
+      'lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight',
     ];
     await expect(readAdapter(foreign, await fixtureBase('tiny-sd15'))).rejects.toThrow(
       `Expected an adapter for this model but received ${first}, for which it has no module, in ${foreign}`,

@@ -254,10 +254,10 @@ describe('runs', () => {
 
   test('so are more than a distilled model knows, and so many that two would be one', () => {
     expect(() => resolve({ name: 'lcm' }).create({ steps: 51 })).toThrow(
-      'a whole number from 1 to 50 for steps',
+      'a whole number from 1 to 50, as the sampler knows no more timesteps than distillation had, for steps',
     );
     expect(() => resolve({ name: 'tcd' }).create({ steps: 51 })).toThrow(
-      'a whole number from 1 to 50 for steps',
+      'a whole number from 1 to 50, as the sampler knows no more timesteps than distillation had, for steps',
     );
     expect(() => resolve({ name: 'unipc' }).create({ steps: 1000 })).toThrow('Expected fewer steps');
   });

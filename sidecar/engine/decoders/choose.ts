@@ -54,7 +54,13 @@ async function tinyOf(
   if (name === 'model') return own;
   const all = await places();
   const place = all.find((candidate) => candidate.name === name);
-  if (!place) throw errors.modelNotFound(name, [...known, ...all.map(({ name }) => name)], field);
+  if (!place)
+    throw errors.decoderNotFound(
+      field,
+      name,
+      known,
+      all.map(({ name }) => name),
+    );
   const component = await openPart(place.dir, 'taesd');
   if (!fits(component.config, model))
     throw errors.unexpected(

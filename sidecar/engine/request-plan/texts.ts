@@ -6,7 +6,8 @@ import type { ImageRequest } from '../request.ts';
 export function textsOf(request: ImageRequest, model: OpenModel) {
   const { prompt, negativePrompt, guidanceScale } = request;
   if (model.texts.length > 0) {
-    if (prompt === undefined) throw errors.invalidArgument('prompt', `text, for ${model.name}`, prompt);
+    if (prompt === undefined)
+      throw errors.invalidArgument('prompt', `a text, which ${model.name} needs,`, prompt);
     const clipSkip = clipSkipOf(request, model);
     return {
       ...{ prompt, negativePrompt, clipSkip, ignored: [] },
