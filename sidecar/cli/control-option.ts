@@ -1,5 +1,7 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { InvalidArgumentError } from 'commander';
+import { findPreprocessor } from '../preprocessors/table.ts';
+import { pictureFile } from './files.ts';
 
 /** One `--control`: a ControlNet and what it looks at. */
 export interface ControlFlag {
@@ -16,6 +18,10 @@ export interface ControlFlag {
   mode?: string;
   levelScale?: number[];
 }
+
+const FIELDS = [
+  ...['model', 'image', 'preprocessor', 'resize', 'scale', 'start', 'end', 'mode', 'level_scale'],
+];
 
 export const CONTROL_SYNTAX =
   'model=NAME|DIR|FILE[,image=FILE][,scale=X][,start=X][,end=X][,preprocessor=NAME][,mode=NAME][,resize=NAME]';
@@ -34,7 +40,19 @@ export function controls(text: string, previous: ControlFlag[] = []): ControlFla
   if (!names.includes('model')) throw unexpected(CONTROL_SYNTAX, text);
   const flag: ControlFlag = { model: '', preprocessorOptions: {} };
   for (const [name, value] of fields) read(flag, name, value);
+  checkOptions(flag);
   return [...previous, flag];
+}
+
+/** A slip in the name of a field is no option of a preprocessor. */
+function checkOptions({ preprocessor = '', preprocessorOptions }: ControlFlag): void {
+  // What is no preprocessor's name is refused with all that are.
+  const known = findPreprocessor(preprocessor)?.family.options;
+  const other = Object.keys(preprocessorOptions).find((name) => known && !Object.hasOwn(known, name));
+  if (other === undefined) return;
+  const options = Object.keys(known!);
+  const its = options.length > 0 ? `, or of ${preprocessor} ${options.join(', ')}` : '';
+  throw unexpected(`one of ${FIELDS.join(', ')}${its}`, `${other}=${preprocessorOptions[other]}`);
 }
 
 function read(flag: ControlFlag, name: string, value: string): void {
@@ -79,7 +97,10 @@ function unexpected(expected: string, received: string): InvalidArgumentError {
 /** The units of a request, their pictures read. */
 export function controlUnits(flags: readonly ControlFlag[]): Promise<object[]> {
   return Promise.all(
-    flags.map(async ({ image, ...unit }) => ({ ...unit, ...(image && { image: await readFile(image) }) })),
+    flags.map(async ({ image, ...unit }) => ({
+      ...unit,
+      ...(image && { image: await pictureFile('--control image', image) }),
+    })),
   );
 }
 

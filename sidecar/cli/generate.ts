@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, parse, resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -10,6 +10,7 @@ import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
 import { CONTROL_SYNTAX, type ControlFlag, controlFiles, controls, controlUnits } from './control-option.ts';
+import { noFile, pictureFile } from './files.ts';
 import {
   anySize,
   corner,
@@ -97,8 +98,8 @@ export function generateCommand(command: Command): Command {
       loras,
     )
     .option(
-      `--control <${CONTROL_SYNTAX}>`,
-      'a ControlNet and its picture (repeatable): docs/controlnet.md',
+      '--control <fields>',
+      `a ControlNet and its picture (repeatable): ${CONTROL_SYNTAX.replaceAll('[,', ' [,')}; docs/controlnet.md`,
       controls,
     )
     .option('--guess-mode', 'let the control pictures alone say what to draw')
@@ -215,7 +216,14 @@ async function checkFolder(option: string, file: string | undefined): Promise<vo
 /** Adapters that are named by their files. */
 async function adapterFiles({ lora = [] }: GenerateFlags): Promise<Map<string, string>> {
   const files = await Promise.all(
-    lora.map(async ({ lora }) => ((await stat(lora).catch(() => undefined))?.isFile() ? [lora] : [])),
+    lora.map(async ({ lora }) => {
+      const info = await stat(lora).catch(() => undefined);
+      if (info?.isFile()) return [lora];
+      // What names a place is no name.
+      if (info?.isDirectory() || lora.includes('/'))
+        throw noFile('--lora', 'a name or a file', lora, info ? 'EISDIR' : 'ENOENT');
+      return [];
+    }),
   );
   return new Map(files.flat().map((file) => [file, file]));
 }
@@ -246,7 +254,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     adapters: flags.lora?.map(({ lora, scale }) => ({ name: lora, scale })),
     control: await controlUnits(flags.control ?? []),
     guessMode: flags.guessMode,
-    initImage: await fileOf(flags.initImage),
+    initImage: flags.initImage && (await pictureFile('--init-image', flags.initImage)),
     strength: flags.strength,
     // A path names what lies there.
     refiner: flags.refiner && basename(flags.refiner, '.safetensors'),
@@ -256,7 +264,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     hiresUpscaler: flags.hiresUpscaler,
     // A path names what lies there.
     decoder: flags.decoder && basename(flags.decoder),
-    mask: await fileOf(flags.mask),
+    mask: flags.mask && (await pictureFile('--mask', flags.mask)),
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,
     keepUnmasked: flags.keepUnmasked,
@@ -274,10 +282,6 @@ function sizesOf({ originalSize, crop, targetSize }: GenerateFlags) {
     ...{ cropLeft: crop?.left, cropTop: crop?.top },
     ...{ targetWidth: targetSize?.width, targetHeight: targetSize?.height },
   };
-}
-
-async function fileOf(path: string | undefined): Promise<Uint8Array | undefined> {
-  return path === undefined ? undefined : readFile(path);
 }
 
 async function save(

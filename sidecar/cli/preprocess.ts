@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import sharp from 'sharp';
 import { writeSafetensors } from '../checkpoints/write.ts';
@@ -13,6 +12,7 @@ import {
 } from '../preprocessors/index.ts';
 import { resizeModes } from '../preprocessors/resize.ts';
 import { preprocessors } from '../preprocessors/table.ts';
+import { pictureFile } from './files.ts';
 import { size } from './options.ts';
 
 interface PreprocessFlags {
@@ -70,7 +70,7 @@ async function run(name: string | undefined, flags: PreprocessFlags): Promise<vo
 }
 
 async function openFile(path: string | undefined, option: string) {
-  return openPicture(await readFile(needed(path, option)), option);
+  return openPicture(await pictureFile(option, needed(path, option)), option);
 }
 
 /** [H,W] of the picture's size: from a file, or what of the picture is transparent. */

@@ -37,8 +37,17 @@ export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {
   const chosen = device ? named : devices.filter(({ id }) => id !== 'cpu-reference');
   yield { name: 'addon', ok: true, detail: `loaded; devices: ${devices.map(({ id }) => id).join(', ')}` };
   if (device ? named.length === 0 : !devices.some(({ threads }) => threads === 0)) {
-    const id = device ?? 'cuda:0';
-    yield { name: 'GPU', ok: device === undefined, ...(await whyNot(id)) };
+    const { detail, advice } = await whyNot(device ?? 'cuda:0');
+    // Nobody asked for one: to have none is no fault.
+    const reason = detail.replace(/^Unknown device .+?(; |$)/, ': ');
+    yield device === undefined
+      ? {
+          name: 'GPU',
+          ok: true,
+          detail: `none, so the CPU computes${reason}`,
+          advice: `for a GPU: ${advice}`,
+        }
+      : { name: 'GPU', ok: false, detail, advice };
   }
   for (const { id, name, arch, driver, memoryBytes } of chosen) {
     const opened = await open(id, { dtype, runTimeout });

@@ -1,3 +1,4 @@
+import { isControlNet } from '../checkpoints/controlnet.ts';
 import { modelHash } from '../checkpoints/hash.ts';
 import { dtypeBytes } from '../checkpoints/header.ts';
 import { elements } from '../graph/signature.ts';
@@ -6,32 +7,38 @@ import {
   type Component,
   componentsOf,
   defaultSize,
+  familyOf,
   openAnyCheckpoint,
   openControlNet,
   openPart,
 } from '../models/components.ts';
 import { vaeScale } from '../models/vae.ts';
 import { vqScale } from '../models/vq.ts';
+import { isTinyAutoencoder } from './decoders/files.ts';
 import { readSampler } from './scheduler.ts';
 import { readSettings } from './settings.ts';
 
 /** What a model consists of, as its configs and headers say: nothing of it is loaded. */
-export interface Inspection {
-  path: string;
+export interface Inspection extends PartInspection<AnyCheckpoint['kind']> {
   /** The class that diffusers opens it with. */
   pipeline: string;
-  kind: AnyCheckpoint['kind'];
-  family: string;
-  components: ComponentInspection[];
-  parameters: number;
-  /** Bytes that its tensors take once they are loaded. */
-  memoryBytes: number;
   /** The sampler that its scheduler stands for. */
   scheduler: string;
   /** Pixels. */
   defaultSize: { width: number; height: number };
   latentChannels: number;
   pixelsPerLatent: number;
+}
+
+/** What any of those that `latent-edge models` lists has: a model, or what models are used with. */
+export interface PartInspection<Kind = 'controlnet' | 'autoencoder'> {
+  path: string;
+  kind: Kind;
+  family: string;
+  components: ComponentInspection[];
+  parameters: number;
+  /** Bytes that its tensors take once they are loaded. */
+  memoryBytes: number;
   /** SHA-256 over its tensors; only when it was asked for. */
   hash?: string;
 }
@@ -73,6 +80,33 @@ export async function inspect(path: string, { hash = false } = {}): Promise<Insp
     pixelsPerLatent: isVq ? vqScale(checkpoint.vqvae.config) : vaeScale(checkpoint.vae.config),
     ...(hash && { hash: await checkpointHash(checkpoint) }),
   };
+}
+
+/**
+ * The same of a ControlNet or an AutoencoderTiny that lies by itself; undefined for anything else.
+ * @throws CheckpointError
+ */
+export async function inspectPart(path: string, { hash = false } = {}): Promise<PartInspection | undefined> {
+  if (await isTinyAutoencoder(path)) {
+    const component = await openPart(path, 'taesd');
+    const part = partOf('autoencoder', 'AutoencoderTiny', component);
+    return { path, family: 'taesd', ...part, ...(hash && { hash: await tinyAutoencoderHash(path) }) };
+  }
+  if (!(await isControlNet(path))) return undefined;
+  const component = await openControlNet(path);
+  const part = partOf('controlnet', 'ControlNetModel', component);
+  return {
+    path,
+    family: familyOf(component.config),
+    ...part,
+    ...(hash && { hash: await controlNetHash(path) }),
+  };
+}
+
+function partOf<Kind extends string>(kind: Kind, className: string, component: Component<unknown>) {
+  const { parameters, bytes: memoryBytes } = component;
+  const components = [{ name: kind, className, ...inspectComponent(component) }];
+  return { kind, components, parameters, memoryBytes };
 }
 
 /**

@@ -14,6 +14,7 @@ import { readTensors, writeTensors } from '../support/safetensors.ts';
 // The command line as it is built: some commands as processes of their own, which take a second to begin, most without.
 
 const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
+const PHOTO = fileURLToPath(new URL('../fixtures/hints/photo.png', import.meta.url));
 const BUILT = fileURLToPath(new URL('../../dist/sidecar/cli/index.js', import.meta.url));
 
 let folder: string;
@@ -165,7 +166,10 @@ describe('generate', () => {
     const { status, out } = await call('generate', '--model', dir, '--steps', '2', '--seed', '4');
     expect([status, out]).toEqual([0, 'latent-edge-4.png\n']);
     const refused = await call('generate', '--steps', '2');
-    expect([refused.status, refused.err]).toEqual([1, expect.stringContaining('Expected text, for ')]);
+    expect([refused.status, refused.err]).toEqual([
+      1,
+      expect.stringMatching(/Expected a text, which tiny-emoji-ldm needs, for prompt but/),
+    ]);
   });
 
   it('needs nothing but a prompt', async () => {
@@ -202,6 +206,19 @@ describe('generate', () => {
     [['--output', 'a.gif'], 'output'],
     [['--output', 'nowhere/a.png'], 'there is no folder nowhere'],
     [['--save-latents', 'nowhere/a.safetensors'], 'there is no folder nowhere'],
+    [['--init-image', 'nope.png'], '--init-image but received "nope.png": there is no such file'],
+    [['--init-image', 'empty'], '--init-image but received "empty": it is a folder'],
+    [['--init-image', BIN], `--init-image ${BIN} but received something else`],
+    [['--mask', 'nope.png'], '--mask but received "nope.png"'],
+    [['--control', 'model=x,image=nope.png'], '--control image but received "nope.png"'],
+    [['--control', 'model=x,scal=2'], 'Expected one of model, image, preprocessor, resize, scale, '],
+    [['--control', 'model=x,preprocessor=canny,low=2'], 'or of canny low_threshold, high_threshold, '],
+    [['--lora', 'nope/x'], '--lora but received "nope/x": there is no such file'],
+    [['--lora', 'empty'], '--lora but received "empty": it is a folder'],
+    [['--lora', 'nope'], 'there is no such adapter in /'],
+    [['--lora', PHOTO], 'Expected safetensors but received a picture, in '],
+    [['--decoder', 'nope'], 'Expected model or an AutoencoderTiny for decoder but received "nope"'],
+    [['--sampler', 'lcm', '--steps', '60'], 'no more timesteps than distillation had'],
     [['--threads', '0'], 'threads'],
     [['--device', 'cuda:99'], 'cuda:99'],
   ])('%s', async (args, name) => {
@@ -214,7 +231,7 @@ describe('generate', () => {
 });
 
 describe('preprocess', () => {
-  const input = fileURLToPath(new URL('../fixtures/hints/photo.png', import.meta.url));
+  const input = PHOTO;
   const pixels = (file: string) => sharp(file).removeAlpha().raw().toBuffer();
 
   it('makes a hint, as a picture and as a tensor', async () => {
@@ -266,12 +283,36 @@ describe('preprocess', () => {
       [['cany'], /^latent-edge: Expected one of none, canny, .* for preprocessor but received "cany"\n$/],
       [['canny', '--option', 'low_threshold=-1'], /from 0 to 2048 for preprocessor_options\.low_threshold/],
       [['canny', '--option', 'low_threshold'], /Expected NAME=NUMBER/],
+      [['gray', '--image', 'nope.png', '--output', 'a.png'], /--image but received "nope.png": there is no/],
       [['inpaint', '--image', input, '--output', 'a.png'], /Expected --mask but received nothing/],
     ];
     for (const [args, expected] of refusals) {
       const { status, err } = await call('preprocess', ...args);
       expect([status, err]).toEqual([1, expect.stringMatching(expected)]);
     }
+  });
+});
+
+describe('doctor', () => {
+  // Cases of all ops take seconds, and need no GPU: that there is none is said first.
+  it('finds no fault where no GPU was asked for, and one where it was', async () => {
+    const { checkUp } = await import('../../sidecar/doctor/check-up.ts');
+    const findings = [];
+    for await (const finding of checkUp()) {
+      findings.push(finding);
+      if (findings.length === 2) break;
+    }
+    const asked = await call('doctor', '--device', 'cuda:99');
+    expect([asked.status, asked.out]).toEqual([
+      1,
+      expect.stringMatching(/^FAIL GPU: Unknown device "cuda:99"/m),
+    ]);
+    if (findings[1]!.name !== 'GPU') return;
+    expect(findings[1]).toMatchObject({
+      ok: true,
+      detail: expect.stringMatching(/^none, so the CPU computes/),
+    });
+    expect(findings[1]!.detail).not.toContain('Unknown device');
   });
 });
 
@@ -366,6 +407,13 @@ describe('models', () => {
     const { out } = await call('models', 'inspect', 'tiny-emoji-ldm', '--hash');
     expect(out).toMatch(/^unet +UNet2DConditionModel, 6,025,572 parameters, F16, 12 MB$/m);
     expect(out).toMatch(/^hash +[0-9a-f]{64}$/m);
+
+    const canny = await call('models', 'inspect', 'tiny-emoji-controlnet-canny', '--hash');
+    expect(canny.out).toMatch(/^kind +controlnet \(sd1\)$/m);
+    expect(canny.out).toMatch(/^controlnet +ControlNetModel, 2,\d{3},\d{3} parameters, F16, 5 MB$/m);
+    expect(canny.out).toMatch(/^hash +[0-9a-f]{64}$/m);
+    const taesd = await call('models', 'inspect', await fixtureModel('tiny-taesd'), '--json');
+    expect(JSON.parse(taesd.out)).toMatchObject({ kind: 'autoencoder', family: 'taesd' });
 
     const dir = await fixtureModel('tiny-sd15');
     await cp(dir, join(folder, 'lacking'), { recursive: true, dereference: true });

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import { type Inspection, inspect } from '../../engine/inspect.ts';
+import { type Inspection, inspect, inspectPart, type PartInspection } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
+import { errors } from '../../errors.ts';
 import { bytesText, countText } from './text.ts';
 
 interface InspectFlags {
@@ -17,27 +18,46 @@ export function inspectCommand(): Command {
     .option('--json', 'as JSON')
     .action(async (model: string, { hash, json }: InspectFlags) => {
       // A path is looked at as it is, so that what is wrong with it is said.
-      const path = existsSync(model) ? model : (await (await modelFolders()).find(model)).dir;
-      const found = await inspect(path, { hash });
+      const path = existsSync(model) ? model : await placeOf(model);
+      const found = (await inspectPart(path, { hash })) ?? (await inspect(path, { hash }));
       if (json) console.log(JSON.stringify(found, null, 2));
       else for (const line of report(found)) console.log(line);
     });
 }
 
-function report(found: Inspection): string[] {
-  const { width, height } = found.defaultSize;
+/** Where what `latent-edge models` lists under a name lies. */
+async function placeOf(name: string): Promise<string> {
+  const folders = await modelFolders();
+  const places = [folders.list(), folders.controlNets(), folders.tinyAutoencoders()];
+  const all = (await Promise.all(places)).flat();
+  const place = all.find((place) => place.name === name);
+  if (place) return place.dir;
+  throw errors.modelNotFound(
+    name,
+    all.map(({ name }) => name),
+  );
+}
+
+function report(found: Inspection | PartInspection): string[] {
   const rows: [string, string][] = [
     ['path', found.path],
-    ['pipeline', `${found.pipeline} (${found.kind}, ${found.family})`],
+    'pipeline' in found
+      ? ['pipeline', `${found.pipeline} (${found.kind}, ${found.family})`]
+      : ['kind', `${found.kind} (${found.family})`],
     ...found.components.map((component): [string, string] => [
       component.name,
       `${component.className}, ${countText(component.parameters)} parameters, ${component.dtypes.join(' and ')}, ${bytesText(component.bytes).trim()}`,
     ]),
     ['all', `${countText(found.parameters)} parameters, ${bytesText(found.memoryBytes).trim()} loaded`],
-    ['scheduler', found.scheduler],
-    ['size', `${width}x${height}`],
-    ['latents', `${found.latentChannels} channels, ${found.pixelsPerLatent} pixels each`],
   ];
+  if ('pipeline' in found) {
+    const { width, height } = found.defaultSize;
+    rows.push(
+      ['scheduler', found.scheduler],
+      ['size', `${width}x${height}`],
+      ['latents', `${found.latentChannels} channels, ${found.pixelsPerLatent} pixels each`],
+    );
+  }
   if (found.hash) rows.push(['hash', found.hash]);
   return rows.map(([name, text]) => `${name.padEnd(16)} ${text}`);
 }

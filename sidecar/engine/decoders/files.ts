@@ -16,7 +16,8 @@ export async function tinyAutoencodersIn(folder: string): Promise<NamedFolder[]>
   return found.flat();
 }
 
-async function isTinyAutoencoder(dir: string): Promise<boolean> {
+/** Whether a folder's config is that of an AutoencoderTiny. */
+export async function isTinyAutoencoder(dir: string): Promise<boolean> {
   const config = await readJson(join(dir, 'config.json')).catch(() => undefined);
   return (config as { _class_name?: unknown } | undefined)?._class_name === 'AutoencoderTiny';
 }
