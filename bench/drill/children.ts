@@ -142,6 +142,28 @@ export class Sidecar extends Child {
   }
 }
 
+/** A sidecar that computes nothing: it answers at once, with one picture for all (bench/edge/instant-sidecar.ts). */
+export class InstantSidecar extends Child {
+  address = '';
+  /** Of its picture, and of its bytes. */
+  picture = { bytes: 0, sha256: '' };
+
+  /** @param size of its picture, pixels. */
+  static async start(size: number): Promise<InstantSidecar> {
+    const sidecar = new InstantSidecar('dist/bench/edge/instant-sidecar.js', { args: [`${size}`] });
+    type Told = { port: number; bytes: number; sha256: string };
+    const told = new Promise<Told>((resolve) =>
+      sidecar.process.once('message', (told) => resolve(told as Told)),
+    );
+    const first = await Promise.race([told, sidecar.ended]);
+    if (typeof first !== 'object') throw new Error(`Expected a sidecar but it ended:\n${sidecar.output}`);
+    const { port, ...picture } = first;
+    sidecar.address = `127.0.0.1:${port}`;
+    sidecar.picture = picture;
+    return sidecar;
+  }
+}
+
 export function figuresOf(text: string): Figures {
   const one = (name: string) => Number(new RegExp(`^${name} (\\S+)`, 'm').exec(text)?.[1]);
   const memory = Object.fromEntries(

@@ -1,5 +1,5 @@
 import { type Answer, type Ask, type AskOptions, ask, askAll } from './ask.ts';
-import { type Child, Edge, Sidecar, type Start } from './children.ts';
+import { type Child, Edge, InstantSidecar, Sidecar, type Start } from './children.ts';
 
 /** Something that goes wrong, and what is promised for it. */
 export interface Scenario {
@@ -63,6 +63,10 @@ export class Drill {
 
   async sidecar(start?: Start): Promise<Sidecar> {
     return this.#keep(await Sidecar.start(start));
+  }
+
+  async instantSidecar(size: number): Promise<InstantSidecar> {
+    return this.#keep(await InstantSidecar.start(size));
   }
 
   async edge(sidecars: readonly (Sidecar | string)[], start?: Start): Promise<Edge> {

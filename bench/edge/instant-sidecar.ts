@@ -1,6 +1,6 @@
-// A sidecar that answers at once, in a process of its own: what is left is what the edge and the wire cost.
-//   node dist/bench/edge/instant-sidecar.js '{"queue":64,"stepMs":0}'     tells its parent its port
-import { randomFillSync } from 'node:crypto';
+// A sidecar that answers at once, in a process of its own: what is left is what the edge and the wire cost. Its
+// argument is the size of its picture in pixels; it tells its parent its port.
+import { createHash, randomFillSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Metadata, Server, ServerCredentials, type ServerWritableStream, status } from '@grpc/grpc-js';
@@ -9,10 +9,10 @@ import type { GenerateEvent } from '../../proto/gen/latentedge/v1/GenerateEvent.
 import type { GenerateRequest__Output } from '../../proto/gen/latentedge/v1/GenerateRequest.ts';
 import { diffusion, metadataKeys } from '../../proto/index.ts';
 
-const SIZE = 512;
+const SIZE = Number(process.argv[2] ?? 512);
 const PROMPT = /^(\d+) steps of (\d+) ms$/;
-/** Requests under way, before others are refused. */
-const LIMIT = 128;
+/** Requests under way, before others are refused: more than are sent at once, as it is the edge that is measured. */
+const LIMIT = 512;
 
 /** Of a smooth picture with some noise: about as large as a photograph's. */
 async function png(): Promise<Buffer> {
@@ -41,14 +41,15 @@ async function generate(call: Call, data: Buffer): Promise<void> {
     if (stepMs > 0) await new Promise((resolve) => setTimeout(resolve, stepMs));
     call.write({ progress: { step, total, stepMs } });
   }
-  const seed = call.request.seeds[0] ?? 0;
-  const image = { data, format: 'IMAGE_FORMAT_PNG', width: SIZE, height: SIZE, seed } as const;
+  const first = call.request.seeds[0] ?? 0;
+  const seeds = Array.from({ length: Math.max(1, call.request.count) }, (_, i) => first + i);
+  const image = { data, format: 'IMAGE_FORMAT_PNG', width: SIZE, height: SIZE } as const;
   const effective = {
     ...{ model: 'instant', modelHash: '0'.repeat(64), prompt: call.request.prompt, promptSyntax: 'weighted' },
-    ...{ width: SIZE, height: SIZE, count: 1, seeds: [seed], steps: total, stepsRun: total },
+    ...{ width: SIZE, height: SIZE, count: seeds.length, seeds, steps: total, stepsRun: total },
     ...{ sampler: 'euler', schedule: 'default', decoder: 'model', format: 'IMAGE_FORMAT_PNG' as const },
   };
-  call.write({ result: { images: [image], effective, textTokens: 3 } });
+  call.write({ result: { images: seeds.map((seed) => ({ ...image, seed })), effective, textTokens: 3 } });
   call.end();
   running--;
 }
@@ -66,6 +67,7 @@ function refuse(call: Call): void {
 }
 
 const data = await png();
+const sha256 = createHash('sha256').update(data).digest('hex');
 const server = new Server();
 server.addService(diffusion.service, {
   Generate: (call: Call) => void generate(call, data),
@@ -82,7 +84,7 @@ server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port
   });
   bare.listen(0, '127.0.0.1', () => {
     const { port: barePort } = bare.address() as AddressInfo;
-    process.send?.({ port, barePort, bytes: data.length });
+    process.send?.({ port, barePort, bytes: data.length, sha256 });
   });
 });
 process.on('disconnect', () => process.exit(0));
