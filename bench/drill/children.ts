@@ -105,6 +105,11 @@ export interface Figures {
   text: string;
 }
 
+let lasting = 20_000 + 10 * (process.pid % 1000);
+
+/** A port that nobody is given who asks for any that is free: for a sidecar that comes back to it. */
+export const lastingPort = () => `${lasting++}`;
+
 export class Sidecar extends Child {
   address = '';
   metricsUrl = '';

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { Command } from 'commander';
 import { circumstances, whole } from '../report.ts';
+import { runAll } from './at-once.ts';
 import { Drill } from './drill.ts';
 import { writePage } from './page.ts';
 import { scenarios } from './scenarios/index.ts';
@@ -45,18 +46,7 @@ async function run({ short = false, only, networks, page, retry, atOnce }: Optio
   const began = performance.now();
   await drill.learn();
   const chosen = scenarios.filter(({ name }) => !only || only.includes(name));
-  const drills: Drill[] = [];
-  let next = 0;
-  const some = async () => {
-    for (let i = next++; i < chosen.length; i = next++) {
-      // Of several at once each is told when it is over.
-      const lines: string[] = [];
-      drills[i] = drill.another(atOnce > 1 ? (line) => lines.push(line) : say);
-      await drills[i]!.run(chosen[i]!, retry);
-      if (lines.length > 0) say(lines.join('\n'));
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, some));
+  const drills = await runAll(drill, chosen, { atOnce, retries: retry });
   const [outcomes, retried] = [
     drills.flatMap((each) => each.outcomes),
     drills.flatMap((each) => each.retried),

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { runAll } from '../../bench/drill/at-once.ts';
 import { Drill, type Scenario } from '../../bench/drill/drill.ts';
 import { writePage } from '../../bench/drill/page.ts';
 
@@ -51,6 +52,48 @@ it.each([
   await drill.run(scenario, 1);
   expect(runs).toBe(times);
   expect(drill.outcomes.every(({ isKept }) => isKept)).toBe(times === 2);
+});
+
+it.each([
+  [1, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends', 'd begins', 'd ends']],
+  [2, ['a begins', 'b begins', 'b ends', 'c begins', 'a ends', 'd begins', 'c ends', 'd ends']],
+])('scenarios run %i at once', async (atOnce, expected) => {
+  const told: string[] = [];
+  const said: string[] = [];
+  const ends: Record<string, () => void> = {};
+  const scenario = (name: string): Scenario => ({
+    ...{ name, title: `Of ${name}` },
+    async run(drill) {
+      told.push(`${name} begins`);
+      drill.promise(`${name} is first`, 'it is', true);
+      const over = new Promise<void>((resolve) => {
+        ends[name] = resolve;
+      });
+      // The second and all after it end as soon as they are two; the first when one has come in the second's place.
+      if (atOnce === 1 || name === 'd') ends[name]!();
+      if (name === 'b') ends.b!();
+      if (name === 'c') ends.a!();
+      if (name === 'd') ends.c?.();
+      await over;
+      told.push(`${name} ends`);
+      if (name === 'b') throw new Error('b does not go on');
+    },
+  });
+  const drill = new Drill({ isShort: true, hasNetworks: false, say: (line) => said.push(line) });
+  const drills = await runAll(drill, ['a', 'b', 'c', 'd'].map(scenario), { atOnce, retries: 0 });
+  expect(told).toEqual(expected);
+  const outcomes = drills.flatMap((each) => each.outcomes);
+  expect(outcomes.map(({ scenario, isKept }) => [scenario, isKept])).toEqual([
+    ['Of a', true],
+    ['Of b', true],
+    ['Of b', false],
+    ['Of c', true],
+    ['Of d', true],
+  ]);
+  // Lines of one stay together.
+  const titles = said.join('\n').match(/^Of .|. is first/gm)!;
+  for (let i = 0; i < titles.length; i += 2) expect(titles[i + 1]).toBe(`${titles[i]!.at(-1)} is first`);
+  expect(titles).toHaveLength(8);
 });
 
 it('the page says what was tried again, and that the form was short', () => {

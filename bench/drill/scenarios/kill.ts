@@ -1,4 +1,5 @@
 import { type Answer, ask, askAll } from '../ask.ts';
+import { lastingPort } from '../children.ts';
 import type { Scenario } from '../drill.ts';
 import { until } from '../until.ts';
 
@@ -6,7 +7,8 @@ export const kill: Scenario = {
   name: 'kill',
   title: 'A sidecar of two is killed under load, and started again',
   async run(drill) {
-    const [first, second] = await Promise.all([drill.sidecar(), drill.sidecar()]);
+    const port = lastingPort();
+    const [first, second] = await Promise.all([drill.sidecar({ env: { GRPC_PORT: port } }), drill.sidecar()]);
     const edge = await drill.edge([first, second]);
     let done = 0;
     let atWork = 0;
@@ -34,7 +36,7 @@ export const kill: Scenario = {
       failed <= clients,
     );
 
-    const again = await drill.sidecar({ env: { GRPC_PORT: first.port } });
+    const again = await drill.sidecar({ env: { GRPC_PORT: port } });
     const served = async () => (await again.figures()).generated;
     const answersAfter: Answer[] = [];
     await until(async () => {

@@ -1,5 +1,5 @@
 import { type Answer, ask } from '../ask.ts';
-import type { Sidecar } from '../children.ts';
+import { lastingPort, type Sidecar } from '../children.ts';
 import { type Scenario, seconds } from '../drill.ts';
 import { pause, until } from '../until.ts';
 
@@ -30,7 +30,8 @@ export const stop: Scenario = {
 
     // As an update does it: the second when the first is back, and has been used again.
     const patient = { args: ['--grace', '60'] };
-    const two = await Promise.all([drill.sidecar(patient), drill.sidecar(patient)]);
+    const lasting = () => drill.sidecar({ ...patient, env: { GRPC_PORT: lastingPort() } });
+    const two = await Promise.all([lasting(), lasting()]);
     const before = await drill.edge(two, { env: { LATENT_EDGE_GRACE: '60' } });
     const updated: Sidecar[] = [];
     let isOver = false;
