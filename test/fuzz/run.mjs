@@ -10,6 +10,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { buildNative, nativeSeeds, nativeTargets } from '../../cuda/fuzz/build.mjs';
+import { watch } from './watch.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const at = (...path) => join(root, ...path);
@@ -60,36 +61,11 @@ async function typescript() {
   const instrumenter = createInstrumenter({ esModules: false, produceSourceMap: false });
   writeFileSync(entry, instrumenter.instrumentSync(readFileSync(plain, 'utf8'), plain));
   await build({ ...common, entryPoints: [at('test/fuzz/loop.ts')], outfile: loop, format: 'esm' });
-  return watch(spawn(process.execPath, [loop, entry, folder, `${seconds}`, values.seed], { stdio }));
-}
-
-/** What it was given last is kept where a process dies, or is not heard of for a while. */
-function watch(child) {
-  const keepCurrent = (kind) => {
-    const bytes = readFileSync(join(folder, 'current'));
-    const input = bytes.subarray(4, 4 + bytes.readUInt32LE());
-    const file = join(folder, `${kind}-${createHash('sha1').update(input).digest('hex')}`);
-    writeFileSync(file, input);
-    console.error(`${kind}: the input is ${file}`);
-  };
-  return new Promise((resolve) => {
-    let timer;
-    const wait = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        keepCurrent('timeout');
-        child.kill('SIGKILL');
-      }, TIMEOUT_MS);
-    };
-    child.on('message', wait);
-    child.on('exit', (code, signal) => {
-      clearTimeout(timer);
-      // Of what it knows itself it has told.
-      if (signal !== null && signal !== 'SIGKILL') keepCurrent('crash');
-      resolve(code ?? 1);
-    });
-    wait();
-  });
+  return watch(
+    spawn(process.execPath, [loop, entry, folder, `${seconds}`, values.seed], { stdio }),
+    folder,
+    TIMEOUT_MS,
+  );
 }
 
 async function native() {
@@ -107,7 +83,9 @@ function keep(seeds) {
 }
 
 function run(command, args, options = {}) {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options });
+  const { status, signal, error } = spawnSync(command, args, { stdio: 'inherit', ...options });
+  // libFuzzer looks at its memory itself; what ends it from outside leaves no input behind.
+  if (signal) console.error(`${command} was ended by ${signal}`);
   if (error) throw new Error(`Cannot run ${command}: ${error.message}`);
   return status ?? 1;
 }
