@@ -126,6 +126,9 @@ export async function randomControlNet(model: string, say: (line: string) => voi
   await writeFile(join(folder, 'config.json'), text);
 }
 
+/** What are 1×1 convolutions in this architecture, which compute what a matrix does; zero convolutions are. */
+const POINTWISE = /(\.proj_(in|out)|^controlnet_(down_blocks\.\d+|mid_block))\.weight$/;
+
 async function writeWeights(file: string, graphs: Graph[], seed: number, prefix = ''): Promise<void> {
   const params = [...new Map(graphs.flatMap((graph) => [...graph.params]))].sort(([a], [b]) =>
     a < b ? -1 : 1,
@@ -134,8 +137,7 @@ async function writeWeights(file: string, graphs: Graph[], seed: number, prefix 
   const header = params.map(([name, shape]): [string, unknown] => {
     const begin = end;
     end += 2 * elements(shape);
-    // 1×1 convolutions in this architecture, which compute what a matrix does.
-    const saved = /\.proj_(in|out)\.weight$/.test(name) && shape.length === 2 ? [...shape, 1, 1] : shape;
+    const saved = POINTWISE.test(name) && shape.length === 2 ? [...shape, 1, 1] : shape;
     return [prefix + name, { dtype: 'F16', shape: saved, data_offsets: [begin, end] }];
   });
   const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));

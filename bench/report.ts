@@ -22,7 +22,10 @@ export function circumstances(): Circumstances {
   if (busy > 0.5) console.error(`Other processes are busy (load ${busy.toFixed(2)}): times will be too long`);
   return {
     date: new Date().toISOString(),
-    commit: git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain') ? ' with changes' : ''),
+    // Results of other measurements, written and not yet committed, change nothing of what is measured.
+    commit:
+      git('rev-parse', '--short', 'HEAD') +
+      (git('status', '--porcelain', '--', '.', ':!bench/results') ? ' with changes' : ''),
     machine: `${cpus()[0]?.model}, ${cpus().length} logical cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
     node: process.version,
     loadBefore: busy,
