@@ -101,10 +101,38 @@ it('a job that the database has no room for stays where it is, until that is gon
   const request = { prompt: 'x', seeds: [1] };
   const job = store.start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs: 60_000 });
   await job.done;
-  await expect.poll(() => log.mock.calls.length).toBe(1);
+  await expect.poll(() => log.mock.calls.length, TIMEOUT).toBe(1);
   expect(store.find(job.id, '')).toMatchObject({ status: 'succeeded', result: job.result });
   const [kept] = new SqlArchive(sql).all();
   expect(kept).toMatchObject({ id: job.id, status: 'failed', result: undefined });
   expect(kept!.error!.code).toBe('job_lost');
   log.mockRestore();
+});
+
+it('an end that has not been told is told by whoever opens the archive next, and then no more', async () => {
+  const sql = partsTable();
+  const told: string[] = [];
+  const open = (post: () => Promise<number>, hosts = ['hooks.example']) => {
+    const webhooks = {
+      ...{ hosts, secret: 'sixteen characters' },
+      post: async (url: URL) => {
+        told.push(url.href);
+        return post();
+      },
+    };
+    return new JobStore(fakeSidecar(), { archive: new SqlArchive(sql), webhooks });
+  };
+  const webhook = 'https://hooks.example/x';
+  const never = () => new Promise<number>(() => {});
+  open(never).start({
+    ...{ owner: '', ignored: [], requestId: undefined, timeoutMs: 60_000, webhook },
+    request: { prompt: 'x', seeds: [1] },
+  });
+  await expect.poll(() => told, TIMEOUT).toEqual([webhook]);
+  expect(open(never, ['other.example']).isBusy).toBe(false);
+  const next = open(async () => 204);
+  expect(next.isBusy).toBe(true);
+  await expect.poll(() => next.isBusy, TIMEOUT).toBe(false);
+  expect(told).toEqual([webhook, webhook]);
+  expect(open(never).isBusy).toBe(false);
 });

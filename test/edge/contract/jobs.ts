@@ -193,13 +193,16 @@ export function jobs(edge: () => Edge): void {
 
   it(`more than ${MAX} under way are refused, until one is cancelled`, async () => {
     const sidecar = edge().use(fakeSidecar({ pauseAfter: 0 }));
+    const begun = (count: number) => expect.poll(() => sidecar.requests.length, TIMEOUT).toBe(count);
     const under = [];
     for (let i = 0; i < MAX; i++) under.push((await start()).id);
+    await begun(MAX);
     const { status, headers, reply } = await call('POST', '/v1/jobs', { body: { prompt: 'x' } });
     expect([status, reply.error.code]).toEqual([429, 'too_many_jobs']);
     expect(headers.get('retry-after')).toBe('5');
     await call('DELETE', `/v1/jobs/${under.shift()}`);
     under.push((await start()).id);
+    await begun(MAX + 1);
     for (const id of under) await call('DELETE', `/v1/jobs/${id}`);
     await expect.poll(() => sidecar.cancelled, TIMEOUT).toBe(MAX + 1);
   });
