@@ -7,6 +7,7 @@ import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/Generat
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
 import type { Tracing } from '../tracing/index.ts';
 import { type Attended, type CallLog, Calls, isLook } from './calls.ts';
+import { heldBytes } from './engine/admission/held-bytes.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
 import { decodePart, encodePart } from './engine/tensors/autoencoder.ts';
 import { denoisePart } from './engine/tensors/denoise.ts';
@@ -79,9 +80,13 @@ export function diffusionService(
           (status) => call.emit('error', status),
         );
     };
-  const part = <T>(part: Part<T>, { signal, deadline, onStage, traceparent, note }: Attended) => {
+  const partOf = <T>(
+    request: object,
+    part: Part<T>,
+    { signal, deadline, onStage, traceparent, note }: Attended,
+  ) => {
     note(part.model);
-    return engine.part(part, { signal, deadline, onStage, traceparent });
+    return engine.part(part, { signal, deadline, onStage, traceparent, bytes: heldBytes(request) });
   };
 
   const handlers: DiffusionHandlers = {
@@ -96,14 +101,18 @@ export function diffusionService(
     ListNames: unary('ListNames', () => names(engine)),
     Preprocess: unary('Preprocess', preprocess),
     Encode: unary('Encode', async (request, attended) => {
-      const { mean, std } = await part(encodePart(request), attended);
+      const { mean, std } = await partOf(request, encodePart(request), attended);
       return { mean: tensorMessage('mean', mean), std: tensorMessage('std', std) };
     }),
     Decode: unary('Decode', async (request, attended) => ({
-      images: tensorMessage('images', await part(decodePart(request), attended)),
+      images: tensorMessage('images', await partOf(request, decodePart(request), attended)),
     })),
     EncodeText: unary('EncodeText', async (request, attended) => {
-      const { hiddenStates, pooled, tokens, cutTokens } = await part(encodeTextPart(request), attended);
+      const { hiddenStates, pooled, tokens, cutTokens } = await partOf(
+        request,
+        encodeTextPart(request),
+        attended,
+      );
       return {
         hiddenStates: tensorMessage('hidden_states', hiddenStates),
         pooled: pooled && tensorMessage('pooled', pooled),
@@ -151,7 +160,7 @@ async function denoise(
   });
   const onQueued = (position: number) => call.write({ queued: { position } });
   const { latents, timings, ...rest } = await engine.part(part, {
-    ...{ signal, deadline, onStage, onQueued, traceparent },
+    ...{ signal, deadline, onStage, onQueued, traceparent, bytes: heldBytes(call.request) },
   });
   signal.throwIfAborted();
   call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });

@@ -3,6 +3,7 @@ import { errors } from '../errors.ts';
 import { nativeCode, type OpenOptions } from '../native.ts';
 import { findLearnedWords, type LearnedWordFile, learnedWordFiles } from '../text/learned-words.ts';
 import { type AdapterChoice, adapterNames, findAdapters } from './adapter-files.ts';
+import { heldBytes } from './admission/held-bytes.ts';
 import { memoryOf } from './admission/memory.ts';
 import { type Admission, RequestQueue } from './admission/queue.ts';
 import type { NeededWeights } from './admission/weights-in-use.ts';
@@ -69,6 +70,11 @@ export interface GenerateOptions {
   traceparent?: string | undefined;
 }
 
+export interface PartOptions extends GenerateOptions {
+  /** Of the tensors and pictures that it was given. */
+  bytes?: number | undefined;
+}
+
 /** Devices, their models and the queue before them: all of the sidecar but the wire. */
 export class Engine {
   readonly #workers: Workers;
@@ -106,7 +112,7 @@ export class Engine {
     this.#queue = new RequestQueue({
       devices: () => workers.left.length,
       places: () => workers.places,
-      limit: options.queueLimit ?? 32,
+      limit: options.queueLimit ?? 256,
     });
   }
 
@@ -155,7 +161,8 @@ export class Engine {
     const asked = performance.now();
     let isAgain = false;
     const over = stages(onStage);
-    return this.#enqueue(demand, onQueued, (place) => {
+    const waiting = { onQueued, bytes: heldBytes(input) };
+    return this.#enqueue(demand, waiting, (place) => {
       const began = performance.now();
       over('queue');
       const { store, decoders } = place.worker;
@@ -207,15 +214,15 @@ export class Engine {
    * Runs a part of a request by itself, when its turn comes.
    * @throws as generate.
    */
-  async part<T>(part: Part<T>, options: GenerateOptions = {}): Promise<T> {
-    const { signal, deadline, onQueued, onStage, traceparent } = options;
+  async part<T>(part: Part<T>, options: PartOptions = {}): Promise<T> {
+    const { signal, deadline, onQueued, onStage, traceparent, bytes } = options;
     const folder = await this.#folders.find(part.model);
     const opened = await this.#open(folder);
     const weights = neededWeights([folder, opened], [undefined, undefined], [], []);
     const learnedWords = () => findLearnedWords(this.#folders.embeddings(folder));
     const demand = { weights, ...part.check(opened), deadline, signal, traceparent };
     const over = stages(onStage);
-    return this.#enqueue(demand, onQueued, ({ worker, ticket }) => {
+    return this.#enqueue(demand, { onQueued, bytes }, ({ worker, ticket }) => {
       over('queue');
       return worker.store.use(folder, [], async (model) => {
         signal?.throwIfAborted();
@@ -284,13 +291,13 @@ export class Engine {
    */
   #enqueue<T>(
     demand: Demand,
-    onQueued: Admission<Place>['onQueued'],
+    waiting: Pick<Admission<Place>, 'onQueued' | 'bytes'>,
     work: (place: Place) => Promise<T>,
   ): Promise<T> {
     this.#workers.checkFits(demand);
     const { priority, deadline, signal } = demand;
     return this.#queue.run(work, {
-      ...{ priority, deadline, signal, onQueued },
+      ...{ priority, deadline, signal, ...waiting },
       workMs: this.#workers.workMs(demand),
       reserve: (blocked) => this.#workers.reserve(demand, blocked),
       onFailure: (error, { worker }) => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { heldBytes } from '../../sidecar/engine/admission/held-bytes.ts';
 import { type Admission, RequestQueue, type Seat } from '../../sidecar/engine/admission/queue.ts';
 import { WeightsInUse } from '../../sidecar/engine/admission/weights-in-use.ts';
 import { PATIENCE } from '../../sidecar/engine/batching/order.ts';
@@ -22,9 +23,16 @@ interface Asked extends Partial<Omit<Admission<Seat>, 'reserve'>> {
   reserve?: (blocked: Set<unknown>) => Seat | undefined;
 }
 
+interface QueueOptions {
+  places: number;
+  limit: number;
+  devices?: number;
+  bytes?: number;
+}
+
 /** A queue before one device, of requests that take two seconds and anything that is there. */
-function queueOf({ places, limit, devices = 1 }: { places: number; limit: number; devices?: number }) {
-  const queue = new RequestQueue<Seat>({ places: () => places, devices: () => devices, limit });
+function queueOf({ places, limit, devices = 1, bytes }: QueueOptions) {
+  const queue = new RequestQueue<Seat>({ places: () => places, devices: () => devices, limit, bytes });
   const seat = (workMs: number): Seat => ({ leftMs: workMs, leave: () => {} });
   const run = <T>(work: () => Promise<T>, { workMs = 2000, ...asked }: Asked = {}) =>
     queue.run(work, { workMs, reserve: () => seat(workMs), ...asked });
@@ -32,6 +40,13 @@ function queueOf({ places, limit, devices = 1 }: { places: number; limit: number
 }
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+it('a request holds its pictures and tensors, wherever they stand', () => {
+  const initImage = Buffer.alloc(5);
+  const control = [{ model: 'canny', image: new Uint8Array(3) }, { image: undefined }];
+  expect(heldBytes({ prompt: 'x', initImage, control, mask: null, seeds: [1] })).toBe(8);
+  expect(heldBytes({ latents: { shape: [2], data: new Float32Array(2) } })).toBe(8);
+});
 
 describe('RequestQueue', () => {
   it('runs as many as it may, keeps the rest in order, and refuses what is more', async () => {
@@ -52,6 +67,18 @@ describe('RequestQueue', () => {
     await Promise.all(runs);
     await queue.idle();
     expect([queue.running, queue.queued]).toEqual([0, 0]);
+  });
+
+  it('bounds what those that wait hold', async () => {
+    const { queue, run } = queueOf({ places: 1, limit: 100, bytes: 1000 });
+    const jobs = Array.from({ length: 4 }, work);
+    // What runs does not count, nor what holds nothing.
+    const runs = [2000, 600, 0, 400].map((bytes, i) => run(jobs[i]!.run, { bytes }));
+    await expect(run(async () => {}, { bytes: 1 })).rejects.toMatchObject({ code: 'queue_full' });
+    expect([queue.running, queue.queued]).toEqual([1, 3]);
+    for (const { finish } of jobs) finish();
+    await Promise.all(runs);
+    await run(async () => {}, { bytes: 1000 });
   });
 
   it('lets interactive requests go first, and keeps places for them', async () => {

@@ -9,7 +9,12 @@ export interface QueueLimits {
   places: () => number;
   /** Requests that may wait; 0: none. */
   limit: number;
+  /** Bytes of pictures and tensors that they may hold together; default: 2 GiB. */
+  bytes?: number;
 }
+
+/** As many of the largest requests, of 64 MiB, as some machines have memory for. */
+const BYTES = 2 * 2 ** 30;
 
 /** What a request runs on. */
 export interface Seat {
@@ -26,6 +31,8 @@ export interface Admission<S extends Seat> {
   workMs: number;
   /** When the caller stops waiting, milliseconds since 1970. */
   deadline?: number | undefined;
+  /** That it holds while it waits: pictures and tensors. Default: none. */
+  bytes?: number | undefined;
   /**
    * Takes what it needs beside what runs, if it is there; asked each time it could begin.
    * @param blocked what requests before it wait for, which it may not take: where it finds none, it adds what it waits for.
@@ -153,7 +160,8 @@ export class RequestQueue<S extends Seat> {
   #checkWait(entry: Entry<S>): void {
     const { deadline, workMs } = entry.admission;
     try {
-      if (this.queued > this.#limits.limit) {
+      const bytes = this.#waiting.reduce((sum, { admission }) => sum + (admission.bytes ?? 0), 0);
+      if (this.queued > this.#limits.limit || bytes > (this.#limits.bytes ?? BYTES)) {
         const others = this.#waiting.filter((one) => one !== entry);
         throw errors.queueFull(others.length, this.#retryAfterMs(others));
       }
