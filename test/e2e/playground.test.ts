@@ -118,11 +118,20 @@ describe.skipIf(missingBrowser)(`the playground${why}`, () => {
   });
 
   it('says at the field what is wrong with it', async () => {
+    const before = await parameter('prompt');
     await generate('red apple', { steps: '1001' });
     const problem = page.locator('#steps-problem');
     await problem.waitFor();
     expect(await problem.textContent()).toContain('1000');
     expect(await page.locator('#steps').getAttribute('aria-invalid')).toBe('true');
+    // And the picture that was there before is there again.
+    await finished();
+    expect(await parameter('prompt')).toBe(before);
+    expect(await shown().isVisible()).toBe(true);
+    await generate('red apple', { steps: '', height: '1000000' });
+    expect(await page.locator('#height-problem').textContent()).toContain('multiple of 8, from 8 to 4096');
+    expect(await page.locator('#width').getAttribute('aria-invalid')).toBeNull();
+    await page.fill('#height', '');
     // The browser's own word on a reply with status 400.
     complaints.splice(0, complaints.length, ...complaints.filter((text) => !text.includes('status of 400')));
   });

@@ -1,7 +1,7 @@
 import { getJson } from './api.ts';
 import { numberOf } from './numbers.ts';
 import { byId, setOptions } from './page.ts';
-import { parseSize, type Size, sizeLike } from './sizes.ts';
+import { parseSize, type Size, sizeLike, sizeProblem } from './sizes.ts';
 import type { Body, Model, Names } from './types.ts';
 
 const field = (id: string) => byId(id) as HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
@@ -55,11 +55,12 @@ export function settings(onModel: () => void, onOffer: (models: Model[], names: 
       const own = ownSize(shape);
       return { width: numberOf('width') ?? own.width, height: numberOf('height') ?? own.height };
     },
-    /** @returns the id of a field that has no number in it, if there is one. */
-    badField: () =>
-      [...byId('request', HTMLFormElement).elements].find(
-        (each) => (each as HTMLInputElement).validity?.badInput,
-      )?.id,
+    /** The first field, by its id, in which something else stands than it needs. */
+    problem(shape: Size | undefined): { field: string; message: string } | undefined {
+      const elements = [...byId('request', HTMLFormElement).elements] as HTMLInputElement[];
+      const bad = elements.find((each) => each.validity?.badInput);
+      return bad ? { field: bad.id, message: 'Expected a number' } : sizeProblem(this.size(shape));
+    },
     read(shape: Size | undefined): Body {
       const sized = shape || numberOf('width') !== undefined || numberOf('height') !== undefined;
       const { width, height } = this.size(shape);

@@ -56,8 +56,9 @@ async function bodyOfForm(): Promise<Body> {
 
 async function run(): Promise<void> {
   clearProblems();
-  const bad = fields.badField();
-  if (bad) return showProblem('Expected a number', bad);
+  const bad = fields.problem(picture.size());
+  if (bad) return showProblem(bad.message, bad.field);
+  const last = shown;
   running = new AbortController();
   setRunning(true);
   const before = performance.now();
@@ -77,7 +78,9 @@ async function run(): Promise<void> {
       void keep(answered);
     }
   } catch (error) {
-    if (!shown) view.clear();
+    // What was there before is there again; another picture that was chosen meanwhile stays.
+    if (!shown && last) show(last);
+    else if (!shown) view.clear();
     fail(error);
   } finally {
     setRunning(false);
