@@ -11,6 +11,7 @@ import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
 import { CONTROL_SYNTAX, type ControlFlag, controlFiles, controls, controlUnits } from './control-option.ts';
 import { noFile, pictureFile } from './files.ts';
+import { stepsText } from './models/text.ts';
 import {
   anySize,
   corner,
@@ -305,7 +306,7 @@ async function save(
   const controls = p.control.map(({ unit, evaluations }) => `, ${basename(unit.model)} ×${evaluations}`);
   const adapters = p.adapters.map(({ name, scale }) => `, ${name} ${scale}`).join('');
   say(
-    `${p.model}${adapters}${controls.join('')}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${p.steps} steps, ${guidance}, seed ${p.seeds.join(',')}`,
+    `${p.model}${adapters}${controls.join('')}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${stepsText(p.steps)}, ${guidance}, seed ${p.seeds.join(',')}`,
   );
   if (quiet && seed === undefined) console.error(`seed ${p.seeds.join(',')}`);
   for (const line of p.ignored) say(`ignored: ${line}`);

@@ -62,7 +62,7 @@ test('image to image takes as many steps as its strength leaves one of', async (
     expect(effective).toMatchObject({ steps, stepsRun: 1, ignored: [], notes });
   }
   const { effective } = await engine.generate({ ...picture, strength: 0.5, steps: 1 });
-  expect(effective.ignored).toEqual(['strength: 0.5 of 1 steps is less than one; one was run']);
+  expect(effective.ignored).toEqual(['strength: 0.5 of 1 step is less than one; one was run']);
   expect(stepsForStrength(1, 0)).toBe(1000);
   expect(stepsForStrength(4, 0.5)).toBe(4);
 });

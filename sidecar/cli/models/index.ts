@@ -5,7 +5,7 @@ import { modelFolders } from '../../engine/roots.ts';
 import { collect } from '../options.ts';
 import { inspectCommand } from './inspect.ts';
 import { pullCommand } from './pull.ts';
-import { bytesText } from './text.ts';
+import { bytesText, stepsText } from './text.ts';
 
 interface ModelsFlags {
   model?: string[];
@@ -38,7 +38,7 @@ async function list({ model, hash }: ModelsFlags): Promise<void> {
     const { places, hashAt } = kinds[kind];
     const defaults =
       kind === 'latent-diffusion'
-        ? `  ${width}x${height}, ${steps} steps, guidance ${guidanceScale}, ${sampler}`
+        ? `  ${width}x${height}, ${stepsText(steps)}, guidance ${guidanceScale}, ${sampler}`
         : '';
     const digest = hash ? `  ${await hashAt(places.find((place) => place.name === name)!.dir)}` : '';
     console.log(

@@ -7,3 +7,8 @@ export function bytesText(bytes: number): string {
 export function countText(count: number): string {
   return count.toLocaleString('en-US');
 }
+
+/** `1 step`, `20 steps` */
+export function stepsText(count: number): string {
+  return `${count} ${count === 1 ? 'step' : 'steps'}`;
+}

@@ -46,7 +46,9 @@ export function sourceOf(
     throw errors.unexpected('init_image', `nothing, as ${model.name} encodes no images,`, 'an image');
   const strength = strengthOf(request, mask);
   if (steps * strength < 1)
-    ignored.push(`strength: ${strength} of ${steps} steps is less than one; one was run`);
+    ignored.push(
+      `strength: ${strength} of ${steps} ${steps === 1 ? 'step' : 'steps'} is less than one; one was run`,
+    );
   const first = firstEvaluation(sampler, steps, strength);
   return { source: { image, mask, first, isNoise: strength === 1 }, strength, ignored };
 }
