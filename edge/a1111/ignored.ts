@@ -8,7 +8,7 @@ const neutral: Neutral = {
   ...{ subseed: [-1], subseed_strength: [0], seed_resize_from_h: [0, -1], seed_resize_from_w: [0, -1] },
   ...{ restore_faces: [false], tiling: [false], styles: [], image_cfg_scale: [1.5, 0] },
   ...{ s_churn: [0], s_tmax: [0], s_tmin: [0], s_noise: [1], s_min_uncond: [0] },
-  ...{ initial_noise_multiplier: [1], resize_mode: [0], inpainting_fill: [1], include_init_images: [false] },
+  ...{ initial_noise_multiplier: [1], resize_mode: [0], include_init_images: [false] },
   ...{ mask_blur_x: [4], mask_blur_y: [4], mask_round: [true], latent_mask: [] },
   ...{ hr_second_pass_steps: [0], hr_checkpoint_name: ['', 'Use same checkpoint'] },
   ...{ hr_sampler_name: ['', 'Use same sampler'], hr_scheduler: ['', 'Use same scheduler'] },
@@ -19,8 +19,8 @@ const neutral: Neutral = {
   ...{ firstpass_image: [], comments: [], force_task_id: [''], infotext: [''] },
 };
 
-/** Those that only count with a mask, or with a second pass. */
-const sometimes = ['inpainting_fill', 'hr_second_pass_steps'];
+/** Those that only count with a second pass. */
+const sometimes = ['hr_second_pass_steps'];
 
 /** The same of a ControlNet unit. Hints are made in the size that the extension calls pixel-perfect. */
 const neutralOfUnit: Neutral = {

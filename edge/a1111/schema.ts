@@ -55,6 +55,10 @@ export const img2imgBody = z
     inpainting_mask_invert: z.union([z.int(), z.boolean()]).nullish(),
     inpaint_full_res: z.union([z.boolean(), z.int()]).nullish(),
     inpaint_full_res_padding: whole(0, 4096),
+    inpainting_fill: whole(0, 3).openapi({
+      description:
+        'What the mask covers begins from: 0 filled, 1 as it is, 2 latent noise, 3 latent nothing.',
+    }),
   })
   .openapi('Img2ImgRequest');
 

@@ -72,10 +72,18 @@ export function fromImg2Img(body: Img2ImgBody, translation: Translation): Transl
         maskBlur: body.mask_blur ?? 4,
         onlyMaskedPadding: inpaint_full_res ? (body.inpaint_full_res_padding ?? 0) : undefined,
         keepUnmasked: true,
+        maskedContent: contentOf(body),
       }),
     },
-    ignored: ignoredOf(body, img2imgBody.shape, mask ? ['inpainting_fill'] : [], translation),
+    ignored: ignoredOf(body, img2imgBody.shape, [], translation),
   };
+}
+
+const contents = ['fill', 'original', 'latent-noise', 'latent-nothing'];
+
+/** The default asks for nothing where there is nothing left to begin from. */
+function contentOf({ inpainting_fill: content, denoising_strength: strength }: Img2ImgBody): string {
+  return !content && strength === 1 ? '' : contents[content ?? 0]!;
 }
 
 function ignoredOf(

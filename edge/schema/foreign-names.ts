@@ -14,6 +14,7 @@ const ours: Record<string, string> = {
   ...{ init_images: 'init_image', image: 'init_image', images: 'init_image', input_image: 'init_image' },
   ...{ mask_image: 'mask', denoising_strength: 'strength', image_strength: 'strength' },
   ...{ inpaint_full_res: 'only_masked_padding', inpaint_full_res_padding: 'only_masked_padding' },
+  inpainting_fill: 'masked_content',
   ...{ controlnet: 'control', controlnets: 'control', control_net: 'control', control_image: 'control' },
   ...{ alwayson_scripts: 'control', controlnet_conditioning_scale: 'control' },
   ...{ refiner_checkpoint: 'refiner', refiner_switch_at: 'refiner_start', denoising_end: 'refiner_start' },

@@ -29,6 +29,7 @@ export function effectiveOf(p: EffectiveParameters, ignored: string[]): Effectiv
     mask_blur: p.maskBlur,
     only_masked_padding: p.onlyMaskedPadding,
     keep_unmasked: p.keepUnmasked,
+    masked_content: p.maskedContent,
     refiner: p.refiner || undefined,
     refiner_start: p.refinerStart,
     hires_scale: p.hiresScale,

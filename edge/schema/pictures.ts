@@ -30,6 +30,11 @@ export const pictureFields = {
     description:
       'Put the picture’s own pixels back where nothing is made anew. Default: false, of edits true.',
   }),
+  masked_content: z.enum(['original', 'fill', 'latent-noise', 'latent-nothing']).nullish().openapi({
+    description:
+      'What is made anew begins from, at a strength below 1: the picture; the colours around it, blurred; or that with noise, or zeros, for latents.',
+    default: 'original',
+  }),
 
   control: z
     .array(controlUnit)

@@ -43,9 +43,10 @@ export const effectiveParameters = z
     clip_skip: z.int(),
     loras: z.array(z.object({ name: z.string(), scale: z.number() })),
     strength: z.number().optional().openapi({ description: 'Image to image only.' }),
-    mask_blur: z.int().optional().openapi({ description: 'With a mask only, as the next two.' }),
+    mask_blur: z.int().optional().openapi({ description: 'With a mask only, as the next three.' }),
     only_masked_padding: z.int().optional(),
     keep_unmasked: z.boolean().optional(),
+    masked_content: z.string().optional(),
     refiner: z.string().optional(),
     refiner_start: z.number().optional(),
     hires_scale: z

@@ -62,6 +62,7 @@ function picturesOf(body: GenerationBody): GenerateRequest {
     maskBlur: body.mask_blur ?? 0,
     onlyMaskedPadding: body.only_masked_padding ?? undefined,
     keepUnmasked: body.keep_unmasked ?? false,
+    maskedContent: body.masked_content ?? '',
     control: (body.control ?? []).map(toControlUnit),
     guessMode: body.guess_mode ?? false,
     refiner: body.refiner ?? '',

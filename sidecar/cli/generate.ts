@@ -6,6 +6,7 @@ import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import { upscalers } from '../engine/hires.ts';
 import type { ImageFormat } from '../engine/image-file.ts';
+import { maskedContents } from '../engine/masked-content.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { schedules } from '../samplers/table.ts';
@@ -59,6 +60,7 @@ interface GenerateFlags extends DeviceOptions {
   maskBlur?: number;
   onlyMasked?: number;
   keepUnmasked?: boolean;
+  maskedContent?: string;
   output?: string;
   quality?: number;
   saveLatents?: string;
@@ -145,6 +147,12 @@ export function generateCommand(command: Command): Command {
       wholeNumber(0, 4096),
     )
     .option('--keep-unmasked', 'put the own pixels back where the mask is black')
+    .addOption(
+      new Option(
+        '--masked-content <name>',
+        'what is made anew begins from: the picture (default), the colours around it, noise or zeros',
+      ).choices(maskedContents),
+    )
     .option(
       '--output <file>',
       '.png, .jpg or .webp; with several images %d stands for their number (default: latent-edge-SEED.png)',
@@ -269,6 +277,7 @@ async function requestOf(flags: GenerateFlags): Promise<ImageRequestInput> {
     maskBlur: flags.maskBlur,
     onlyMaskedPadding: flags.onlyMasked,
     keepUnmasked: flags.keepUnmasked,
+    maskedContent: flags.maskedContent,
     format: flags.output && formatOf(flags.output),
     quality: flags.quality,
     returnLatents: flags.saveLatents !== undefined,

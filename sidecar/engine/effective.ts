@@ -7,6 +7,7 @@ import type { EffectiveControl } from './control/plan.ts';
 import { type Upscaler, upscalerLabels } from './hires.ts';
 import type { ImageFormat } from './image-file.ts';
 import type { Outcome } from './latent-diffusion.ts';
+import type { MaskedContent } from './masked-content.ts';
 import type { ImageParameters } from './png.ts';
 
 /** A request as it was run, every default filled in. */
@@ -43,6 +44,7 @@ export interface Effective {
   maskBlur?: number | undefined;
   onlyMaskedPadding?: number | undefined;
   keepUnmasked?: boolean | undefined;
+  maskedContent?: MaskedContent | undefined;
   /** What made the pictures: "model", or the name of an AutoencoderTiny. */
   decoder: string;
   adapters: AdapterRequest[];

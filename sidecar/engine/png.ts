@@ -26,6 +26,7 @@ export interface ImageParameters {
   height: number;
   /** Image to image. */
   strength?: number | undefined;
+  maskedContent?: string | undefined;
   /** A second pass. */
   hiresScale?: number | undefined;
   hiresStrength?: number | undefined;
@@ -69,6 +70,7 @@ export function parametersText(p: ImageParameters): string {
     ['Seed', p.seed, true],
     ['Size', `${p.width}x${p.height}`, true],
     ['Denoising strength', strength ?? 1, strength !== undefined],
+    ['Masked content', p.maskedContent?.replace('-', ' ') ?? '', isOther(p.maskedContent)],
     ['Hires upscale', p.hiresScale ?? 1, p.hiresScale !== undefined],
     ['Hires upscaler', p.hiresUpscaler ?? '', p.hiresScale !== undefined],
     ['Refiner', p.refiner ?? '', p.refiner !== undefined],
@@ -85,6 +87,9 @@ export function parametersText(p: ImageParameters): string {
   const prompt = [p.prompt, ...p.adapters.map(({ name, scale }) => `<lora:${name}:${scale}>`)];
   return [prompt.join(' '), ...negative, line.join(', ')].join('\n');
 }
+
+/** Those UIs write down all but the first. */
+const isOther = (content: string | undefined) => content !== undefined && content !== 'original';
 
 function quoted(value: string | number): string {
   const text = String(value);

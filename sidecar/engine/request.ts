@@ -7,6 +7,7 @@ import type { SizeConditioning } from './conditioning/stable-diffusion-xl.ts';
 import { type ControlUnit, MAX_CONTROLS, parseUnits } from './control/units.ts';
 import { type Upscaler, upscalers } from './hires.ts';
 import { type ImageFormat, imageFormats } from './image-file.ts';
+import { type MaskedContent, maskedContents } from './masked-content.ts';
 
 /** What a request asks for, every field within its limits; what was left out is undefined. */
 export interface ImageRequest {
@@ -34,6 +35,7 @@ export interface ImageRequest {
   maskBlur?: number;
   onlyMaskedPadding?: number;
   keepUnmasked?: boolean;
+  maskedContent?: MaskedContent;
   adapters: AdapterRequest[];
   control: ControlUnit[];
   guessMode?: boolean;
@@ -130,6 +132,11 @@ const rules: Record<keyof ImageRequest, Rule> = {
     z.int().min(0).max(4096),
   ),
   keepUnmasked: rule('keep_unmasked', 'true or false', z.boolean()),
+  maskedContent: rule(
+    'masked_content',
+    `one of ${maskedContents.join(', ')}`,
+    z.literal(['', ...maskedContents]),
+  ),
   adapters: rule('adapters', 'at most 16 adapters with a name and a scale from -100 to 100', adapters),
   control: rule('control', `at most ${MAX_CONTROLS} ControlNets`, z.array(z.unknown()).max(MAX_CONTROLS)),
   guessMode: rule('guess_mode', 'true or false', z.boolean()),
@@ -210,6 +217,7 @@ export function parseRequest(input: ImageRequestInput): ImageRequest {
     initImage: bytes(request.initImage),
     mask: bytes(request.mask),
     maskChannel: request.maskChannel || undefined,
+    maskedContent: request.maskedContent || undefined,
     maxPixels: set(request.maxPixels),
     priority: request.priority || undefined,
   };

@@ -1,6 +1,7 @@
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Engine } from '../../sidecar/engine/engine.ts';
+import { fillMasked } from '../../sidecar/engine/masked-content.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { relativeL2, shareBeyondOneLevel } from '../support/compare.ts';
 import { type FixtureCase, fixtureCase, fixtureModel } from '../support/fixtures.ts';
@@ -252,6 +253,47 @@ describe('inpainting', () => {
       const [alone] = (await engine.generate({ ...request, seeds: [2], returnLatents: true })).images;
       expect(together.images[1]!.latents).toEqual(alone!.latents);
     }
+  });
+
+  test('begins from the colours around the mask, noise or nothing', async () => {
+    const request = { ...asked, ...(await pictures()), strength: 0.5, returnLatents: true };
+    const size = { width: 128, height: 128 };
+    const image = await pixels(request.initImage);
+    // Of black and white alone.
+    const mask = Uint8Array.from(golden.tensors['in.mask_image.0']!.data);
+    expect(new Set(mask)).toEqual(new Set([0, 255]));
+    const filled = await fillMasked(image, mask, size);
+    const initImage = await sharp(filled, { raw: { ...size, channels: 3 } })
+      .png()
+      .toBuffer();
+    for (const model of ['tiny-sd15', 'tiny-sd15-inpaint']) {
+      const made: Float32Array[] = [];
+      for (const maskedContent of [undefined, 'fill', 'latent-noise', 'latent-nothing']) {
+        const { images, effective } = await engine.generate({ ...request, model, maskedContent });
+        expect(effective).toMatchObject({ maskedContent: maskedContent ?? 'original', ignored: [] });
+        made.push(images[0]!.latents!.data);
+        const { text } = (await sharp(images[0]!.file).metadata()).comments![0]!;
+        const written = maskedContent && `, Masked content: ${maskedContent.replace('-', ' ')}, `;
+        expect(text.includes('Masked content')).toBe(Boolean(written));
+        expect(text).toContain(written ?? ', Denoising strength: 0.5, ');
+        if (maskedContent !== 'fill') continue;
+        // A network made for it is told of the rest of the picture, which is the same.
+        const [same] = (await engine.generate({ ...request, model, initImage })).images;
+        expect(made.at(-1)).toEqual(same!.latents!.data);
+      }
+      expect(new Set(made.map((latents) => latents.join())).size).toBe(4);
+    }
+  });
+
+  test('says where there is nothing to begin from', async () => {
+    const fill = { ...asked, maskedContent: 'fill' };
+    const whole = await engine.generate({ ...fill, ...(await pictures()) });
+    expect(whole.effective.ignored).toEqual(['masked_content: strength 1 begins from noise alone']);
+    expect(whole.effective.maskedContent).toBe('original');
+    const { effective } = await engine.generate({ ...fill, steps: 1, width: 64, height: 64 });
+    expect(effective.ignored).toEqual(['masked_content: there is no mask']);
+    const unknown = engine.generate({ ...fill, maskedContent: 'blur' });
+    await expect(unknown).rejects.toMatchObject({ code: 'invalid_argument', field: 'masked_content' });
   });
 
   test('says what is missing, or does not fit', async () => {

@@ -37,6 +37,7 @@ const refused: Record<string, unknown[]> = {
   schedule: few,
   hires_upscaler: few,
   decoder: few,
+  masked_content: ['nope', 4, 1.5],
   model: names,
   refiner: few,
   control: [

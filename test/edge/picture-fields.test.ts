@@ -21,6 +21,7 @@ describe('the sidecar gets', () => {
       init_image: `data:image/png;base64,${b64}`,
       ...{ mask: b64, mask_channel: 'alpha', mask_blur: 4, only_masked_padding: 0, keep_unmasked: true },
       ...{ strength: 0.6, refiner: 'r', refiner_start: 0.7, hires_scale: 2, hires_strength: 0.4 },
+      masked_content: 'latent-noise',
       ...{ guess_mode: true, size_conditioning: { original_width: 100, crop_top: 7 } },
       ...{ output_format: 'webp', output_compression: 0 },
     };
@@ -30,6 +31,7 @@ describe('the sidecar gets', () => {
     expect(request).toMatchObject({
       ...{ maskChannel: 'alpha', maskBlur: 4, onlyMaskedPadding: 0, keepUnmasked: true },
       ...{ strength: 0.6, refiner: 'r', refinerStart: 0.7, hiresScale: 2, hiresStrength: 0.4 },
+      maskedContent: 'latent-noise',
       guessMode: true,
       sizeConditioning: { originalWidth: 100, originalHeight: 0, cropTop: 7, cropLeft: 0 },
       ...{ format: 'IMAGE_FORMAT_WEBP', quality: 1, maxPixels: 16 * 2 ** 20 },

@@ -222,6 +222,7 @@ function resultOf(request: GenerateRequest, images: Result['images'], steps: num
       format: formatOf(request),
       quality: request.quality ?? undefined,
       strength: request.strength === undefined ? undefined : Number(request.strength),
+      maskedContent: request.mask ? request.maskedContent || 'original' : undefined,
       hiresUpscaler: request.hiresUpscaler ?? '',
       decoder: request.decoder || 'model',
       adapters: (request.adapters ?? []).map(({ name = '', scale = 1 }) => ({ name, scale: Number(scale) })),

@@ -70,6 +70,7 @@ const a1111Names = {
   ...{ sampler: 'sampler_name', schedule: 'scheduler', loras: undefined, refiner: 'refiner_checkpoint' },
   ...{ init_image: 'init_images', prompt_syntax: undefined, decoder: undefined, hires_upscaler: undefined },
   ...{ model: undefined, control: undefined, guidance_rescale: undefined, clip_skip: undefined },
+  masked_content: 'inpainting_fill',
 };
 
 const CONTROLNET = 'tiny-emoji-controlnet-canny';
@@ -125,7 +126,10 @@ export const makers: Record<string, Maker> = {
   },
   txt2img: {
     path: '/sdapi/v1/txt2img',
-    nameOf: as({ ...a1111Names, init_image: undefined, mask: undefined, strength: undefined }),
+    nameOf: as({
+      ...{ ...a1111Names, init_image: undefined, mask: undefined, strength: undefined },
+      masked_content: undefined,
+    }),
     good: theirs,
     send: json('/sdapi/v1/txt2img'),
     pictures: inUnit,

@@ -1,5 +1,6 @@
 import type { Exclusive } from '../conditioning/index.ts';
 import type { Work } from '../latent-diffusion.ts';
+import type { MaskedContent } from '../masked-content.ts';
 import type { Model } from '../model.ts';
 import type { Noise } from '../noise.ts';
 import type { Picture } from '../picture.ts';
@@ -28,6 +29,8 @@ export interface Source {
   image: Picture;
   /** Inpainting: white is what to make anew. */
   mask?: Picture | undefined;
+  /** What is made anew begins from; none: the image. */
+  content?: MaskedContent;
   /** Whether nothing of the image is to be left where it is made anew: strength 1. */
   isNoise: boolean;
   /** The first of the sampler's evaluations that is run. */

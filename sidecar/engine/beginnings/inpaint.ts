@@ -1,6 +1,7 @@
 import type { Exclusive } from '../conditioning/index.ts';
 import { join } from '../conditioning/text.ts';
 import type { Work } from '../latent-diffusion.ts';
+import { fillMasked, type MaskedContent } from '../masked-content.ts';
 import type { Model } from '../model.ts';
 import type { Noise } from '../noise.ts';
 import { type Picture, toUnitRange } from '../picture.ts';
@@ -20,21 +21,24 @@ export async function inpaint(
   exclusive: Exclusive,
 ): Promise<Beginning> {
   const { sampler, count, shape } = work;
-  const { first, isNoise } = source;
+  const { first, isNoise, content = 'original' } = source;
   const size = pixelSize(model, work);
-  const pixels = toUnitRange(await source.image.rgb(size));
-  const isAnew = (await source.mask.grey(size)).map((grey) => (grey >= 128 ? 1 : 0));
+  const own = await source.image.rgb(size);
+  const pixels = toUnitRange(own);
+  const greys = await source.mask.grey(size);
+  const isAnew = greys.map((grey) => (grey >= 128 ? 1 : 0));
+  const mask = latentMask(isAnew, shape, model.autoencoder.scale);
+  const shown = content === 'original' ? pixels : toUnitRange(await fillMasked(own, greys, size));
   const encoded = (image: Float32Array) => encode(model, work, image, noise, exclusive);
 
   // In the reference's order, as each of these draws.
-  const original = isNoise && model.inpaints ? undefined : await encoded(pixels);
+  const original = isNoise && model.inpaints ? undefined : await encoded(shown);
   const drawn = noise.draw(shape.reduce((a, b) => a * b));
   const latents = isNoise
     ? drawn.map((z) => z * sampler.initNoiseSigma)
-    : sampler.addNoise(original!, drawn, first);
+    : sampler.addNoise(withContent(content, original!, drawn, mask), drawn, first);
   const rest = await encoded(pixels.map((value, i) => (isAnew[i % isAnew.length] ? 0 : value)));
 
-  const mask = latentMask(isAnew, shape, model.autoencoder.scale);
   if (model.inpaints) return { latents, first, beside: besideLatents(mask, rest, count) };
   const last = sampler.timesteps.length - 1;
   return {
@@ -45,6 +49,21 @@ export async function inpaint(
       return latents.map((z, j) => (mask[j % mask.length] ? z : kept[j]!));
     },
   };
+}
+
+/**
+ * Latents [count,C,h,w] with others where the mask [h,w] is. Noise is that of the first step, as in A1111's web UI,
+ * where both come of the seed.
+ */
+function withContent(
+  content: MaskedContent,
+  latents: Float32Array,
+  drawn: Float32Array,
+  mask: Float32Array,
+): Float32Array {
+  if (content === 'original' || content === 'fill') return latents;
+  const anew = (j: number) => (content === 'latent-noise' ? drawn[j]! : 0);
+  return latents.map((z, j) => (mask[j % mask.length] ? anew(j) : z));
 }
 
 /** Of each latent, its first pixel: [H,W] → [h,w]. */

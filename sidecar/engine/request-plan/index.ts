@@ -84,6 +84,7 @@ export function planRequest(request: ImageRequest, pictures: Pictures, model: Op
         maskBlur: request.maskBlur ?? 0,
         onlyMaskedPadding: request.onlyMaskedPadding,
         keepUnmasked: request.keepUnmasked || request.onlyMaskedPadding !== undefined,
+        maskedContent: source?.content,
       }),
       sizeConditioning: model.checkpoint.kind === 'text-to-image-xl' ? sizes : undefined,
       ...(hires && {

@@ -37,6 +37,7 @@ export function sourceOf(
     mask_blur: request.maskBlur && !mask,
     only_masked_padding: request.onlyMaskedPadding !== undefined && !mask,
     keep_unmasked: request.keepUnmasked && !mask,
+    masked_content: request.maskedContent && !mask,
   };
   const ignored = Object.entries(asked).flatMap(([field, isIdle]) =>
     isIdle ? [`${field}: there is no ${field === 'strength' ? 'init_image' : 'mask'}`] : [],
@@ -50,5 +51,10 @@ export function sourceOf(
       `strength: ${strength} of ${steps} ${steps === 1 ? 'step' : 'steps'} is less than one; one was run`,
     );
   const first = firstEvaluation(sampler, steps, strength);
-  return { source: { image, mask, first, isNoise: strength === 1 }, strength, ignored };
+  const isNoise = strength === 1;
+  const { maskedContent = 'original' } = request;
+  if (mask && isNoise && maskedContent !== 'original')
+    ignored.push('masked_content: strength 1 begins from noise alone');
+  const content = isNoise ? 'original' : maskedContent;
+  return { source: { image, mask, content, first, isNoise }, strength, ignored };
 }

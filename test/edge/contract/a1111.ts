@@ -163,12 +163,25 @@ export function a1111(edge: () => Edge): void {
     expect(masked.request).toMatchObject({
       ...{ maskChannel: 'luminance', maskBlur: 4, onlyMaskedPadding: 32, keepUnmasked: true },
     });
-    expect(masked.info.ignored).toEqual(['inpainting_fill: not here']);
+    expect(masked.info.ignored).toEqual([]);
     const whole = { inpaint_full_res: false, inpainting_mask_invert: 1, inpainting_fill: 1 };
     const inverted = await made('/sdapi/v1/img2img', { ...img2img, mask: b64, ...whole });
     expect(inverted.request).toMatchObject({ maskChannel: 'darkness' });
     expect(inverted.request).not.toHaveProperty('onlyMaskedPadding');
     expect(inverted.info.ignored).toEqual([]);
+  });
+
+  it.each([
+    [{}, 'fill'],
+    [{ inpainting_fill: 0 }, 'fill'],
+    [{ inpainting_fill: 1 }, 'original'],
+    [{ inpainting_fill: 2 }, 'latent-noise'],
+    [{ inpainting_fill: 3, denoising_strength: 1 }, 'latent-nothing'],
+    // The default asks for nothing where nothing is left of the picture.
+    [{ inpainting_fill: 0, denoising_strength: 1 }, ''],
+  ])('what the mask covers begins from: %j', async (fields, maskedContent) => {
+    const { request, info } = await made('/sdapi/v1/img2img', { ...img2img, mask: b64, ...fields });
+    expect([request.maskedContent, info.ignored]).toEqual([maskedContent, []]);
   });
 
   it.each(['ControlNet', 'controlnet'])('units of %s', async (script) => {
