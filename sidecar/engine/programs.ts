@@ -12,6 +12,7 @@ import {
   type WeightDelta,
   type WeightSource,
 } from '../native.ts';
+import { loadingOf, weightBytes } from './admission/loading.ts';
 import { allFinite } from './finite.ts';
 import { Pool, type PoolLimits, type Room } from './pool.ts';
 
@@ -27,6 +28,8 @@ export class Programs {
   readonly #name: string;
   readonly #dir: string;
   readonly #pool: Pool<NativeProgram>;
+  /** Whether its own weights are yet to be packed, which the first program does. */
+  #isFresh = false;
 
   /**
    * @param part the component's name, unique in the pool, and where its weights come from, for messages.
@@ -55,7 +58,9 @@ export class Programs {
     pool: Pool<NativeProgram>,
   ): Promise<Programs> {
     const weights = await device.loadWeights(sources).catch((error: Error) => explain(error, part.dir));
-    return new Programs(device, weights, part, pool);
+    const programs = new Programs(device, weights, part, pool);
+    programs.#isFresh = true;
+    return programs;
   }
 
   /**
@@ -74,9 +79,12 @@ export class Programs {
     const compile = async (room: Room) => {
       const traced = plan();
       await room(traced.arenaBytes);
+      const began = performance.now();
       const program = await this.#device
         .compile(traced, this.#weights, { dtype })
         .catch((error: Error) => explain(error, this.#dir));
+      if (this.#isFresh) loadingOf(this.#device).add(weightBytes(traced), performance.now() - began);
+      this.#isFresh = false;
       return { value: program, cost: traced.arenaBytes, dispose: () => program.dispose() };
     };
     const name = [this.#name, key, ...(dtype ? [dtype] : [])].join(' ');

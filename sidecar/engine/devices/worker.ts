@@ -1,3 +1,4 @@
+import { loadingOf } from '../admission/loading.ts';
 import type { MemoryNeed } from '../admission/memory.ts';
 import { Speed } from '../admission/speed.ts';
 import { type NeededWeights, WeightsInUse } from '../admission/weights-in-use.ts';
@@ -25,9 +26,6 @@ export interface WorkerLimits {
   /** Bytes that weights and one program may take together. Default: its memory. */
   memoryLimit?: number | undefined;
 }
-
-/** Bytes of weights that are read, converted and packed in a millisecond, about. */
-const LOADED_PER_MS = 1e6;
 
 /** A device with what is on it: models, what runs, and whose turn it is. */
 export class Worker {
@@ -146,7 +144,7 @@ export class Worker {
     const isHere = (name: string) => this.#weights.has(name) || this.store.isLoaded(name);
     const missing = weights.reduce((sum, { name, bytes }) => sum + (isHere(name) ? 0 : bytes), 0);
     const evicted = missing > 0 ? Math.max(0, this.store.bytes + missing - this.#budget) : 0;
-    return (missing + Math.min(evicted, this.store.bytes)) / LOADED_PER_MS;
+    return loadingOf(this.#opened.device).ms(missing + Math.min(evicted, this.store.bytes));
   }
 
   #bytesInUse(): number {
