@@ -1,7 +1,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { requestId } from 'hono/request-id';
 import { readSettings } from './config.ts';
-import { errorResponse, toApiError } from './errors.ts';
+import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { callerOf } from './guard/caller.ts';
 import { type Sql, SqlArchive } from './jobs/sql-archive.ts';
 import { JobStore } from './jobs/store.ts';
@@ -17,6 +17,9 @@ const CALLER = 'x-latent-edge-caller';
 /** Milliseconds. Without an event an object is put out of memory after 70 to 140 s, whatever it waits for. */
 const HEARTBEAT = 30_000;
 
+/** Milliseconds after which an object that could not be reached is there again. */
+const RETRY_MS = 1000;
+
 /** Milliseconds that a webhook has to answer. */
 const WEBHOOK_TIMEOUT = 10_000;
 
@@ -28,8 +31,14 @@ export function toCallerJobs(objects: NonNullable<WorkerEnv['JOBS']>): ForwardJo
     headers.set(CALLER, JSON.stringify(caller));
     headers.set('x-request-id', c.get('requestId'));
     const object = objects.get(objects.idFromName(caller.name));
-    const reply = await object.fetch(new Request(c.req.raw, { headers }));
-    return new Response(reply.body, reply);
+    try {
+      const reply = await object.fetch(new Request(c.req.raw, { headers }));
+      return new Response(reply.body, reply);
+    } catch (cause) {
+      console.error(cause);
+      const message = 'The jobs cannot be reached: what keeps them is being restarted';
+      throw new ApiError(503, 'jobs_unreachable', message, { retryAfterMs: RETRY_MS, cause });
+    }
   };
 }
 

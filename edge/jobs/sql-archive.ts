@@ -69,7 +69,9 @@ export class SqlArchive implements JobArchive {
   #lost(record: JobRecord): JobRecord {
     const message = 'The job was lost, as what ran it has been restarted: send it again';
     const error = { status: 500, code: 'job_lost', message, param: undefined, retryAfterMs: undefined };
-    const lost: JobRecord = { ...record, status: 'failed', finished: Date.now(), error };
+    // What is sent again, with the same key too, is another job.
+    const ended = { finished: Date.now(), idempotencyKey: undefined };
+    const lost: JobRecord = { ...record, ...ended, status: 'failed', error };
     this.#write(record.id, RECORD, utf8(lost));
     return lost;
   }

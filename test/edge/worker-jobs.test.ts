@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createApp } from '../../edge/app.ts';
 import { SqlArchive } from '../../edge/jobs/sql-archive.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
-import { CallerJobs } from '../../edge/worker-jobs.ts';
+import { CallerJobs, toCallerJobs } from '../../edge/worker-jobs.ts';
 import { type FakeServer, serveFake } from '../support/fake-server.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 import { partsTable } from '../support/parts-table.ts';
@@ -103,9 +104,12 @@ it('a job that the database has no room for stays where it is, until that is gon
   await job.done;
   await expect.poll(() => log.mock.calls.length, TIMEOUT).toBe(1);
   expect(store.find(job.id, '')).toMatchObject({ status: 'succeeded', result: job.result });
-  const [kept] = new SqlArchive(sql).all();
-  expect(kept).toMatchObject({ id: job.id, status: 'failed', result: undefined });
-  expect(kept!.error!.code).toBe('job_lost');
+  const [lost] = new SqlArchive(sql).all();
+  expect(lost).toMatchObject({ id: job.id, status: 'failed', result: undefined });
+  expect(lost!.error!.code).toBe('job_lost');
+  // Once.
+  const [still] = new SqlArchive(sql).all();
+  expect([still!.finished, still!.error]).toEqual([lost!.finished, lost!.error]);
   log.mockRestore();
 });
 
@@ -135,4 +139,18 @@ it('an end that has not been told is told by whoever opens the archive next, and
   await expect.poll(() => next.isBusy, TIMEOUT).toBe(false);
   expect(told).toEqual([webhook, webhook]);
   expect(open(never).isBusy).toBe(false);
+});
+
+it('an object that is being restarted is a 503 that says when to try again', async () => {
+  const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const reset = new Error('Durable Object reset because its code was updated.');
+  const jobs = toCallerJobs({
+    idFromName: (name) => ({ name }),
+    get: () => ({ fetch: () => Promise.reject(reset) }),
+  });
+  const response = await createApp({ sidecar: fakeSidecar(), jobs }).request('/v1/jobs/x');
+  expect([response.status, (await response.json()).error.code]).toEqual([503, 'jobs_unreachable']);
+  expect(response.headers.get('retry-after')).toBe('1');
+  expect(log).toHaveBeenCalledWith(reset);
+  log.mockRestore();
 });
