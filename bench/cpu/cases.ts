@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { median } from '../statistics.ts';
 import type { SdcppRun, SdcppTimes } from './sdcpp.ts';
 
@@ -32,7 +31,8 @@ export const CASES: Record<string, ModuleCase | RequestCase> = {
 export interface Folders {
   sd15: string;
   'sd-turbo': string;
-  /** A picture, for stable-diffusion.cpp's ControlNet. */
+  /** stable-diffusion.cpp's ControlNet, a file, and a picture for it. */
+  controlNet: string;
   hint: string;
 }
 
@@ -88,8 +88,7 @@ export class SdcppParts {
     const key = `${model} ${steps} ${batch} ${controlled}`;
     const known = this.#known.get(key);
     if (known) return known;
-    const { sd15, hint, [model]: folder } = this.#folders;
-    const weights = join(sd15, 'controlnet/diffusion_pytorch_model.safetensors');
+    const { controlNet: weights, hint, [model]: folder } = this.#folders;
     const times = this.#run({
       ...{ model: folder, steps, guidance: batch === 1 ? 1 : 7.5 },
       ...(controlled && { controlNet: { weights, hint } }),

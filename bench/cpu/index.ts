@@ -18,6 +18,7 @@ import {
   type SdcppCall,
   SdcppParts,
 } from './cases.ts';
+import { writeOriginalControlNet } from './original-controlnet.ts';
 import { writeCpuPage } from './page.ts';
 import { fmaPeak } from './peak.ts';
 import { CPU_RESULT, type CpuCase, type CpuReport, readCpuReport } from './report.ts';
@@ -106,11 +107,14 @@ async function prepare(): Promise<Folders> {
   const folder = (name: string) => join(ROOT, `bench/build/random-${name}`);
   await randomCheckpoint(folder('sd15'), console.error);
   await randomControlNet(folder('sd15'), console.error);
+  const weights = join(folder('sd15'), 'controlnet/diffusion_pytorch_model.safetensors');
+  const controlNet = `${folder('controlnet-original')}.safetensors`;
+  await writeOriginalControlNet(weights, controlNet);
   await randomCheckpoint(folder('sd-turbo'), console.error, 'sd-turbo');
   const hint = join(ROOT, 'bench/build/hint.png');
   const create = { width: SIZE, height: SIZE, channels: 3, background: '#808080' } as const;
   await sharp({ create }).png().toFile(hint);
-  return { sd15: folder('sd15'), 'sd-turbo': folder('sd-turbo'), hint };
+  return { sd15: folder('sd15'), 'sd-turbo': folder('sd-turbo'), controlNet, hint };
 }
 
 /** Measures a case by every program that there is, turn by turn. */

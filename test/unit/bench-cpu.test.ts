@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import { addUp, CASES, type RequestCase, SdcppParts } from '../../bench/cpu/cases.ts';
+import { originalNames } from '../../bench/cpu/original-controlnet.ts';
 import { CPU_PAGE, cpuPage, readCpuReports } from '../../bench/cpu/page.ts';
 import { timesOf } from '../../bench/cpu/sdcpp.ts';
+import { parseConfig } from '../../sidecar/checkpoints/config.ts';
+import { traceControlContext, traceControlNet, traceHint } from '../../sidecar/models/controlnet.ts';
+import { controlNetConfig } from '../../sidecar/models/controlnet-config.ts';
 
 test('docs/cpu.md is what the results give, or says that there are none', () => {
   expect(readFileSync(CPU_PAGE, 'utf8'), 'npm run bench -- cpu-page').toBe(cpuPage(readCpuReports()));
@@ -40,7 +44,7 @@ test("stable-diffusion.cpp's times are read from its log", () => {
 });
 
 test("a module's time is its part of the runs that it needs, each made once", () => {
-  const folders = { sd15: '/sd15', 'sd-turbo': '/turbo', hint: '/hint.png' };
+  const folders = { sd15: '/sd15', 'sd-turbo': '/turbo', controlNet: '/c.safetensors', hint: '/hint.png' };
   const run = vi.fn(({ steps, guidance, controlNet }) => ({
     text: 0.5,
     sampling: steps * ((guidance === 1 ? 10 : 20) + (controlNet ? 3 : 0)),
@@ -61,4 +65,20 @@ test('a request is its texts, steps and decode', () => {
     ({ text: 1, unet: 10 * batch, 'vae-decode': 100 })[module] ?? Number.NaN;
   expect(addUp(CASES['sd15-20step'] as RequestCase, seconds)).toBe(2 + 20 * 20 + 100);
   expect(addUp(CASES['sd-turbo-1step'] as RequestCase, seconds)).toBe(1 + 10 + 100);
+});
+
+test('a ControlNet has a name of the original code for each tensor, another for each', () => {
+  const file = 'test/fixtures/configs/controlnet-sd15.json';
+  const sd15 = parseConfig(controlNetConfig, JSON.parse(readFileSync(file, 'utf8')), file);
+  const size = { batch: 1, height: 8, width: 8 };
+  const graphs = [
+    traceControlNet(sd15, { ...size, tokens: 77 }),
+    traceControlContext(sd15, { batch: 1, tokens: 77 }),
+  ];
+  const names = [...new Set([...graphs, traceHint(sd15, size)].flatMap(({ params }) => [...params.keys()]))];
+  const originals = originalNames(names);
+  expect(new Set(originals.values()).size).toBe(names.length);
+  expect(originals.get('down_blocks.1.attentions.1.proj_in.weight')).toBe('input_blocks.5.1.proj_in.weight');
+  expect(originals.get('controlnet_cond_embedding.conv_out.bias')).toBe('input_hint_block.14.bias');
+  expect(() => originalNames([...names, 'other'])).toThrow('received other');
 });
