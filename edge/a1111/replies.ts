@@ -37,7 +37,7 @@ export const modelsReply = z.array(
   z.object({
     title: name,
     model_name: name,
-    hash: nothing,
+    hash: name.nullable().openapi({ description: 'As info.sd_model_hash; null until it has been loaded.' }),
     sha256: nothing,
     filename: name,
     config: nothing,

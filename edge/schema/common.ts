@@ -56,6 +56,9 @@ export const modelObject = z
     default: z.boolean(),
     loaded: z.boolean(),
     bytes: z.int(),
+    model_hash: z.string().optional().openapi({
+      description: 'SHA-256 of its tensors, once it has been loaded: what results call it.',
+    }),
     size: z.string().optional().openapi({ description: 'Default WIDTHxHEIGHT.' }),
     steps: z.int().optional(),
     guidance_scale: z.number().optional(),

@@ -92,6 +92,7 @@ export function modelOf(model: Model) {
     default: model.isDefault,
     loaded: model.loaded,
     bytes: model.bytes,
+    model_hash: model.modelHash || undefined,
     ...(hasDefaults && {
       size: `${model.width}x${model.height}`,
       steps: model.steps,

@@ -16,6 +16,9 @@ const MOVED = 2 ** 16;
 /** Hashes that are kept. */
 const MAX_KEPT = 256;
 
+/** Tensors by component. */
+export type Parts = Readonly<Record<string, readonly WeightSource[]>>;
+
 type Range = Extract<WeightSource, { file: string }> & { handle: FileHandle };
 
 /** Where hashes are kept between runs, by the files' paths, sizes and times. */
@@ -26,17 +29,13 @@ export function hashCacheFile(): string {
 /**
  * What a model is, whatever its files are called and however they are split: SHA-256 over the names, types, shapes
  * and bytes of all tensors, in order of their names. Reads all files once; then it comes from the cache.
- * @param parts tensors by component.
  * @returns 64 hexadecimal digits.
  */
 export async function modelHash(
-  parts: Record<string, readonly WeightSource[]>,
+  parts: Parts,
   { cacheFile = hashCacheFile() }: { cacheFile?: string } = {},
 ): Promise<string> {
-  const tensors = Object.entries(parts).flatMap(([part, sources]) =>
-    sources.map((source) => ({ key: `${part}/${source.name}`, source })),
-  );
-  tensors.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const tensors = inOrder(parts);
   const stamp = await stampOf(tensors);
   const cache = await readCache(cacheFile);
   if (stamp && cache[stamp]) return cache[stamp];
@@ -60,6 +59,20 @@ export async function modelHash(
   // Files that have changed meanwhile have another one.
   if (stamp && stamp === (await stampOf(tensors))) await keep(cacheFile, stamp, digest);
   return digest;
+}
+
+/** What `knownHashes` has a model's hash by, until its files change; undefined: it has it by nothing. */
+export const hashStamp = (parts: Parts): Promise<string | undefined> => stampOf(inOrder(parts));
+
+/** Hashes that have been computed, here or in an earlier run, by their stamps. */
+export const knownHashes = (cacheFile = hashCacheFile()): Promise<Record<string, string>> =>
+  readCache(cacheFile);
+
+function inOrder(parts: Parts) {
+  const tensors = Object.entries(parts).flatMap(([part, sources]) =>
+    sources.map((source) => ({ key: `${part}/${source.name}`, source })),
+  );
+  return tensors.sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
 /** Identifies the tensors in their files without reading them; undefined when some are in memory. */

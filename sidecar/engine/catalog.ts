@@ -2,9 +2,11 @@ import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelFolder } from '../checkpoints/folder.ts';
+import { hashStamp, knownHashes } from '../checkpoints/hash.ts';
 import { partFolder } from '../checkpoints/links.ts';
 import { defaultSize, familyOf, openControlNet, openPart } from '../models/components.ts';
 import type { WeightSource } from '../native.ts';
+import { tensorsOf } from './inspect.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
 import { modelStamp } from './model-stamp.ts';
 import { OpenModel } from './open-model.ts';
@@ -28,6 +30,8 @@ export interface ModelDescription {
   isDefault: boolean;
   /** Seconds since 1970: the newest of those files. */
   created: number;
+  /** SHA-256 of its tensors, hexadecimal, where it has been computed before; else empty. */
+  modelHash: string;
 }
 
 /** Describes the models of a server; those that cannot be opened, and so serve no request, are left out. */
@@ -38,19 +42,27 @@ export async function describeAll(
   const standard = await folders.default().catch(() => undefined);
   const named = [await folders.list(), await folders.controlNets(), await folders.tinyAutoencoders()];
   const kinds = [describeModel, describeControlNet, describeAutoencoder];
+  const hashes = await knownHashes();
   const all = kinds.flatMap((describe, i) =>
-    named[i]!.map(async (folder) => ({
-      ...(await unlessKnown(folder, describe)),
-      loaded: isLoaded(folder),
-      isDefault: i === 0 && folder.name === standard?.name,
-    })),
+    named[i]!.map(async (folder) => {
+      const { hashStamp, ...described } = await unlessKnown(folder, describe);
+      return {
+        ...described,
+        modelHash: (hashStamp && hashes[hashStamp]) || '',
+        loaded: isLoaded(folder),
+        isDefault: i === 0 && folder.name === standard?.name,
+      };
+    }),
   );
   const found = await Promise.allSettled(all);
   return found.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
 }
 
 /** What does not depend on the server that lists it. */
-type Described = Omit<ModelDescription, 'loaded' | 'isDefault'>;
+type Described = Omit<ModelDescription, 'loaded' | 'isDefault' | 'modelHash'> & {
+  /** What its hash is found by. */
+  hashStamp: string | undefined;
+};
 
 /** To read all headers and hold them against configs takes a tenth of a second and more for each model. */
 const described = new UntilChanged<Described>();
@@ -77,6 +89,7 @@ async function describeModel(folder: NamedFolder): Promise<Described> {
     height: settings.height ?? trained.height,
     ...model.defaults,
     sampler: model.sampler('', '').name,
+    hashStamp: await hashStamp(tensorsOf(checkpoint)),
     ...sizeAndTime(files),
   };
 }
@@ -86,12 +99,19 @@ const noDefaults = { width: 0, height: 0, steps: 0, guidanceScale: 0, sampler: '
 async function describeControlNet({ name, dir }: NamedFolder) {
   const { config, sources } = await openControlNet(dir);
   const files = sizeAndTime(await filesOf(sources));
-  return { ...{ name, kind: 'controlnet' as const, family: familyOf(config) }, ...noDefaults, ...files };
+  return {
+    ...{ name, kind: 'controlnet' as const, family: familyOf(config) },
+    ...{ ...noDefaults, ...files, hashStamp: await hashStamp({ controlnet: sources }) },
+  };
 }
 
 async function describeAutoencoder({ name, dir }: NamedFolder) {
-  const files = sizeAndTime(await filesOf((await openPart(dir, 'taesd')).sources));
-  return { ...{ name, kind: 'autoencoder' as const, family: 'taesd' }, ...noDefaults, ...files };
+  const { sources } = await openPart(dir, 'taesd');
+  const files = sizeAndTime(await filesOf(sources));
+  return {
+    ...{ name, kind: 'autoencoder' as const, family: 'taesd' },
+    ...{ ...noDefaults, ...files, hashStamp: await hashStamp({ taesd: sources }) },
+  };
 }
 
 function filesOf(sources: WeightSource[]): Promise<Stats[]> {

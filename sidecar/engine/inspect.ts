@@ -1,5 +1,5 @@
 import { isControlNet } from '../checkpoints/controlnet.ts';
-import { modelHash } from '../checkpoints/hash.ts';
+import { modelHash, type Parts } from '../checkpoints/hash.ts';
 import { dtypeBytes } from '../checkpoints/header.ts';
 import { elements } from '../graph/signature.ts';
 import {
@@ -132,8 +132,13 @@ export async function tinyAutoencoderHash(path: string): Promise<string> {
 
 /** SHA-256 over a checkpoint's tensors, hexadecimal. */
 export function checkpointHash(checkpoint: AnyCheckpoint): Promise<string> {
-  const parts = Object.entries(componentsOf(checkpoint)).map(([name, { sources }]) => [name, sources]);
-  return modelHash(Object.fromEntries(parts));
+  return modelHash(tensorsOf(checkpoint));
+}
+
+/** A checkpoint's tensors by component. */
+export function tensorsOf(checkpoint: AnyCheckpoint): Parts {
+  const parts = Object.entries(componentsOf(checkpoint));
+  return Object.fromEntries(parts.map(([name, { sources }]) => [name, sources]));
 }
 
 function inspectComponent({ sources, parameters }: Component<unknown>) {

@@ -123,6 +123,7 @@ export function fakeSidecar({
           loaded: true,
           isDefault: true,
           created: 1_700_000_000,
+          modelHash: 'ab'.repeat(32),
         },
       ];
     },

@@ -1,8 +1,9 @@
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { describeAll } from '../../sidecar/engine/catalog.ts';
+import { hashOf } from '../../sidecar/engine/inspect.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { modelStamp } from '../../sidecar/engine/model-stamp.ts';
 import { OpenModel } from '../../sidecar/engine/open-model.ts';
@@ -31,6 +32,24 @@ test('a model is opened for a listing when its files have changed, and only then
   await writeFile(join(dir, 'unet', 'config.json'), '{}');
   expect(await describeAll(folders)).toEqual([]);
   open.mockRestore();
+});
+
+test('a listing has the hash of a model once it has been computed, until its files change', async () => {
+  vi.stubEnv('XDG_CACHE_HOME', join(root, 'cache'));
+  try {
+    const dir = join(root, 'hashed', 'tiny');
+    await cp(await fixtureModel('tiny-ldm-uncond'), dir, { recursive: true, dereference: true });
+    const hash = async () => (await describeAll(new ModelFolders([join(root, 'hashed')])))[0]!.modelHash;
+    expect(await hash()).toBe('');
+    const computed = await hashOf(dir);
+    expect(computed).toMatch(/^[0-9a-f]{64}$/);
+    expect(await hash()).toBe(computed);
+    const weights = join(dir, 'unet', 'diffusion_pytorch_model.safetensors');
+    await utimes(weights, 1, 1);
+    expect(await hash()).toBe('');
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });
 
 test("a model's stamp is of its parts' files, wherever links lead, and of the settings beside a file", async () => {

@@ -42,8 +42,10 @@ export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
     const models = await sidecar.listModels(call(c));
     return models
       .filter(({ kind }) => kind === 'latent-diffusion')
-      .map(({ name }) => ({
-        ...{ title: name, model_name: name, hash: null, sha256: null, filename: name, config: null },
+      .map(({ name, modelHash }) => ({
+        ...{ title: name, model_name: name, filename: name, config: null },
+        // That of its tensors, as results have it: no file's.
+        ...{ hash: modelHash.slice(0, 10) || null, sha256: null },
       }));
   });
   get('samplers', samplersReply, async (c) => {

@@ -276,7 +276,9 @@ export function a1111(edge: () => Edge): void {
 
   it('lists', async () => {
     edge().use(fakeSidecar());
-    expect(await get('/sdapi/v1/sd-models')).toMatchObject([{ title: 'tiny', model_name: 'tiny' }]);
+    expect(await get('/sdapi/v1/sd-models')).toMatchObject([
+      { title: 'tiny', model_name: 'tiny', hash: 'ab'.repeat(5), sha256: null },
+    ]);
     const samplers = await get('/sdapi/v1/samplers');
     expect(samplers.map(({ name }: { name: string }) => name)).toEqual([
       'DDIM',
