@@ -4,6 +4,7 @@
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { choosePreprocessor, hintOf, hintTensor } from '../dist/sidecar/preprocessors/index.js';
+import { save } from './save.mjs';
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const size = { width: 160, height: 120 };
@@ -63,9 +64,8 @@ const rows = Math.ceil(cells.length / columns);
 const sheet = { width: gap + columns * (size.width + gap), height: rows * (size.height + head + gap) };
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${sheet.width}" height="${sheet.height}"
   font-family="sans-serif" font-size="11">${labels.join('')}</svg>`;
-const file = path('images/preprocessors.png');
-const { size: bytes } = await sharp({ create: { ...sheet, channels: 3, background: 'white' } })
-  .composite([...tiles, { input: Buffer.from(svg), left: 0, top: 0 }])
-  .png({ palette: true, effort: 10 })
-  .toFile(file);
-console.log(`${file}, ${bytes} bytes`);
+const image = sharp({ create: { ...sheet, channels: 3, background: 'white' } }).composite([
+  ...tiles,
+  { input: Buffer.from(svg), left: 0, top: 0 },
+]);
+await save('preprocessors.png', image.png({ palette: true, effort: 10 }));

@@ -1,10 +1,10 @@
 // Asks a running service (npm start) for one prompt and seed of its default model with every sampler and schedule, in
 // 4, 8 and 20 steps each, and puts the pictures side by side: docs/images/samplers.png
 //   node docs/sampler-grid.mjs [http://127.0.0.1:8787]
-import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { samplers, schedules } from '../dist/sidecar/samplers/table.js';
 import { picture } from './ask.mjs';
+import { save } from './save.mjs';
 
 const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const request = { prompt: 'rocket', seed: 9 };
@@ -38,9 +38,8 @@ const labels = [
 const sheet = { width: columns * blockWidth, height: head + height * (side + gap) };
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${sheet.width}" height="${sheet.height}"
   font-family="sans-serif" font-size="12">${labels.join('')}</svg>`;
-const file = fileURLToPath(new URL('images/samplers.png', import.meta.url));
-const { size } = await sharp({ create: { ...sheet, channels: 3, background: 'white' } })
-  .composite([...tiles, { input: Buffer.from(svg), left: 0, top: 0 }])
-  .png({ palette: true, effort: 10 })
-  .toFile(file);
-console.log(`${file}, ${size} bytes`);
+const image = sharp({ create: { ...sheet, channels: 3, background: 'white' } }).composite([
+  ...tiles,
+  { input: Buffer.from(svg), left: 0, top: 0 },
+]);
+await save('samplers.png', image.png({ palette: true, effort: 10 }));

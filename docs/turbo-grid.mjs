@@ -1,9 +1,9 @@
 // Asks a running service (npm start) for some prompts by the student, in 1, 2 and 4 steps, and by its base, in 1, 4 and
 // 20, and puts the pictures side by side: docs/images/turbo.png
 //   node docs/turbo-grid.mjs [http://127.0.0.1:8787]
-import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { picture } from './ask.mjs';
+import { save } from './save.mjs';
 
 const url = process.argv[2] ?? 'http://127.0.0.1:8787';
 const prompts = ['red apple', 'cat face', 'pizza', 'frog', 'rocket', 'cactus'];
@@ -34,9 +34,8 @@ const labels = [
 const sheet = { width: left(columns.length), height: top(prompts.length) };
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${sheet.width}" height="${sheet.height}"
   font-family="sans-serif" font-size="12">${labels.join('')}</svg>`;
-const file = fileURLToPath(new URL('images/turbo.png', import.meta.url));
-const { size } = await sharp({ create: { ...sheet, channels: 3, background: 'white' } })
-  .composite([...tiles, { input: Buffer.from(svg), left: 0, top: 0 }])
-  .png({ palette: true, effort: 10 })
-  .toFile(file);
-console.log(`${file}, ${size} bytes`);
+const image = sharp({ create: { ...sheet, channels: 3, background: 'white' } }).composite([
+  ...tiles,
+  { input: Buffer.from(svg), left: 0, top: 0 },
+]);
+await save('turbo.png', image.png({ palette: true, effort: 10 }));
