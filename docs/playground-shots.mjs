@@ -13,20 +13,20 @@ const phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch:
 await shoot('playground-phone', { ...phone, colorScheme: 'dark' });
 await browser.close();
 
-/** Draws a circle, has a sun made of it, and takes a picture of the page. */
+/** Draws a heart, has a strawberry made of it, and takes a picture of the page. */
 async function shoot(name, options) {
   const page = await (await browser.newContext(options)).newPage();
   page.setDefaultTimeout(120_000);
   await page.goto(url);
   await page.locator('#control_model option').first().waitFor({ state: 'attached' });
-  await page.fill('#prompt', 'sun');
-  await page.fill('#seed', '1');
+  await page.fill('#prompt', 'strawberry');
+  await page.fill('#seed', '2');
   await page.click('#control summary');
   const board = page.locator('#control canvas');
   await board.scrollIntoViewIfNeeded();
   await draw(page, await board.boundingBox(), (turn) => [
-    0.5 + 0.375 * Math.sin(turn),
-    0.5 - 0.375 * Math.cos(turn),
+    0.5 + 0.37 * Math.sin(turn) ** 3,
+    0.45 - (13 * Math.cos(turn) - 5 * Math.cos(2 * turn) - 2 * Math.cos(3 * turn) - Math.cos(4 * turn)) / 43,
   ]);
   await page.keyboard.press('Control+Enter');
   await page.locator('#shown').waitFor();
