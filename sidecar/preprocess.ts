@@ -3,7 +3,8 @@ import type { PreprocessRequest__Output } from '../proto/gen/latentedge/v1/Prepr
 import type { PreprocessResponse } from '../proto/gen/latentedge/v1/PreprocessResponse.ts';
 import { openPicture, type Picture, transparentIn } from './engine/picture.ts';
 import { errors } from './errors.ts';
-import { choosePreprocessor, type Hint, hintOf, hintPixels, readResizeMode } from './preprocessors/index.ts';
+import { choosePreprocessor, type Hint, hintPixels, readResizeMode } from './preprocessors/index.ts';
+import { hintInThread } from './preprocessors/thread.ts';
 
 /** Pixels of a hint: some preprocessors take a second for so many. */
 const MAX_PIXELS = 2 ** 22;
@@ -26,7 +27,7 @@ export async function preprocess(request: PreprocessRequest__Output): Promise<Pr
   const { width, height } = picture;
   const image = { data: await picture.rgb(picture), width, height };
   const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
-  const hint = hintOf(preprocessor, image, size, mode, mask);
+  const hint = await hintInThread(preprocessor, image, size, mode, mask);
   const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
   return { hint: { ...file, width: hint.width, height: hint.height } };
 }

@@ -1,10 +1,10 @@
 import {
   choosePreprocessor,
-  hintOf,
   hintTensor,
   type Preprocessor,
   type RgbImage,
 } from '../../preprocessors/index.ts';
+import { hintInThread } from '../../preprocessors/thread.ts';
 import type { Picture, PictureSize } from '../picture.ts';
 import { crop, type Region } from '../retouch.ts';
 import type { ResizeMode } from './units.ts';
@@ -36,11 +36,11 @@ export async function hintPixels(
   const { width, height } = picture;
   const image = { data: await picture.rgb({ width, height }), width, height };
   const masked = await mask?.grey({ width, height });
-  if (!part) return hintTensor(hintOf(preprocessor, image, size, resize, masked));
+  if (!part) return hintTensor(await hintInThread(preprocessor, image, size, resize, masked));
   const { whole, region } = part;
-  const placed = hintOf(choosePreprocessor('none'), image, whole, resize) as RgbImage;
+  const placed = (await hintInThread(choosePreprocessor('none'), image, whole, resize)) as RgbImage;
   const cut = (pixels: Uint8Array) => crop(pixels, whole, region);
   const own = { ...region, data: cut(placed.data) };
   const anew = mask && cut(await mask.grey(whole));
-  return hintTensor(hintOf(preprocessor, own, size, 'stretch', anew));
+  return hintTensor(await hintInThread(preprocessor, own, size, 'stretch', anew));
 }
