@@ -173,9 +173,18 @@ export function nativeCode(error: unknown): NativeErrorCode | undefined {
   return codes.find((known) => known === code);
 }
 
+/** Of the driver of GPUs, which starts as it is first asked. */
+export interface DriverStart {
+  /** Milliseconds that it may take; default: a minute. */
+  patienceMs?: number | undefined;
+  /** Tests: it hangs, as a driver can. */
+  hang?: boolean;
+}
+
 /** The addon: five verbs (devices, open, loadWeights, compile, run). */
 export interface NativeAddon {
-  devices(): DeviceInfo[];
+  /** @throws Error with ERR_DEVICE_LOST where the driver of GPUs does not answer in time; so is every GPU's opening then. */
+  devices(start?: DriverStart): DeviceInfo[];
   open(options: OpenOptions): Promise<NativeDevice>;
 }
 

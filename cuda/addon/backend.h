@@ -1,6 +1,7 @@
 // What a device computes with: the CPU's kernels, or a GPU's.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,8 +21,18 @@ struct DeviceInfo {
   Element dtype = Element::f32;  // that it computes in
 };
 
-// Every device that this build can open or that this machine has.
-std::vector<DeviceInfo> list_devices();
+// The CPU, and the same with plain loops.
+std::vector<DeviceInfo> list_cpus();
+
+// What is waited for where the driver of GPUs starts, with the first question to it.
+struct DriverStart {
+  std::chrono::milliseconds patience = std::chrono::seconds(60);
+  bool hang = false;  // tests: as a driver can
+};
+
+// Every device that this build can open or that this machine has. Throws DeviceLost where the driver of the
+// GPUs does not answer in time, then and from then on.
+std::vector<DeviceInfo> list_devices(DriverStart start = {});
 
 // Used from the device's thread alone.
 class Backend {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "../gpu/runtime.h"
+#include "error.h"
 #include "js_classes.h"
 #include "js_plan.h"
 
@@ -47,6 +48,8 @@ Napi::Object to_js(Napi::Env env, const DeviceInfo& device) {
 }
 
 DeviceInfo find_device(Napi::Env env, const std::string& id) {
+  for (DeviceInfo& cpu : list_cpus())
+    if (cpu.id == id) return cpu;
   std::string known;
   for (DeviceInfo& device : list_devices()) {
     if (device.id == id) return device;
@@ -69,8 +72,19 @@ Napi::Function JsDevice::define(Napi::Env env) {
 
 Napi::Value JsDevice::devices(const Napi::CallbackInfo& info) {
   const std::vector<DeviceInfo> devices = [&] {
+    DriverStart start;
+    const Field options(info[0], "options");
+    if (!options.absent()) {
+      if (const Field ms = options["patienceMs"]; !ms.absent())
+        start.patience = std::chrono::milliseconds(ms.integer(1, int64_t{1} << 32));
+      if (const Field hang = options["hang"]; !hang.absent()) start.hang = hang.boolean();
+    }
     try {
-      return list_devices();
+      return list_devices(start);
+    } catch (const CodedError& e) {
+      Napi::Error error = Napi::Error::New(info.Env(), e.what());
+      error.Set("code", e.code());
+      throw error;
     } catch (const std::exception& e) {
       throw Napi::Error::New(info.Env(), e.what());
     }

@@ -69,7 +69,8 @@ export async function main(args: string[]): Promise<number> {
     if (thrown instanceof CommanderError && !(thrown instanceof InvalidArgumentError)) return thrown.exitCode;
     const error = toServiceError(thrown);
     // Here the operator reads, and is told what was hidden from a remote caller.
-    const shown = error.code === 'internal' && thrown instanceof Error ? thrown : error;
+    const isHidden = error.code === 'internal' || error.code === 'device_lost';
+    const shown = isHidden && thrown instanceof Error ? thrown : error;
     console.error(`latent-edge: ${shown.message}`);
     if (process.env.LATENT_EDGE_DEBUG) console.error(shown);
     return error.code === 'device_lost' ? LOST : 1;

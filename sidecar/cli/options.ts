@@ -89,11 +89,19 @@ export interface DeviceOptions {
   dtype?: Precision;
   providers?: Providers;
   deviceMemory?: number;
+  runTimeout?: number;
 }
 
 /** What to open the device with. */
-export function openOptions({ device, threads, dtype, providers, deviceMemory }: DeviceOptions): OpenOptions {
-  return { device, threads, dtype, providers, memoryBytes: deviceMemory };
+export function openOptions({
+  device,
+  threads,
+  dtype,
+  providers,
+  deviceMemory,
+  runTimeout,
+}: DeviceOptions): OpenOptions & { runTimeout?: number } {
+  return { device, threads, dtype, providers, runTimeout, memoryBytes: deviceMemory };
 }
 
 /** The options that every command has which computes. */
@@ -130,7 +138,17 @@ export function deviceOptions(command: Command): Command {
       new Option('--device-memory <bytes>', "at most so much of a GPU's memory, as 8GiB (default: all)")
         .env('LATENT_EDGE_DEVICE_MEMORY')
         .argParser(bytes),
-    );
+    )
+    .addOption(runTimeoutOption());
+}
+
+export function runTimeoutOption(): Option {
+  return new Option(
+    '--run-timeout <s>',
+    'seconds after which what a device was told to do is taken to hang; 0: never (default: 60 on a GPU, never on a CPU)',
+  )
+    .argParser(wholeNumber(0, 86_400))
+    .env('LATENT_EDGE_RUN_TIMEOUT');
 }
 
 export const collect = (value: string, previous: string[] = []): string[] => [...previous, value];

@@ -1,7 +1,7 @@
 import { faultsOf } from '../engine/devices/fault.ts';
-import { watchedFor } from '../engine/devices/open.ts';
+import { driverStart, openDevice, watchedFor } from '../engine/devices/open.ts';
 import { planFlops } from '../graph/planner.ts';
-import { type NativeDevice, native, nativeCode, type Precision } from '../native.ts';
+import { type DeviceInfo, type NativeDevice, native, nativeCode, type Precision } from '../native.ts';
 import { excess, naive, runOp } from './bound.ts';
 import { opCases, type RunnableCase } from './cases.ts';
 
@@ -32,7 +32,11 @@ const REPORT = 'use --device cpu, and report this with the output of nvidia-smi'
 
 /** Looks at the addon, the driver, the devices, and their kernels against plain loops on the CPU. */
 export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {}): AsyncGenerator<Finding> {
-  const devices = native().devices();
+  const devices = list(runTimeout);
+  if (typeof devices === 'string') {
+    yield { name: 'GPU driver', ok: false, detail: devices, advice: LOST };
+    return;
+  }
   const named = devices.filter(({ id }) => id === device);
   const chosen = device ? named : devices.filter(({ id }) => id !== 'cpu-reference');
   yield { name: 'addon', ok: true, detail: `loaded; devices: ${devices.map(({ id }) => id).join(', ')}` };
@@ -66,6 +70,16 @@ export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {
   }
 }
 
+/** The devices there are; why they cannot be told where the driver of GPUs hangs. */
+function list(runTimeout?: number): DeviceInfo[] | string {
+  try {
+    return native().devices(driverStart(runTimeout));
+  } catch (error) {
+    if (nativeCode(error) !== 'ERR_DEVICE_LOST') throw error;
+    return (error as Error).message;
+  }
+}
+
 async function whyNot(id: string): Promise<{ detail: string; advice: string }> {
   const detail = await open(id);
   if (typeof detail !== 'string') throw new Error(`Expected no device ${id} but it opened`);
@@ -82,7 +96,7 @@ async function open(
   { dtype, runTimeout }: CheckUpOptions = {},
 ): Promise<NativeDevice | string> {
   try {
-    const opened = await native().open({ device, dtype, poison: true, ...faultsOf(device) });
+    const opened = await openDevice({ device, dtype, runTimeout, poison: true, ...faultsOf(device) });
     return watchedFor(opened, runTimeout);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { openDevice } from '../../sidecar/engine/devices/open.ts';
 import type { NativeAddon, NativeDevice, OpenOptions } from '../../sidecar/native.ts';
 
@@ -33,4 +33,49 @@ test('auto is the CPU where there is no GPU, and one line says why', async () =>
 
 test('a device that is named is not replaced by another', async () => {
   await expect(openDevice({ device: 'cuda:1' }, () => {}, addon('cpu', 'cuda:0'))).rejects.toThrow('cuda:1');
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** A machine whose GPU never opens. */
+function hanging(): NativeAddon {
+  const { devices, open } = addon('cpu');
+  return {
+    devices,
+    open: (options) => (options.device === 'cpu' ? open(options) : new Promise(() => {})),
+  };
+}
+
+test('a GPU that does not open within its time hangs', async () => {
+  vi.useFakeTimers();
+  const opening = openDevice({ device: 'cuda:0' }, () => {}, hanging()).catch((error) => error);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(await opening).toMatchObject({
+    ...{ code: 'ERR_DEVICE_LOST', message: 'opening cuda:0 has not ended within 60 s: it hangs' },
+  });
+});
+
+test('auto is the CPU then', async () => {
+  vi.useFakeTimers();
+  const said: string[] = [];
+  const opening = openDevice({ device: 'auto', runTimeout: 5 }, (line) => said.push(line), hanging());
+  await vi.advanceTimersByTimeAsync(5000);
+  expect((await opening).info.id).toBe('cpu');
+  expect(said).toEqual(['computing on the CPU: opening cuda:0 has not ended within 5 s: it hangs']);
+});
+
+test('a driver that does not start is told, and no GPU opened; the CPU needs none', async () => {
+  const asked: unknown[] = [];
+  const silent: NativeAddon = {
+    ...addon('cpu', 'cuda:0'),
+    devices(start) {
+      asked.push(start);
+      throw Object.assign(new Error('it hangs'), { code: 'ERR_DEVICE_LOST' });
+    },
+  };
+  await expect(openDevice({ device: 'cuda:0', runTimeout: 5 }, () => {}, silent)).rejects.toThrow('it hangs');
+  expect(asked).toEqual([{ patienceMs: 5000, hang: false }]);
+  expect((await openDevice({ device: 'cpu' }, () => {}, silent)).info.id).toBe('cpu');
 });

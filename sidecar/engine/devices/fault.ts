@@ -11,3 +11,8 @@ export function faultsOf(id: string, env: Record<string, string | undefined> = p
   };
   return { loseAfter: after('LATENT_EDGE_TEST_LOSE'), hangAfter: after('LATENT_EDGE_TEST_HANG') };
 }
+
+/** `LATENT_EDGE_TEST_HANG=cuda:0=open` has its opening never end, `=driver` the start of the GPUs' driver. */
+export function hangs(what: string, env: Record<string, string | undefined> = process.env): boolean {
+  return (env.LATENT_EDGE_TEST_HANG ?? '').split(',').includes(what);
+}

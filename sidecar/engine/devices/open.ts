@@ -3,11 +3,17 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Plan } from '../../graph/plan.ts';
 import { planFlops } from '../../graph/planner.ts';
-import { type NativeAddon, type NativeDevice, native, type OpenOptions } from '../../native.ts';
+import {
+  type DriverStart,
+  type NativeAddon,
+  type NativeDevice,
+  native,
+  type OpenOptions,
+} from '../../native.ts';
 import { peakOf } from '../admission/speed.ts';
-import { faultsOf } from './fault.ts';
+import { faultsOf, hangs } from './fault.ts';
 import { parseDevices } from './spelling.ts';
-import { GPU_SECONDS, watched } from './watchdog.ts';
+import { GPU_SECONDS, opened as openedInTime, watched } from './watchdog.ts';
 
 /** A device that is open, by the name that it has here. */
 export interface Opened {
@@ -31,9 +37,11 @@ export async function openDevices(
 ): Promise<Opened[]> {
   const opened: Opened[] = [];
   try {
-    for (const { id, device, workers, index } of parseDevices(names, () => addon.devices())) {
+    const list = () => addon.devices(driverStart(runTimeout));
+    for (const { id, device, workers, index } of parseDevices(names, list)) {
       const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
-      const native = await openDevice({ ...options, device, threads, ...faultsOf(id ?? device) }, say, addon);
+      const given = { ...options, device, threads, runTimeout, ...faultsOf(id ?? device) };
+      const native = await openDevice(given, say, addon);
       const { info } = native;
       opened.push({
         ...{ id: id ?? info.id, memoryBytes: info.memoryBytes / workers },
@@ -55,23 +63,36 @@ export function watchedFor(device: NativeDevice, runTimeout?: number): NativeDev
   return leastMs > 0 ? watched(device, { leastMs, peakMs }) : device;
 }
 
+/** What the driver of GPUs may take to start; `runTimeout` is openDevices'. */
+export function driverStart(runTimeout = GPU_SECONDS): DriverStart {
+  return { patienceMs: runTimeout > 0 ? 1000 * runTimeout : undefined, hang: hangs('driver') };
+}
+
 /**
  * Opens a device; `auto` is the first GPU, or the CPU where none can be used.
+ * @param runTimeout openDevices': opening may take as long too.
  * @param say receives one line on why `auto` is the CPU.
- * @throws Error when there is no such device, or the addon is not built.
+ * @throws Error when there is no such device, or the addon is not built; with ERR_DEVICE_LOST where it hangs.
  */
 export async function openDevice(
-  options: OpenOptions,
+  { runTimeout, ...options }: OpenOptions & { runTimeout?: number | undefined },
   say: (line: string) => void = console.error,
   addon: NativeAddon = native(),
 ): Promise<NativeDevice> {
   const given = options.providers === 'auto' ? { choicesFile: await choicesFile(), ...options } : options;
-  if (options.device !== 'auto') return addon.open(given);
+  const open = (device: string) => {
+    const isCpu = device.startsWith('cpu');
+    // It starts with the first question, which nothing in this thread can interrupt.
+    if (!isCpu) addon.devices(driverStart(runTimeout));
+    const opening = hangs(`${device}=open`) ? new Promise<never>(() => {}) : addon.open({ ...given, device });
+    return openedInTime(device, 1000 * (runTimeout ?? (isCpu ? 0 : GPU_SECONDS)), opening);
+  };
+  if (options.device !== 'auto') return open(options.device);
   try {
-    return await addon.open({ ...given, device: 'cuda:0' });
+    return await open('cuda:0');
   } catch (error) {
     say(`computing on the CPU: ${error instanceof Error ? error.message : error}`);
-    return addon.open({ ...given, device: 'cpu' });
+    return open('cpu');
   }
 }
 

@@ -37,6 +37,39 @@ export function hasHung(): boolean {
 }
 
 /**
+ * Waits for what opens a device, so many milliseconds at most (0: as long as it takes).
+ * @throws Error with ERR_DEVICE_LOST where it takes longer.
+ */
+export async function opened(
+  device: string,
+  patienceMs: number,
+  opening: Promise<NativeDevice>,
+): Promise<NativeDevice> {
+  if (patienceMs === 0) return opening;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const look = (times: number) => {
+      timer = setTimeout(() => {
+        if (times < LOOKS) return look(times + 1);
+        kept.push(opening);
+        reject(hung(`opening ${device}`, patienceMs));
+      }, patienceMs / LOOKS);
+    };
+    look(1);
+  });
+  try {
+    return await Promise.race([opening, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function hung(what: string, ms: number): Error {
+  const message = `${what} has not ended within ${Math.round(ms / 1000)} s: it hangs`;
+  return Object.assign(new Error(message), { code: 'ERR_DEVICE_LOST' });
+}
+
+/**
  * Watches the calls of a device: one that does not end is the end of the device, as a GPU can hang without an error. What
  * waits for it is told ERR_DEVICE_LOST, and so is all that comes; nothing of it is waited for any more. The thread that
  * hangs goes with the process.
@@ -61,8 +94,7 @@ export function watched(device: NativeDevice, { leastMs, peakMs }: Patience): Na
   };
   const lose = (what: string, ms: number) => {
     if (lost) return;
-    const message = `${what} has not ended within ${Math.round(ms / 1000)} s: it hangs`;
-    lost = Object.assign(new Error(message), { code: 'ERR_DEVICE_LOST' });
+    lost = hung(what, ms);
     kept.push(device, ...living.all());
     for (const reject of waiting) reject(lost);
     waiting.clear();
