@@ -110,10 +110,7 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
     });
     afterAll(() => edge.stop());
 
-    // Workers keep no jobs, which contract-workerd.test.ts shows.
-    const { jobs, ...others } = makers;
-    const routes = Object.entries(runtime === nodeRuntime ? { ...others, jobs: jobs! } : others);
-    describe.each(routes)('%s', (route, maker) => {
+    describe.each(Object.entries(makers))('%s', (route, maker) => {
       // Pictures that are taken cost a run: once of these, which the others share their readers with.
       const isWhole = runtime === nodeRuntime && ['generations', 'edits', 'img2img'].includes(route);
 
@@ -220,10 +217,8 @@ for (const runtime of [nodeRuntime, workerdRuntime]) {
       const { list, note } = problems();
       for (const name of [...names, 'nope', '../../etc/passwd\0.png', '%', '☃'])
         for (const path of ['/v1/models/', '/v1/images/', '/v1/jobs/']) {
-          const isKept = path !== '/v1/jobs/' || runtime === nodeRuntime;
           const reply = await read(await edge.fetch(path + encodeURIComponent(name).replaceAll('.', '%2e')));
-          if (isKept) note(path + name, wrong(reply, [404]));
-          else note(path + name, [404, 501].includes(reply.status) ? undefined : `status ${reply.status}`);
+          note(path + name, wrong(reply, [404]));
         }
       expect(list).toEqual([]);
     });
