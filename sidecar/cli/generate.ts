@@ -311,11 +311,12 @@ async function save(
     await writeSafetensors(saveLatents, { latents: { shape: [images.length, C!, h!, w!], data } });
   }
   const guidance = `guidance ${p.guidanceScale}`;
+  const hires = p.hiresScale ? ` ×${p.hiresScale}` : '';
   const schedule = p.schedule === 'default' ? '' : ` ${p.schedule}`;
   const controls = p.control.map(({ unit, evaluations }) => `, ${basename(unit.model)} ×${evaluations}`);
   const adapters = p.adapters.map(({ name, scale }) => `, ${name} ${scale}`).join('');
   say(
-    `${p.model}${adapters}${controls.join('')}, ${p.width}x${p.height}, ${p.sampler}${schedule}, ${stepsText(p.steps)}, ${guidance}, seed ${p.seeds.join(',')}`,
+    `${p.model}${adapters}${controls.join('')}, ${p.width}x${p.height}${hires}, ${p.sampler}${schedule}, ${stepsText(p.steps)}, ${guidance}, seed ${p.seeds.join(',')}`,
   );
   if (quiet && seed === undefined) console.error(`seed ${p.seeds.join(',')}`);
   for (const line of p.ignored) say(`ignored: ${line}`);

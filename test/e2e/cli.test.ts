@@ -172,6 +172,13 @@ describe('generate', () => {
     ]);
   });
 
+  it('says how much a second pass enlarges', async () => {
+    const args = ['--prompt', 'x', '--steps', '1', '--seed', '1', '--hires', '1.5', '--output', 'l.png'];
+    const { status, err } = await call('generate', ...args);
+    expect([status, err]).toEqual([0, expect.stringContaining('tiny-emoji-ldm, 64x64 ×1.5, ddim, 1 step,')]);
+    expect((await sharp(join(folder, 'l.png')).metadata()).width).toBe(96);
+  });
+
   it('needs nothing but a prompt', async () => {
     const { status, out } = await run('generate', '--prompt', 'red apple', '--seed', '5', '--count', '2');
     expect([status, out]).toEqual([0, 'latent-edge-5-1.png\nlatent-edge-5-2.png\n']);
