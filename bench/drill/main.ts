@@ -23,7 +23,7 @@ await new Command('drill')
   .description(
     'Lets things go wrong around the edge and its sidecars, and says what was promised and what happened.',
   )
-  .option('--short', 'few requests: about a minute, for CI')
+  .option('--short', 'few requests: two to three minutes, for CI')
   .option('--only <names...>', `of ${scenarios.map(({ name }) => name).join(', ')}`)
   .option('--no-networks', 'cuts the network by a proxy that stops forwarding')
   .option('--retry <times>', 'tries a scenario again where a promise broke', whole, 0)
