@@ -38,7 +38,10 @@ export function grpcWebSidecar(url: string, options: GrpcWebOptions = {}): Sidec
     async *generate(request, options = {}) {
       if (options.signal?.aborted) throw cancelled(options.signal.reason);
       const left = new AbortController();
-      const signal = options.signal ? AbortSignal.any([options.signal, left.signal]) : left.signal;
+      const { signal } = left;
+      // Not AbortSignal.any: what it makes is for nobody to hold, and may be collected before it says anything.
+      const leave = () => left.abort(options.signal?.reason);
+      options.signal?.addEventListener('abort', leave, { once: true, signal });
       try {
         yield* stream(transport, generate, request, { ...options, signal }) as AsyncIterable<GenerateEvent>;
       } catch (error) {
