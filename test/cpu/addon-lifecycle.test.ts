@@ -49,7 +49,7 @@ describe('a device that is lost', () => {
     for (let i = 0; i < 2; i++) await program.run({ x: ones(8) });
     const code = 'ERR_DEVICE_LOST';
     const runs = [program.run({ x: ones(8) }), program.run({ x: ones(8) })];
-    for (const run of runs) await expect(run).rejects.toMatchObject({ code });
+    await Promise.all(runs.map((run) => expect(run).rejects.toMatchObject({ code })));
     await expect(lost.compile(linearChain(1, 8), weights)).rejects.toMatchObject({ code });
     await expect(lost.loadWeights(scaling(8))).rejects.toMatchObject({ code });
     await program.dispose();

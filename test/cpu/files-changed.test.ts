@@ -56,7 +56,7 @@ it('it is loaded anew for the next request also while others use it, who go on w
 
     await writeOver(join(dir, 'unet'));
     const failing = [store.use(place, [], fail), store.use(place, [], fail)];
-    for (const one of failing) await expect(one).rejects.toThrow('written to');
+    await Promise.all(failing.map((one) => expect(one).rejects.toThrow('written to')));
     expect(await store.open(place)).not.toBe(old);
     await store.use(place, [], async (model) => {
       expect(model).not.toBe(old);

@@ -272,7 +272,8 @@ describe('RequestQueue', () => {
     const running = run(job.run);
     const waiting = [run(async () => {}), run(async () => {})];
     queue.fail(new Error('no device'));
-    for (const one of [...waiting, run(async () => {})]) await expect(one).rejects.toThrow('no device');
+    const all = [...waiting, run(async () => {})];
+    await Promise.all(all.map((one) => expect(one).rejects.toThrow('no device')));
     job.finish();
     await running;
     await queue.idle();

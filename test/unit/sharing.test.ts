@@ -59,7 +59,7 @@ describe('the same at once', () => {
     const both = [runs.generate(seeded, asked('a', 'k')), runs.generate(seeded, asked('a', 'k'))];
     await settled();
     fake.runs[0]!.fail(errors.shuttingDown());
-    for (const each of both) await expect(each).rejects.toMatchObject({ code: 'shutting_down' });
+    await Promise.all(both.map((each) => expect(each).rejects.toMatchObject({ code: 'shutting_down' })));
     runs.generate(seeded, asked('a', 'k'));
     await settled();
     expect(fake.runs).toHaveLength(2);
