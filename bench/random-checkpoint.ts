@@ -79,14 +79,16 @@ export async function randomCheckpoint(
   await writeWeights(
     join(folder, 'unet', weights),
     [traceUNet(u, { ...image, tokens: 77 }), traceContext(u, { batch: 1, tokens: 77 })],
-    1,
+    { seed: 1, isLinear: u.use_linear_projection },
   );
-  await writeWeights(join(folder, 'vae', weights), [traceVaeDecode(v, image), traceVaeEncode(v, image)], 2);
+  await writeWeights(join(folder, 'vae', weights), [traceVaeDecode(v, image), traceVaeEncode(v, image)], {
+    seed: 2,
+  });
   await writeWeights(
     join(folder, 'text_encoder/model.safetensors'),
     [traceTextEncoder(t, { batch: 1, tokens: 77 })],
-    3,
-    'text_model.', // as published, which other programs know them by
+    // As published, which other programs know them by.
+    { seed: 3, prefix: 'text_model.' },
   );
   await cp(join(ROOT, 'models/clip-vocabulary/merges.txt'), join(folder, 'tokenizer/merges.txt'));
   const { vocab } = await standardVocabulary();
@@ -121,15 +123,28 @@ export async function randomControlNet(model: string, say: (line: string) => voi
       traceControlContext(config, { batch: 1, tokens: 77 }),
       traceControlNet(config, { ...image, tokens: 77 }),
     ],
-    4,
+    { seed: 4, isLinear: config.use_linear_projection },
   );
   await writeFile(join(folder, 'config.json'), text);
 }
 
-/** What are 1×1 convolutions in this architecture, which compute what a matrix does; zero convolutions are. */
-const POINTWISE = /(\.proj_(in|out)|^controlnet_(down_blocks\.\d+|mid_block))\.weight$/;
+/** Matrices that are 1×1 convolutions in a file: zero convolutions, and what transformers begin and end with. */
+const ZERO = /^controlnet_(down_blocks\.\d+|mid_block)\.weight$/;
+const PROJECTION = /\.proj_(in|out)\.weight$/;
 
-async function writeWeights(file: string, graphs: Graph[], seed: number, prefix = ''): Promise<void> {
+interface Writing {
+  seed: number;
+  /** Of every name. */
+  prefix?: string;
+  /** As later architectures have it (`use_linear_projection`): what transformers begin and end with is no convolution. */
+  isLinear?: boolean;
+}
+
+async function writeWeights(
+  file: string,
+  graphs: Graph[],
+  { seed, prefix = '', isLinear = false }: Writing,
+): Promise<void> {
   const params = [...new Map(graphs.flatMap((graph) => [...graph.params]))].sort(([a], [b]) =>
     a < b ? -1 : 1,
   );
@@ -137,7 +152,8 @@ async function writeWeights(file: string, graphs: Graph[], seed: number, prefix 
   const header = params.map(([name, shape]): [string, unknown] => {
     const begin = end;
     end += 2 * elements(shape);
-    const saved = POINTWISE.test(name) && shape.length === 2 ? [...shape, 1, 1] : shape;
+    const isPointwise = ZERO.test(name) || (PROJECTION.test(name) && !isLinear);
+    const saved = isPointwise && shape.length === 2 ? [...shape, 1, 1] : shape;
     return [prefix + name, { dtype: 'F16', shape: saved, data_offsets: [begin, end] }];
   });
   const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));

@@ -53,7 +53,7 @@ export type SdcppCall = Omit<SdcppRun, 'threads' | 'size'>;
 
 /**
  * Seconds of a module by stable-diffusion.cpp, from what its own runs report. It has no command for one module: a step's
- * time is its sampling's, a ControlNet's the difference that it makes.
+ * time is its sampling's, a ControlNet's the difference that it makes: NaN where that is lost in how times vary.
  */
 export class SdcppParts {
   readonly #run: (call: SdcppCall) => SdcppTimes;
@@ -70,11 +70,13 @@ export class SdcppParts {
     switch (module) {
       case 'unet':
         return this.#times(model, steps, batch).sampling / steps;
-      case 'controlnet':
-        return (
-          (this.#times(model, steps, batch, true).sampling - this.#times(model, steps, batch).sampling) /
-          steps
-        );
+      case 'controlnet': {
+        // One right after the other: it is a small part of either.
+        this.#known.delete(keyOf(model, steps, batch, false));
+        const without = this.#times(model, steps, batch).sampling;
+        const difference = this.#times(model, steps, batch, true).sampling - without;
+        return difference > 0 ? difference / steps : Number.NaN;
+      }
       case 'text':
         return this.#times(model, steps, 1).text;
       default: {
@@ -85,7 +87,7 @@ export class SdcppParts {
   }
 
   #times(model: RequestCase['model'], steps: number, batch: number, controlled = false): SdcppTimes {
-    const key = `${model} ${steps} ${batch} ${controlled}`;
+    const key = keyOf(model, steps, batch, controlled);
     const known = this.#known.get(key);
     if (known) return known;
     const { controlNet: weights, hint, [model]: folder } = this.#folders;
@@ -96,4 +98,8 @@ export class SdcppParts {
     this.#known.set(key, times);
     return times;
   }
+}
+
+function keyOf(model: string, steps: number, batch: number, controlled: boolean): string {
+  return `${model} ${steps} ${batch} ${controlled}`;
 }

@@ -167,7 +167,10 @@ function measurement(folders: Folders, threads: number, options: Options) {
       }
     }
     const seconds = median(ours.flatMap((each) => each.runs));
-    const middle = (values: number[]) => (values.length > 0 ? rounded(median(values), 4) : null);
+    const middle = (values: number[]) => {
+      const known = values.filter((value) => !Number.isNaN(value));
+      return known.length > 0 ? rounded(median(known), 4) : null;
+    };
     return {
       ours_s: rounded(seconds, 4),
       torch_s: middle(torch),

@@ -55,9 +55,12 @@ test("a module's time is its part of the runs that it needs, each made once", ()
   expect(parts.seconds('sd15', 'unet', 1)).toBe(10);
   expect(parts.seconds('sd15', 'unet', 2)).toBe(20);
   expect(parts.seconds('sd15', 'controlnet', 1)).toBe(3);
-  // The median of the three runs so far.
+  // The median of the three that are known.
   expect(parts.seconds('sd15', 'vae-decode', 1)).toBe(40);
-  expect(run).toHaveBeenCalledTimes(3);
+  // The ControlNet's is measured beside one without it.
+  expect(run).toHaveBeenCalledTimes(4);
+  run.mockReturnValue({ text: 0.5, sampling: 20, decode: 40 });
+  expect(new SdcppParts(run, folders).seconds('sd15', 'controlnet', 1)).toBeNaN();
 });
 
 test('a request is its texts, steps and decode', () => {
