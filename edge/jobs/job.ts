@@ -1,6 +1,7 @@
 import type { Trace } from '../../tracing/index.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import type { GenerateRequest, Image, Result, SidecarClient } from '../sidecar/client.ts';
+import { whenTaken } from './when-taken.ts';
 
 export type JobStatus = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
 
@@ -74,7 +75,7 @@ export class LiveJob implements Job {
     this.idempotencyKey = options.idempotencyKey;
     this.fingerprint = fingerprint;
     this.webhook = webhook;
-    const events = sidecar.generate(request, { ...options, signal: this.#left.signal });
+    const events = whenTaken(sidecar, request, { ...options, signal: this.#left.signal });
     this.done = this.#follow(events);
   }
 
@@ -93,7 +94,7 @@ export class LiveJob implements Job {
     this.#left.abort();
   }
 
-  async #follow(events: ReturnType<SidecarClient['generate']>): Promise<void> {
+  async #follow(events: ReturnType<typeof whenTaken>): Promise<void> {
     try {
       for await (const { progress, result } of events) {
         if (this.isFinished) return;

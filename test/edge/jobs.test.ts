@@ -4,6 +4,7 @@ import { createApp } from '../../edge/app.ts';
 import type { LiveJob } from '../../edge/jobs/job.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
 import type { WebhookOptions } from '../../edge/jobs/webhook.ts';
+import { type SidecarClient, SidecarError } from '../../edge/sidecar/client.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 
 afterEach(() => {
@@ -61,6 +62,42 @@ describe('jobs together', () => {
     expect(isThere()).toEqual([false, false, true]);
     vi.setSystemTime(jobs[2]!.finished! + 60_000);
     expect(isThere()).toEqual([false, false, false]);
+  });
+});
+
+describe('a job that the queue has no room for', () => {
+  const request = { prompt: 'x', seeds: [1] };
+  const full = (retryAfterMs: number) => {
+    const error = new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs });
+    return fakeSidecar({ fail: { error } });
+  };
+  const start = (sidecar: SidecarClient, timeoutMs: number) =>
+    new JobStore(sidecar).start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs });
+
+  it('is tried again with the time that is left, and fails when none is', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
+    const sidecar = full(1000);
+    const job = start(sidecar, 3500);
+    await vi.advanceTimersByTimeAsync(3500);
+    await job.done;
+    expect(job).toMatchObject({ status: 'failed', error: { code: 'queue_full', status: 429 } });
+    expect(sidecar.options.map(({ timeoutMs }) => timeoutMs)).toEqual([3500, 2500, 1500, 500]);
+  });
+
+  it('is not waited for where the hint is beyond its time', async () => {
+    const sidecar = full(60_000);
+    const job = start(sidecar, 50_000);
+    await job.done;
+    expect([job.error!.code, sidecar.requests.length]).toEqual(['queue_full', 1]);
+  });
+
+  it('can be cancelled while it waits', async () => {
+    const sidecar = full(60_000);
+    const job = start(sidecar, 600_000);
+    await expect.poll(() => sidecar.requests.length).toBe(1);
+    job.cancel();
+    await job.done;
+    expect([job.status, sidecar.requests.length]).toEqual(['cancelled', 1]);
   });
 });
 

@@ -135,6 +135,17 @@ export function jobs(edge: () => Edge): void {
       expect([result.status, result.reply.error]).toMatchObject([404, told]);
     });
 
+    it('waits where the queue is full, and is begun when there is room', async () => {
+      const error = new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs: 100 });
+      const full = edge().use(fakeSidecar({ fail: { error } }));
+      const { id } = await start();
+      await expect.poll(() => full.requests.length, TIMEOUT).toBeGreaterThan(2);
+      expect((await call('GET', `/v1/jobs/${id}`)).reply).toMatchObject({ status: 'queued', error: null });
+      const free = edge().use(fakeSidecar());
+      await until(id, 'succeeded');
+      expect(free.requests).toEqual([full.requests[0]]);
+    });
+
     it.each([
       [{ prompt: '' }, 'prompt'],
       [{ prompt: 'x', steps: 0 }, 'steps'],
