@@ -3,7 +3,7 @@ import { requestId } from 'hono/request-id';
 import { readSettings } from './config.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { callerOf } from './guard/caller.ts';
-import { type Sql, SqlArchive } from './jobs/sql-archive.ts';
+import { SqlArchive, type SqlStorage } from './jobs/sql-archive.ts';
 import { JobStore } from './jobs/store.ts';
 import { type ForwardJobs, jobs } from './routes/jobs.ts';
 import { traceRequests } from './tracing.ts';
@@ -44,8 +44,7 @@ export function toCallerJobs(objects: NonNullable<WorkerEnv['JOBS']>): ForwardJo
 
 /** Of a Durable Object's state, as much as is used of it. */
 interface ObjectState {
-  storage: {
-    sql: Sql;
+  storage: SqlStorage & {
     getAlarm(): Promise<number | null>;
     setAlarm(time: number): Promise<void>;
   };
@@ -63,7 +62,7 @@ export class CallerJobs {
     this.#store = new JobStore(workerSidecar(env), {
       limits: jobLimits,
       webhooks: webhooks && { ...webhooks, post: postWebhook, log: console.error },
-      archive: new SqlArchive(storage.sql),
+      archive: new SqlArchive(storage),
     });
     this.#app.use(requestId(), traceRequests(undefined), (c, next) => {
       c.set('caller' as never, JSON.parse(c.req.header(CALLER)!) as never);

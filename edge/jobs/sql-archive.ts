@@ -10,6 +10,13 @@ export interface Sql {
   exec(query: string, ...bindings: (string | number | Uint8Array)[]): Iterable<Record<string, unknown>>;
 }
 
+/** Of a Durable Object's storage, as much as is used of it. */
+export interface SqlStorage {
+  sql: Sql;
+  /** What is done within, or nothing of it where that throws. */
+  transactionSync<T>(closure: () => T): T;
+}
+
 /** Bytes of a row, which are 2 MB at most. */
 const PIECE = 2 ** 20;
 
@@ -26,11 +33,13 @@ interface JobRecord extends Known {
 
 /** Jobs in a database, in pieces that it takes. */
 export class SqlArchive implements JobArchive {
+  readonly #storage: SqlStorage;
   readonly #sql: Sql;
 
-  constructor(sql: Sql) {
-    this.#sql = sql;
-    sql.exec(
+  constructor(storage: SqlStorage) {
+    this.#storage = storage;
+    this.#sql = storage.sql;
+    this.#sql.exec(
       `CREATE TABLE IF NOT EXISTS parts
        (id TEXT, part INTEGER, piece INTEGER, bytes BLOB, PRIMARY KEY (id, part, piece)) WITHOUT ROWID`,
     );
@@ -38,27 +47,30 @@ export class SqlArchive implements JobArchive {
 
   all(): Job[] {
     const ids = [...this.#sql.exec('SELECT DISTINCT id FROM parts')].map(({ id }) => id as string);
-    return ids.map((id) => {
+    return ids.flatMap((id) => {
       const record = this.#record(id);
-      return this.#kept(record.finished === undefined ? this.#lost(record) : record);
+      if (record) return this.#kept(record.finished === undefined ? this.#lost(record) : record);
+      this.delete(id);
+      return [];
     });
   }
 
   put(job: Job): Job {
     const record = recordOf(job);
     const { result } = job;
-    if (result) {
+    this.#storage.transactionSync(() => {
+      this.#write(job.id, RECORD, utf8(record));
+      if (!result) return;
       const images = result.images.map((image) => ({ ...image, data: nothing }));
       this.#write(job.id, RESULT, toBinary(resultType, toMessage(resultType, { ...result, images })));
       for (const [i, { data }] of result.images.entries()) this.#write(job.id, PICTURES + i, data);
-    }
-    // The last: what says that it has succeeded has all of it.
-    this.#write(job.id, RECORD, utf8(record));
+    });
     return this.#kept(record);
   }
 
   told({ id }: Job): void {
-    this.#write(id, RECORD, utf8({ ...this.#record(id), webhook: undefined }));
+    const record = this.#record(id);
+    if (record) this.#replace({ ...record, webhook: undefined });
   }
 
   delete(id: string): void {
@@ -72,7 +84,12 @@ export class SqlArchive implements JobArchive {
     // What is sent again, with the same key too, is another job.
     const ended = { finished: Date.now(), idempotencyKey: undefined };
     const lost: JobRecord = { ...record, ...ended, status: 'failed', error };
-    this.#write(record.id, RECORD, utf8(lost));
+    try {
+      this.#replace(lost);
+    } catch (error) {
+      // Without room for it, it is as it was, and found so the next time.
+      console.error(error);
+    }
     return lost;
   }
 
@@ -91,8 +108,17 @@ export class SqlArchive implements JobArchive {
     };
   }
 
-  #record(id: string): JobRecord {
-    return JSON.parse(new TextDecoder().decode(this.#read(id, RECORD)));
+  /** Undefined: it is not there, or not whole. */
+  #record(id: string): JobRecord | undefined {
+    try {
+      return JSON.parse(new TextDecoder().decode(this.#read(id, RECORD)));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #replace(record: JobRecord): void {
+    this.#storage.transactionSync(() => this.#write(record.id, RECORD, utf8(record)));
   }
 
   #result(id: string): Result {

@@ -22,10 +22,11 @@ afterEach(() => {
 
 describe('the alarm', () => {
   /** An object with a sidecar, and what is in its storage. */
-  const object = (env: Record<string, string> = {}, sql = partsTable()) => {
+  const object = (env: Record<string, string> = {}) => {
     let alarm: number | null = null;
+    const table = partsTable();
     const storage = {
-      sql,
+      ...table,
       getAlarm: async () => alarm,
       setAlarm: async (time: number) => {
         alarm = time;
@@ -38,7 +39,7 @@ describe('the alarm', () => {
       return (await jobs.fetch(new Request(`http://edge.example/v1/jobs${path}`, init))).json();
     };
     return {
-      ...{ call, sql },
+      ...{ call, table },
       next: () => alarm && alarm - Date.now(),
       /** As the platform does it: an alarm that goes off is no longer set. */
       async goesOff() {
@@ -51,7 +52,7 @@ describe('the alarm', () => {
   it('keeps an object awake while a job is under way, and deletes it when it has been kept', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     sidecar = fakeSidecar({ steps: 2, pauseAfter: 1 });
-    const { call, goesOff, next, sql } = object({ JOBS_KEEP_SECONDS: '60' });
+    const { call, goesOff, next, table } = object({ JOBS_KEEP_SECONDS: '60' });
     await call('GET', '/none');
     expect(next()).toBeNull();
     const { id } = await call('POST', '', { prompt: 'x' });
@@ -68,11 +69,11 @@ describe('the alarm', () => {
     await goesOff();
     expect(next()).toBeGreaterThan(50_000);
     expect(next()).toBeLessThanOrEqual(60_000);
-    expect(sql.rows.length).toBeGreaterThan(0);
+    expect(table.rows.length).toBeGreaterThan(0);
     vi.setSystemTime(Date.now() + 60_000);
     await goesOff();
     expect(next()).toBeNull();
-    expect(sql.rows).toEqual([]);
+    expect(table.rows).toEqual([]);
   });
 
   it('comes sooner for a job that begins while others are kept', async () => {
@@ -89,32 +90,62 @@ describe('the alarm', () => {
   });
 });
 
-it('a job that the database has no room for stays where it is, until that is gone', async () => {
-  const log = vi.spyOn(console, 'error').mockImplementation(() => {});
-  const sql = partsTable();
-  const full = new SqlArchive({
-    exec(query, ...bindings) {
-      if (query.startsWith('INSERT') && bindings[1] === 2) throw new Error('database or disk is full');
-      return sql.exec(query, ...bindings);
-    },
-  });
-  const store = new JobStore(fakeSidecar(), { archive: full });
+describe('a database that is full', () => {
+  const options = { owner: '', ignored: [], requestId: undefined, timeoutMs: 60_000 };
   const request = { prompt: 'x', seeds: [1] };
-  const job = store.start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs: 60_000 });
-  await job.done;
-  await expect.poll(() => log.mock.calls.length, TIMEOUT).toBe(1);
-  expect(store.find(job.id, '')).toMatchObject({ status: 'succeeded', result: job.result });
-  const [lost] = new SqlArchive(sql).all();
-  expect(lost).toMatchObject({ id: job.id, status: 'failed', result: undefined });
-  expect(lost!.error!.code).toBe('job_lost');
-  // Once.
-  const [still] = new SqlArchive(sql).all();
-  expect([still!.finished, still!.error]).toEqual([lost!.finished, lost!.error]);
-  log.mockRestore();
+  /** An archive that does not take what is refused. */
+  const full = (table: ReturnType<typeof partsTable>, isRefused: (part: number) => boolean) =>
+    new SqlArchive({
+      ...table,
+      sql: {
+        exec(query, ...bindings) {
+          if (query.startsWith('INSERT') && isRefused(bindings[1] as number))
+            throw new Error('database or disk is full');
+          return table.sql.exec(query, ...bindings);
+        },
+      },
+    });
+
+  it('leaves a job that it has no room for where it is, until that is gone', async () => {
+    const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+    const table = partsTable();
+    const store = new JobStore(fakeSidecar(), { archive: full(table, (part) => part === 2) });
+    const job = store.start({ ...options, request });
+    await job.done;
+    await expect.poll(() => log.mock.calls.length, TIMEOUT).toBe(1);
+    expect(store.find(job.id, '')).toMatchObject({ status: 'succeeded', result: job.result });
+    // Nothing of what it made.
+    expect(table.rows.map(({ part }) => part)).toEqual([0]);
+    const [lost] = new SqlArchive(table).all();
+    expect(lost).toMatchObject({ id: job.id, status: 'failed', result: undefined });
+    expect(lost!.error!.code).toBe('job_lost');
+    // Once.
+    const [still] = new SqlArchive(table).all();
+    expect([still!.finished, still!.error]).toEqual([lost!.finished, lost!.error]);
+    log.mockRestore();
+  });
+
+  it('is opened all the same: what was under way is lost, and what is not whole is not there', async () => {
+    const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+    const table = partsTable();
+    const store = new JobStore(fakeSidecar({ pauseAfter: 0 }), { archive: new SqlArchive(table) });
+    const job = store.start({ ...options, request });
+    table.sql.exec('INSERT', 'torn', 2, 0, new Uint8Array(9));
+    table.sql.exec('INSERT', 'half', 0, 0, new TextEncoder().encode('{"id": "ha'));
+    for (let time = 0; time < 2; time++) {
+      const jobs = full(table, () => true).all();
+      expect(jobs).toMatchObject([{ id: job.id, status: 'failed', error: { code: 'job_lost' } }]);
+    }
+    expect(log).toHaveBeenCalledTimes(2);
+    expect(table.rows.map(({ id }) => id)).toEqual([job.id]);
+    job.cancel();
+    await job.done;
+    log.mockRestore();
+  });
 });
 
 it('an end that has not been told is told by whoever opens the archive next, and then no more', async () => {
-  const sql = partsTable();
+  const table = partsTable();
   const told: string[] = [];
   const open = (post: () => Promise<number>, hosts = ['hooks.example']) => {
     const webhooks = {
@@ -124,7 +155,7 @@ it('an end that has not been told is told by whoever opens the archive next, and
         return post();
       },
     };
-    return new JobStore(fakeSidecar(), { archive: new SqlArchive(sql), webhooks });
+    return new JobStore(fakeSidecar(), { archive: new SqlArchive(table), webhooks });
   };
   const webhook = 'https://hooks.example/x';
   const never = () => new Promise<number>(() => {});
