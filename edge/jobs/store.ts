@@ -91,7 +91,7 @@ export class JobStore {
     const job = new LiveJob(this.#sidecar, { ...options, id: newId() });
     this.#jobs.set(job.id, job);
     this.#archived(job);
-    void job.done.then(() => this.#ended(job));
+    job.done.then(() => this.#ended(job)).catch((error) => console.error(error));
     return job;
   }
 
@@ -172,7 +172,12 @@ export class JobStore {
 
   #delete({ id }: Job): void {
     this.#jobs.delete(id);
-    this.#archive?.delete(id);
+    try {
+      this.#archive?.delete(id);
+    } catch (error) {
+      // Whoever opens the archive next deletes it.
+      console.error(error);
+    }
   }
 }
 

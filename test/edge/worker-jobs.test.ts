@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { SqlArchive } from '../../edge/jobs/sql-archive.ts';
-import { JobStore } from '../../edge/jobs/store.ts';
+import { type JobArchive, JobStore } from '../../edge/jobs/store.ts';
 import { CallerJobs, toCallerJobs } from '../../edge/worker-jobs.ts';
 import { type FakeServer, serveFake } from '../support/fake-server.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
@@ -142,6 +142,31 @@ describe('a database that is full', () => {
     await job.done;
     log.mockRestore();
   });
+});
+
+it('a job that cannot be deleted is gone all the same, and is deleted by whoever opens the archive next', async () => {
+  const log = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const table = partsTable();
+  const archive = new SqlArchive(table);
+  const failing: JobArchive = {
+    all: () => [],
+    put: (job) => archive.put(job),
+    told: () => {},
+    delete: () => {
+      throw new Error('no');
+    },
+  };
+  const limits = { count: 9, bytes: 0, keepMs: 60_000 };
+  const store = new JobStore(fakeSidecar(), { archive: failing, limits });
+  const request = { prompt: 'x', seeds: [1] };
+  const job = store.start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs: 60_000 });
+  await job.done;
+  await expect.poll(() => log.mock.calls.length, TIMEOUT).toBe(1);
+  expect(store.find(job.id, '')).toBeUndefined();
+  expect(table.rows.length).toBeGreaterThan(0);
+  new JobStore(fakeSidecar(), { archive, limits }).tidy();
+  expect(table.rows).toEqual([]);
+  log.mockRestore();
 });
 
 it('an end that has not been told is told by whoever opens the archive next, and then no more', async () => {
