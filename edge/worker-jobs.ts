@@ -20,6 +20,9 @@ const HEARTBEAT = 30_000;
 /** Milliseconds after which an object that could not be reached is there again. */
 const RETRY_MS = 1000;
 
+/** Bytes of pictures in requests under way: an object has 128 MB, and what is being sent is there several times. */
+const REQUEST_BYTES = 32 * 2 ** 20;
+
 /** Milliseconds that a webhook has to answer. */
 const WEBHOOK_TIMEOUT = 10_000;
 
@@ -60,7 +63,7 @@ export class CallerJobs {
     const { timeoutMs, limits, jobs: jobLimits, webhooks } = readSettings(env);
     this.#storage = storage;
     this.#store = new JobStore(workerSidecar(env), {
-      limits: jobLimits,
+      limits: { ...jobLimits, requestBytes: Math.min(jobLimits.bytes, REQUEST_BYTES) },
       webhooks: webhooks && { ...webhooks, post: postWebhook, log: console.error },
       archive: new SqlArchive(storage),
     });

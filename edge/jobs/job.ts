@@ -53,6 +53,8 @@ export class LiveJob implements Job {
   readonly idempotencyKey: string | undefined;
   readonly fingerprint: string | undefined;
   readonly webhook: string | undefined;
+  /** Of the pictures in its request, which it holds until its end. */
+  readonly requestBytes: number;
   readonly created = Date.now();
   finished: number | undefined;
   status: JobStatus = 'queued';
@@ -75,6 +77,7 @@ export class LiveJob implements Job {
     this.idempotencyKey = options.idempotencyKey;
     this.fingerprint = fingerprint;
     this.webhook = webhook;
+    this.requestBytes = pictureBytes(request);
     const events = whenTaken(sidecar, request, { ...options, signal: this.#left.signal });
     this.done = this.#follow(events);
   }
@@ -120,4 +123,11 @@ export class LiveJob implements Job {
     this.finished = Date.now();
     this.preview = undefined;
   }
+}
+
+/** Bytes of all pictures in a request, or in a part of one. */
+export function pictureBytes(part: unknown): number {
+  if (part instanceof Uint8Array) return part.byteLength;
+  if (typeof part !== 'object' || part === null) return 0;
+  return Object.values(part).reduce((sum: number, each) => sum + pictureBytes(each), 0);
 }

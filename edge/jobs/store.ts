@@ -1,6 +1,6 @@
 import { ApiError } from '../errors.ts';
 import type { SidecarClient } from '../sidecar/client.ts';
-import { type Job, type JobOptions, LiveJob } from './job.ts';
+import { type Job, type JobOptions, LiveJob, pictureBytes } from './job.ts';
 import { callWebhook, type WebhookOptions } from './webhook.ts';
 
 export interface JobLimits {
@@ -8,6 +8,8 @@ export interface JobLimits {
   count: number;
   /** Bytes of what finished ones hold. */
   bytes: number;
+  /** Bytes of the pictures in requests under way; default: `bytes`. */
+  requestBytes?: number;
   /** Milliseconds that a finished one is kept. */
   keepMs: number;
 }
@@ -78,16 +80,17 @@ export class JobStore {
   /** @throws ApiError where there are as many under way as there may be. */
   start(options: Omit<JobOptions, 'id'>): LiveJob {
     this.tidy();
+    const { bytes, requestBytes = bytes } = this.#limits;
+    const held = this.#requestBytes();
+    const more = pictureBytes(options.request);
+    // One by itself is bounded as every body is.
+    if (held > 0 && held + more > requestBytes)
+      throw tooMany(
+        `The pictures of jobs under way have ${held} bytes, and with ${more} more they would have over ${requestBytes}`,
+      );
     while (this.#jobs.size >= this.#limits.count)
       if (!this.#drop(() => 1))
-        throw new ApiError(
-          429,
-          'too_many_jobs',
-          `There are ${this.#jobs.size} jobs under way, as many as there may be`,
-          {
-            retryAfterMs: 5000,
-          },
-        );
+        throw tooMany(`There are ${this.#jobs.size} jobs under way, as many as there may be`);
     const job = new LiveJob(this.#sidecar, { ...options, id: newId() });
     this.#jobs.set(job.id, job);
     this.#archived(job);
@@ -116,6 +119,12 @@ export class JobStore {
     while (bytes > this.#limits.bytes) bytes -= this.#drop((job) => job.bytes)?.bytes ?? bytes;
     const ends = [...this.#jobs.values()].flatMap(({ finished }) => finished ?? []);
     return ends.length > 0 ? Math.min(...ends) + this.#limits.keepMs : undefined;
+  }
+
+  /** Bytes of the pictures in requests under way. */
+  #requestBytes(): number {
+    const jobs = [...this.#jobs.values()].filter((job) => job instanceof LiveJob && !job.isFinished);
+    return (jobs as LiveJob[]).reduce((sum, { requestBytes }) => sum + requestBytes, 0);
   }
 
   #ended(job: LiveJob): void {
@@ -179,6 +188,10 @@ export class JobStore {
       console.error(error);
     }
   }
+}
+
+function tooMany(message: string): ApiError {
+  return new ApiError(429, 'too_many_jobs', message, { retryAfterMs: 5000 });
 }
 
 /** 192 random bits: nobody guesses another's. */

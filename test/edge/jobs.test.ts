@@ -28,6 +28,27 @@ describe('jobs together', () => {
     expect(store.find(third.id, '')).toBe(third);
   });
 
+  it('are bounded in bytes of the pictures that they begin from', async () => {
+    const sidecar = fakeSidecar({ pauseAfter: 0 });
+    const store = new JobStore(sidecar, {
+      limits: { count: 9, bytes: 1e9, requestBytes: 999, keepMs: 60_000 },
+    });
+    const start = (picture: number, hint: number) => {
+      const control = [{ model: 'canny', image: Buffer.alloc(hint) }];
+      return store.start({ ...options, request: { ...request, initImage: Buffer.alloc(picture), control } });
+    };
+    // One alone is as large as a body may be.
+    const first = start(600, 600);
+    const refused =
+      'The pictures of jobs under way have 1200 bytes, and with 9 more they would have over 999';
+    expect(() => start(9, 0)).toThrow(refused);
+    first.cancel();
+    const next = [start(499, 0), start(0, 500), start(0, 0)];
+    expect(() => start(0, 1)).toThrow('have 999 bytes');
+    for (const job of next) job.cancel();
+    await Promise.all([first, ...next].map(({ done }) => done));
+  });
+
   it.each([
     ['number', { count: 4, bytes: 1e9, keepMs: 60_000 }],
     ['bytes', { count: 99, bytes: 26_000, keepMs: 60_000 }],
