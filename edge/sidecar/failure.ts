@@ -34,6 +34,10 @@ export function cancelled(cause: unknown): SidecarError {
   return new SidecarError('The request was cancelled', { code: 'cancelled', httpStatus: 499, cause });
 }
 
+export function unreachable(): SidecarError {
+  return sidecarError({ status: UNAVAILABLE, message: '', trailer: () => undefined, cause: undefined });
+}
+
 const CANCELLED = 1;
 const DEADLINE_EXCEEDED = 4;
 const RESOURCE_EXHAUSTED = 8;

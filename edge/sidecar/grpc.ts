@@ -14,7 +14,7 @@ import type {
   SidecarClient,
   SidecarError,
 } from './client.ts';
-import { watchConnecting } from './connecting.ts';
+import { connecting } from './connecting.ts';
 import { cancelled, sidecarError } from './failure.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
@@ -71,21 +71,10 @@ export function grpcSidecar(
       'grpc.default_authority': tls.serverName,
     }),
   };
-  const open = () => {
-    const stub = new diffusion(address, channelCredentials(tls), channelOptions);
-    const connecting = watchConnecting(stub, 1500 * keepalive, () => {
-      opened = open();
-      // Calls that wait for it fail, so that another sidecar may do them.
-      stub.close();
-    });
-    return { stub, connecting };
-  };
-  let opened = open();
-  /** For one call. */
-  const client = () => {
-    opened.connecting.look();
-    return opened.stub;
-  };
+  const { client, close } = connecting(
+    () => new diffusion(address, channelCredentials(tls), channelOptions),
+    1500 * keepalive,
+  );
 
   return {
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
@@ -123,10 +112,7 @@ export function grpcSidecar(
       return hint!;
     },
 
-    close() {
-      opened.connecting.end();
-      opened.stub.close();
-    },
+    close,
   };
 }
 
