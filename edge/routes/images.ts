@@ -4,6 +4,7 @@ import { placeOf } from '../cache/replies.ts';
 import type { ResultCache, StoredResult } from '../cache/results.ts';
 import { ApiError, invalid } from '../errors.ts';
 import { FileText, jsonBytes } from '../json-bytes.ts';
+import { leavingWith } from '../leaving.ts';
 import type { Limits } from '../limits.ts';
 import type { FetchPicture } from '../pictures.ts';
 import { type OutputFormat, toImageFormat, toOutputFormat } from '../schema/formats.ts';
@@ -72,10 +73,9 @@ export async function imagesResponse(
     return answer(place.stored);
   }
   // When the client leaves: by the request's own signal, or, of a stream, when it is let go.
-  const left = new AbortController();
-  const { signal } = c.req.raw;
+  const left = leavingWith(c.req.raw.signal);
   const events = sidecar.generate(request, {
-    signal: body.stream ? AbortSignal.any([signal, left.signal]) : signal,
+    signal: left.signal,
     requestId: c.get('requestId' as never),
     trace: traceOf(c),
     ...{ timeoutMs, idempotencyKey, isSeeded },

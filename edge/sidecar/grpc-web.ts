@@ -8,6 +8,7 @@ import type {
 import { Code, ConnectError, type Transport } from '@connectrpc/connect';
 import { createGrpcWebTransport } from '@connectrpc/connect-web';
 import { diffusionService, fromMessage, metadataKeys, toMessage } from '../../proto/web.ts';
+import { leavingWith } from '../leaving.ts';
 import type { CallOptions, DeviceInfo, GenerateEvent, Image, Model, Names, SidecarClient } from './client.ts';
 import { cancelled, sidecarError } from './failure.ts';
 
@@ -37,11 +38,8 @@ export function grpcWebSidecar(url: string, options: GrpcWebOptions = {}): Sidec
   return {
     async *generate(request, options = {}) {
       if (options.signal?.aborted) throw cancelled(options.signal.reason);
-      const left = new AbortController();
+      const left = leavingWith(options.signal);
       const { signal } = left;
-      // Not AbortSignal.any: what it makes is for nobody to hold, and may be collected before it says anything.
-      const leave = () => left.abort(options.signal?.reason);
-      options.signal?.addEventListener('abort', leave, { once: true, signal });
       try {
         yield* stream(transport, generate, request, { ...options, signal }) as AsyncIterable<GenerateEvent>;
       } catch (error) {

@@ -18,6 +18,7 @@ import { ApiError } from '../../errors.ts';
 import { limitsOf } from '../../guard/caller.ts';
 import { drawSeed, idempotencyKey } from '../../idempotency.ts';
 import { FileText, jsonBytes } from '../../json-bytes.ts';
+import { leavingWith } from '../../leaving.ts';
 import { type FetchPicture, withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
 import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
@@ -96,7 +97,7 @@ async function answer(
   const { request, ignored } = translate({
     ...{ limits: limitsOf(c, limits), desk, drawn: drawSeed(key), units, names },
   });
-  const stopped = new AbortController();
+  const stopped = leavingWith(c.req.raw.signal);
   const task: Task = {
     ...{ id: requestId, began: Date.now(), step: 0, total: request.steps ?? 0, previews: [] },
     ...{ images: request.count ?? 1, interrupted: false },
@@ -108,9 +109,8 @@ async function answer(
       } catch {}
     },
   };
-  const signal = AbortSignal.any([c.req.raw.signal, stopped.signal]);
   const events = sidecar.generate(request, {
-    ...{ signal, requestId, trace, timeoutMs },
+    ...{ signal: stopped.signal, requestId, trace, timeoutMs },
     ...{ idempotencyKey: key, isSeeded: (body.seed ?? -1) >= 0 },
   });
   let result: Result | undefined;
