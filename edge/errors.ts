@@ -115,7 +115,9 @@ export function fromZod(error: z.ZodError, input: unknown, prefix = '', schema?:
     return new ApiError(400, 'invalid_argument', `Expected a JSON object but received ${show(input)}`);
   if (issue.code === 'custom' && typeof issue.params?.received === 'string')
     return unexpected(param, issue.message, issue.params.received);
-  const unknown = received === undefined && schema instanceof z.ZodObject ? unknownFields(input, schema) : [];
+  // Of what is within a field, the schema's own fields say nothing.
+  const isMissing = received === undefined && issue.path.length === 1;
+  const unknown = isMissing && schema instanceof z.ZodObject ? unknownFields(input, schema) : [];
   if (unknown.length === 0) return invalid(param, expectation(issue), received);
   return unexpected(param, expectation(issue), `nothing; not known here: ${unknown.join(', ')}`);
 }

@@ -244,6 +244,9 @@ it('names what came and is not known, where something is missing', async () => {
   ]);
   const alone = await post({ quality: 'high' }, fakeSidecar());
   expect((await alone.json()).error.message).toBe('Expected a string for prompt but received nothing');
+  const within = await post({ prompt: 'x', colour: 1, control: [{ scale: 1 }] }, fakeSidecar());
+  const { message: nested } = (await within.json()).error;
+  expect(nested).toBe('Expected a string for control[0].model but received nothing');
 });
 
 describe("the sidecar's errors", () => {
