@@ -66,6 +66,24 @@ describe.skipIf(missingBrowser)(`the playground, disturbed${why}`, () => {
     expect(other.cancelled).toBe(0);
   });
 
+  it('does not show a picture again that was deleted while another was made', async () => {
+    edge.use(fakeSidecar());
+    await open();
+    await generate('the first');
+    await page.locator('#history [aria-current]').waitFor();
+    const sidecar = edge.use(fakeSidecar({ steps: 4, pauseAfter: 1 }));
+    await generate('the second');
+    await step('1 of 4');
+    await page.locator('#history button').click();
+    await page.locator('#delete').click();
+    await expect.poll(() => page.locator('#history li').count(), patient).toBe(0);
+    await page.keyboard.press('Escape');
+    await idle();
+    await expect.poll(() => sidecar.cancelled, patient).toBe(1);
+    expect(await page.locator('#pictures img').count()).toBe(0);
+    expect(await page.locator('#shown').isVisible()).toBe(false);
+  });
+
   it('shows what the browser does not keep, and says so', async () => {
     await page.addInitScript(() => {
       IDBObjectStore.prototype.add = () => {

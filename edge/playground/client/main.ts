@@ -25,6 +25,8 @@ const about = details({ reuse, beginFrom, delete: remove });
 let running: AbortController | undefined;
 /** The one that is seen; none: what is being made, or nothing. */
 let shown: Made | undefined;
+/** The one that was seen before the run; none: nothing, or it has been deleted. */
+let last: Made | undefined;
 
 function offer(models: Model[], names: Names): void {
   const of = (kind: string) => models.filter((model) => model.kind === kind);
@@ -58,7 +60,7 @@ async function run(): Promise<void> {
   clearProblems();
   const bad = fields.problem(picture.size());
   if (bad) return showProblem(bad.message, bad.field);
-  const last = shown;
+  last = shown;
   running = new AbortController();
   setRunning(true);
   const before = performance.now();
@@ -138,7 +140,10 @@ async function beginFrom(image: Blob): Promise<void> {
   picture.element.scrollIntoView({ block: 'nearest' });
 }
 
-async function remove({ id }: Made): Promise<void> {
+async function remove(chosen: Made): Promise<void> {
+  const { id } = chosen;
+  // One that comes from the history is the same by its id alone.
+  if (last === chosen || (id !== undefined && last?.id === id)) last = undefined;
   // One that was not kept is gone with the page.
   if (id !== undefined) await made.delete(id);
   view.clear();
