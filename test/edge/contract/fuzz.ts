@@ -40,8 +40,7 @@ export function fuzz(edge: () => Edge): void {
           const response = await edge().fetch(place, { ...send(), method: method.toUpperCase() });
           const text = await response.text();
           const seen = `${method} ${place} → ${response.status} ${text.slice(0, 300)}`;
-          // On Workers there are no jobs.
-          const faults = [500, 502, 503, 504].includes(response.status);
+          const faults = [500, 501, 502, 503, 504].includes(response.status);
           const declared = operation.responses[response.status];
           // A dot is no segment of a path.
           const isOther = response.status === 404 && /^\.{1,2}$/.test(params);
