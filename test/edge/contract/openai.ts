@@ -1,5 +1,5 @@
 import OpenAI, { toFile } from 'openai';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { SidecarError } from '../../../edge/sidecar/client.ts';
 import { fakeSidecar, PIXEL } from '../../support/fake-sidecar.ts';
 import type { Edge } from '../../support/runtimes.ts';
@@ -272,12 +272,37 @@ export function openai(edge: () => Edge): void {
     });
 
     it('by its own timeout', async () => {
-      const sidecar = edge().use(fakeSidecar({ steps: 1000, pauseAfter: 3 }));
-      const slow = client({ timeout: 1000, maxRetries: 0 }).images.generate({ prompt: 'x' });
-      await expect(slow).rejects.toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
-      // Before its reply workerd writes nothing.
-      if (edge().runtime === 'Node') await stopped();
-      else expect(sidecar.steps).toBe(3);
+      const sidecar = edge().use(fakeSidecar({ steps: 6, pauseAfter: 3 }));
+      const clock = heldTimer(1234);
+      const slow = client({ timeout: 1234, maxRetries: 0 }).images.generate({ prompt: 'x' });
+      const thrown = slow.catch((error: unknown) => error);
+      await expect.poll(() => sidecar.steps, { timeout: 20_000 }).toBe(3);
+      clock.strike();
+      expect(await thrown).toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
+      if (edge().runtime === 'Node') return stopped();
+      // A mere close, and before its reply workerd writes nothing: it is made to its end.
+      expect((await edge().fetch('/healthz')).status).toBe(200);
+      for (const _ of [4, 5, 6]) sidecar.go();
+      await expect.poll(() => sidecar.steps, { timeout: 20_000 }).toBe(6);
+      expect(sidecar.cancelled).toBe(0);
     });
   });
+}
+
+/** Holds back the timer of so many milliseconds that is set next, until it is told to strike. */
+function heldTimer(heldMs: number): { strike(): void } {
+  const { setTimeout } = globalThis;
+  let strike = () => {};
+  const spy = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((
+    run: () => void,
+    ms?: number,
+    ...rest: []
+  ) => {
+    if (ms !== heldMs) return setTimeout(run, ms, ...rest);
+    spy.mockRestore();
+    strike = run;
+    return setTimeout(() => {}, 0);
+  }) as typeof setTimeout);
+  onTestFinished(() => spy.mockRestore());
+  return { strike: () => strike() };
 }
