@@ -1,6 +1,6 @@
 import OpenAI, { toFile } from 'openai';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type Servers, startServers } from '../support/servers.ts';
 
 // The stock SDK against the real thing: what only an engine shows.
@@ -101,17 +101,20 @@ describe('the same request', () => {
 });
 
 it('a break stops the work within a step', async () => {
-  // Of steps that last so long that the break has arrived when the next one ends.
+  const generate = vi.spyOn(servers.engine, 'generate');
+  onTestFinished(() => generate.mockRestore());
+  // Of steps that last so long that they are not over before the break has arrived.
   const slow = { size: '256x256', n: 4, steps: 1000, progress: true };
   const stream = await client.images.generate({ prompt: 'x', stream: true, ...slow } as never);
-  const before = steps();
-  let at = 0;
-  for await (const _ of stream as unknown as AsyncIterable<unknown>) {
+  const { signal } = generate.mock.lastCall![1]!;
+  let at: number | undefined;
+  // From when the engine is told: how long the way there takes is the machine's.
+  signal!.addEventListener('abort', () => {
     at = steps();
-    break;
-  }
+  });
+  for await (const _ of stream as unknown as AsyncIterable<unknown>) break;
   await expect.poll(() => servers.engine.info().running, { timeout: 60_000 }).toBe(0);
-  expect(at).toBeGreaterThanOrEqual(before);
+  expect(at).toBeDefined();
   // The one under way.
-  expect(steps() - at).toBeLessThanOrEqual(1);
+  expect(steps() - at!).toBeLessThanOrEqual(1);
 });
