@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT } from '../root.ts';
@@ -107,8 +108,22 @@ export interface Figures {
 
 let lasting = 20_000 + 10 * (process.pid % 1000);
 
-/** A port that nobody is given who asks for any that is free: for a sidecar that comes back to it. */
-export const lastingPort = () => `${lasting++}`;
+/** A free port that nobody is given who asks for any: for a sidecar that comes back to it. */
+export async function lastingPort(): Promise<string> {
+  for (;;) {
+    const port = lasting++;
+    if (await isFree(port)) return `${port}`;
+  }
+}
+
+/** @throws RangeError beyond 65535 */
+function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
 
 export class Sidecar extends Child {
   address = '';

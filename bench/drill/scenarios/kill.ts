@@ -7,7 +7,7 @@ export const kill: Scenario = {
   name: 'kill',
   title: 'A sidecar of two is killed under load, and started again',
   async run(drill) {
-    const port = lastingPort();
+    const port = await lastingPort();
     const [first, second] = await Promise.all([drill.sidecar({ env: { GRPC_PORT: port } }), drill.sidecar()]);
     const edge = await drill.edge([first, second]);
     let done = 0;

@@ -30,7 +30,7 @@ export const stop: Scenario = {
 
     // As an update does it: the second when the first is back, and has been used again.
     const patient = { args: ['--grace', '60'] };
-    const lasting = () => drill.sidecar({ ...patient, env: { GRPC_PORT: lastingPort() } });
+    const lasting = async () => drill.sidecar({ ...patient, env: { GRPC_PORT: await lastingPort() } });
     const two = await Promise.all([lasting(), lasting()]);
     const before = await drill.edge(two, { env: { LATENT_EDGE_GRACE: '60' } });
     const updated: Sidecar[] = [];
