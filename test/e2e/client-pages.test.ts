@@ -46,8 +46,8 @@ async function check(name: string, write: (cwd: string) => Promise<void>): Promi
 it('docs/clients/openai.md', async () => {
   const files = await check('openai', async (cwd) => {
     const [program] = blocks('docs/clients/openai.md', 'js');
-    writeFileSync(join(cwd, 'fox.mjs'), program!);
-    await run(process.execPath, ['fox.mjs'], { cwd });
+    writeFileSync(join(cwd, 'pictures.mjs'), program!);
+    await run(process.execPath, ['pictures.mjs'], { cwd });
   });
   expect(files).toEqual([
     ...['apple.png', 'frog-0.png', 'frog-1.png', 'frog-2.png', 'frog.png', 'green.png'],
