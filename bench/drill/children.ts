@@ -24,8 +24,8 @@ export class Child {
   #exit: number | string | undefined;
 
   constructor(script: string, { env = {}, args = [], within = [] }: Start) {
-    const clock = pathToFileURL(join(ROOT, 'dist/bench/drill/clock.js')).href;
-    const [command, ...rest] = [...within, process.execPath, '--import', clock, join(ROOT, script), ...args];
+    const before = ['clock', 'held'].flatMap((name) => ['--import', built(`bench/drill/${name}.js`)]);
+    const [command, ...rest] = [...within, process.execPath, ...before, join(ROOT, script), ...args];
     this.process = spawn(command!, rest, {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, LATENT_EDGE_CONFIG: '', ...env },
@@ -78,11 +78,29 @@ export class Child {
     this.process.send({ clockOffsetMs: offsetMs });
   }
 
+  /** Bytes in use, garbage aside. */
+  async held(): Promise<number> {
+    const told = new Promise<number>((resolve) => {
+      const hear = ({ heldBytes }: { heldBytes?: number }) => {
+        if (heldBytes === undefined) return;
+        this.process.off('message', hear);
+        resolve(heldBytes);
+      };
+      this.process.on('message', hear);
+    });
+    this.process.send({ isHeldAsked: true });
+    const first = await Promise.race([told, this.ended]);
+    if (!this.isRunning) throw new Error(`Expected a process that runs but it ended:\n${this.output}`);
+    return first as number;
+  }
+
   async kill(): Promise<void> {
     this.process.kill('SIGKILL');
     await this.ended;
   }
 }
+
+const built = (path: string) => pathToFileURL(join(ROOT, 'dist', path)).href;
 
 function isSocket(fd: string): boolean {
   try {
