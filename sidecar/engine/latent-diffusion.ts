@@ -99,7 +99,7 @@ export async function latentDiffusion(model: Model, p: Work, run: Run): Promise<
   let contexts: Context[] = [];
   try {
     const noise = new Noise(p.seeds, count);
-    const { first, beside, hold, ...beginning } = await begin(model, p, noise, exclusive);
+    const { first, beside, hold, ...beginning } = await begin(model, p, noise, exclusive, ticket.signal);
     let { latents } = beginning;
     const encodeImageMs = watch();
 

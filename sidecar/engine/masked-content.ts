@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import type { PictureSize } from './picture.ts';
 
 /**
@@ -18,45 +17,52 @@ const layers = [
   [0, 1],
 ] as const;
 
+/** Values of a pixel: red, green and blue, times the opacity that comes last. */
+const VALUES = 4;
+
+/** Opacities below this are what the running sums of `average` leave of their rounding: nothing that stays is near. */
+const LEAST_OPACITY = 1e-9;
+
 /**
  * A picture whose masked part has the colours around it, the nearer the finer, as A1111's web UI fills it: of all but
  * the masked part, transparent by as much as it is masked, come copies that are blurred less and less.
  * @param rgb [H,W,3]
  * @param mask [H,W], 0…255
- * @returns [H,W,3]; where the mask is 0, as it was. All black where everything is masked.
+ * @returns [H,W,3]; where the mask is 0, as it was. Black further than 768 pixels from all that stays.
  */
-export async function fillMasked(rgb: Uint8Array, mask: Uint8Array, size: PictureSize): Promise<Uint8Array> {
-  const kept = new Float32Array(mask).map((grey) => 1 - grey / 255);
-  // Red, green, blue, times the opacity that comes last.
-  const filled = Array.from({ length: 4 }, () => new Float32Array(mask.length));
+export function fillMasked(rgb: Uint8Array, mask: Uint8Array, size: PictureSize): Uint8Array {
+  const kept = withOpacity(rgb, mask);
+  const filled = new Float32Array(kept.length);
   for (const [sigma, times] of layers) {
-    const opacity = await blurred(kept, size, sigma);
-    for (const [c, under] of filled.entries()) {
-      const over = c === 3 ? opacity : await blurred(channel(rgb, c, kept), size, sigma);
-      for (let n = 0; n < times; n++) lay(over, opacity, under);
-    }
+    const layer = blurred(kept, size, sigma);
+    for (let n = 0; n < times; n++) lay(layer, filled);
   }
-  const [red, green, blue, opacity] = filled as [Float32Array, Float32Array, Float32Array, Float32Array];
-  const out = new Uint8Array(rgb.length);
-  for (let i = 0; i < opacity.length; i++) {
-    if (opacity[i] === 0) continue;
-    out[3 * i] = Math.round(red[i]! / opacity[i]!);
-    out[3 * i + 1] = Math.round(green[i]! / opacity[i]!);
-    out[3 * i + 2] = Math.round(blue[i]! / opacity[i]!);
+  const out = new Uint8ClampedArray(rgb.length);
+  for (let i = 0; i < mask.length; i++) {
+    const opacity = filled[VALUES * i + 3]!;
+    if (opacity < LEAST_OPACITY) continue;
+    for (let c = 0; c < 3; c++) out[3 * i + c] = Math.round(filled[VALUES * i + c]! / opacity);
   }
-  return out;
+  return new Uint8Array(out.buffer);
 }
 
-/** Lays a plane over another, both times their opacities. */
-function lay(over: Float32Array, opacity: Float32Array, under: Float32Array): void {
-  for (let i = 0; i < under.length; i++) under[i] = over[i]! + under[i]! * (1 - opacity[i]!);
+/** What a mask leaves of [H,W,3]: [H,W,4]. */
+function withOpacity(rgb: Uint8Array, mask: Uint8Array): Float32Array {
+  const kept = new Float32Array(VALUES * mask.length);
+  for (let i = 0; i < mask.length; i++) {
+    const opacity = 1 - mask[i]! / 255;
+    for (let c = 0; c < 3; c++) kept[VALUES * i + c] = opacity * rgb[3 * i + c]!;
+    kept[VALUES * i + 3] = opacity;
+  }
+  return kept;
 }
 
-/** [H,W,3] → one of its channels times shares, [H,W]. */
-function channel(rgb: Uint8Array, c: number, shares: Float32Array): Float32Array {
-  const plane = new Float32Array(shares.length);
-  for (let i = 0; i < plane.length; i++) plane[i] = shares[i]! * rgb[3 * i + c]!;
-  return plane;
+/** Lays one [H,W,4] over another. */
+function lay(over: Float32Array, under: Float32Array): void {
+  for (let i = 0; i < under.length; i += VALUES) {
+    const through = 1 - over[i + 3]!;
+    for (let j = i; j < i + VALUES; j++) under[j] = over[j]! + through * under[j]!;
+  }
 }
 
 /** A box that reaches so many items to each side, with the share `edge` of one more. */
@@ -69,18 +75,18 @@ interface Box {
 const BOXES = 3;
 
 /**
- * A Gaussian blur of [H,W] whose border goes on beyond it, in time that does not grow with `sigma`: by boxes of the same
- * variance together (Gwosdek et al., doi:10.1007/978-3-642-24785-9_38). Others get their turn between them.
+ * A Gaussian blur of [H,W,4] whose border goes on beyond it, in time that does not grow with `sigma`: by boxes of the same
+ * variance together (Gwosdek et al., doi:10.1007/978-3-642-24785-9_38).
  */
-async function blurred(plane: Float32Array, { width, height }: PictureSize, sigma: number) {
-  if (sigma === 0) return plane;
+function blurred(image: Float32Array, { width, height }: PictureSize, sigma: number): Float32Array {
+  if (sigma === 0) return image;
   const box = boxOf(sigma ** 2 / BOXES);
-  let [from, to] = [plane.slice(), new Float32Array(plane.length)];
+  const line = VALUES * width;
+  let [from, to] = [image.slice(), new Float32Array(image.length)];
   for (let n = 0; n < 2 * BOXES; n++) {
-    if (n < BOXES) for (let y = 0; y < height; y++) average(from, to, y * width, width, 1, box);
-    else average(from, to, 0, height, width, box);
+    if (n < BOXES) for (let y = 0; y < height; y++) average(from, to, y * line, width, VALUES, box);
+    else average(from, to, 0, height, line, box);
     [from, to] = [to, from];
-    await setImmediate();
   }
   return from;
 }

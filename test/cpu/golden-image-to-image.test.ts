@@ -262,7 +262,7 @@ describe('inpainting', () => {
     // Of black and white alone.
     const mask = Uint8Array.from(golden.tensors['in.mask_image.0']!.data);
     expect(new Set(mask)).toEqual(new Set([0, 255]));
-    const filled = await fillMasked(image, mask, size);
+    const filled = fillMasked(image, mask, size);
     const initImage = await sharp(filled, { raw: { ...size, channels: 3 } })
       .png()
       .toBuffer();

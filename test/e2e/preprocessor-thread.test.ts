@@ -3,13 +3,20 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 
-const built = (file: string) =>
-  JSON.stringify(new URL(`../../dist/sidecar/preprocessors/${file}`, import.meta.url).href);
+const built = (file: string) => JSON.stringify(new URL(`../../dist/sidecar/${file}`, import.meta.url).href);
+
+/** What a program prints, of one value as JSON. */
+async function told(program: string): Promise<unknown> {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const args = ['--input-type=module', '-e', program];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
+  return JSON.parse(stdout);
+}
 
 it('makes hints in a thread, while others have their turns, and ends with the process', async () => {
   const program = `
-    const { choosePreprocessor, hintOf } = await import(${built('index.js')});
-    const { hintInThread } = await import(${built('thread.js')});
+    const { choosePreprocessor, hintOf } = await import(${built('preprocessors/index.js')});
+    const { hintInThread } = await import(${built('preprocessors/thread.js')});
     let turns = 0;
     const count = () => { turns++; turn = setImmediate(count); };
     let turn = setImmediate(count);
@@ -25,12 +32,35 @@ it('makes hints in a thread, while others have their turns, and ends with the pr
     clearImmediate(turn);
     console.log(JSON.stringify({ isSame, hadTurns: turns > 0, wrong, isAfter: String(after.data) === String(hints[0].data) }));
   `;
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
-    cwd: root,
-  });
-  expect(JSON.parse(stdout)).toEqual({
+  expect(await told(program)).toEqual({
     ...{ isSame: true, hadTurns: true, isAfter: true },
     wrong: expect.stringContaining('low_threshold'),
+  });
+});
+
+it('who leaves is not waited for: work that waits is dropped, of what is under way the result', async () => {
+  const program = `
+    const { fillMasked } = await import(${built('engine/masked-content.js')});
+    const { inThread } = await import(${built('thread/in-thread.js')});
+    const size = { width: 64, height: 48 };
+    const rgb = Uint8Array.from({ length: 3 * 64 * 48 }, (_, i) => (7 * i) % 256);
+    const mask = new Uint8Array(64 * 48).fill(255, 1000, 2000);
+    const fill = (signal) => inThread('fillMasked', [rgb, mask, size], signal);
+    const order = [];
+    const leaving = [new AbortController(), new AbortController()];
+    const ended = leaving.map((left, i) =>
+      fill(left.signal).catch((reason) => order.push(String(reason) + i)));
+    const stays = fill().then((filled) => { order.push('stays'); return filled; });
+    // The first is under way, the second waits.
+    for (const left of leaving) left.abort('left');
+    await Promise.all(ended);
+    const filled = await stays;
+    const early = await fill(AbortSignal.abort('early')).catch((reason) => reason);
+    const isSame = String(filled) === String(fillMasked(rgb, mask, size));
+    console.log(JSON.stringify({ order, early, isSame, after: String(await fill()) === String(filled) }));
+  `;
+  expect(await told(program)).toEqual({
+    ...{ order: ['left0', 'left1', 'stays'], early: 'early' },
+    ...{ isSame: true, after: true },
   });
 });

@@ -4,7 +4,7 @@ import type { MaskedContent } from '../../sidecar/engine/masked-content.ts';
 import { rawPicture } from '../../sidecar/engine/picture.ts';
 
 /** Latents [1,2,1,2] of a picture of 16×8 whose right half is made anew: each channel's mean, and noise 1, 2, 3, 4. */
-async function latents(content: MaskedContent): Promise<number[]> {
+async function latents(content: MaskedContent, signal?: AbortSignal): Promise<number[]> {
   const size = { width: 16, height: 8 };
   const rgb = Uint8Array.from({ length: 3 * 16 * 8 }, (_, i) => 10 * (Math.floor(i / 3) % 16));
   const mask = Uint8Array.from({ length: 16 * 8 }, (_, i) => (i % 16 < 8 ? 0 : 255));
@@ -33,7 +33,7 @@ async function latents(content: MaskedContent): Promise<number[]> {
     ...{ image: rawPicture(rgb, size), mask: rawPicture(mask, size) },
     ...{ content, isNoise: false, first: 0 },
   };
-  const begun = await inpaint(model as never, work as never, source, noise as never, (run) => run());
+  const begun = await inpaint(model as never, work as never, source, noise as never, (run) => run(), signal);
   return [...begun.latents].map((value) => Math.round(10 * value) / 10);
 }
 
@@ -46,4 +46,9 @@ test('what is made anew begins from the picture, the colours around it, noise or
   expect(Math.round(right! - 0.2)).toBe(21);
   expect(await latents('latent-noise')).toEqual([70.1, 2.2, 140.3, 4.4]);
   expect(await latents('latent-nothing')).toEqual([70.1, 0.2, 140.3, 0.4]);
+});
+
+test('who has left does not wait for what fills the masked part', async () => {
+  const reason = new Error('left');
+  await expect(latents('fill', AbortSignal.abort(reason))).rejects.toBe(reason);
 });

@@ -49,17 +49,21 @@ export interface Beginning {
   hold?: (latents: Float32Array, i: number) => Float32Array;
 }
 
-/** Draws from `noise` in the reference's order. */
+/**
+ * Draws from `noise` in the reference's order.
+ * @throws the signal's reason.
+ */
 export async function begin(
   model: Model,
   work: Work,
   noise: Noise,
   exclusive: Exclusive,
+  signal?: AbortSignal,
 ): Promise<Beginning> {
   const { source } = work;
   if (!source) return fromNoise(work, noise);
   if ('latents' in source) return source;
   if ('original' in source) return noised(work, source.original, source.first, noise);
-  if (source.mask) return inpaint(model, work, { ...source, mask: source.mask }, noise, exclusive);
+  if (source.mask) return inpaint(model, work, { ...source, mask: source.mask }, noise, exclusive, signal);
   return fromImage(model, work, source, noise, exclusive);
 }

@@ -1,7 +1,8 @@
+import { inThread } from '../../thread/in-thread.ts';
 import type { Exclusive } from '../conditioning/index.ts';
 import { join } from '../conditioning/text.ts';
 import type { Work } from '../latent-diffusion.ts';
-import { fillMasked, type MaskedContent } from '../masked-content.ts';
+import type { MaskedContent } from '../masked-content.ts';
 import type { Model } from '../model.ts';
 import type { Noise } from '../noise.ts';
 import { type Picture, toUnitRange } from '../picture.ts';
@@ -12,6 +13,7 @@ import type { Beginning, Source } from './index.ts';
  * Inpainting: the picture is made anew where the mask is white. A U-Net made for it is also given the mask and the
  * latents of what stays. Any other is held to the picture: after each step, what stays is replaced by the picture's
  * latents with as much noise as the next step begins with (RePaint, arXiv:2201.09865, without its resampling).
+ * @throws the signal's reason.
  */
 export async function inpaint(
   model: Model,
@@ -19,6 +21,7 @@ export async function inpaint(
   source: Source & { mask: Picture },
   noise: Noise,
   exclusive: Exclusive,
+  signal?: AbortSignal,
 ): Promise<Beginning> {
   const { sampler, count, shape } = work;
   const { first, isNoise, content = 'original' } = source;
@@ -28,7 +31,8 @@ export async function inpaint(
   const greys = await source.mask.grey(size);
   const isAnew = greys.map((grey) => (grey >= 128 ? 1 : 0));
   const mask = latentMask(isAnew, shape, model.autoencoder.scale);
-  const shown = content === 'original' ? pixels : toUnitRange(await fillMasked(own, greys, size));
+  const filled = content === 'original' ? undefined : inThread('fillMasked', [own, greys, size], signal);
+  const shown = filled ? toUnitRange(await filled) : pixels;
   const encoded = (image: Float32Array) => encode(model, work, image, noise, exclusive);
 
   // In the reference's order, as each of these draws.

@@ -1,0 +1,96 @@
+import { Worker } from 'node:worker_threads';
+import { perform, type TaskName, type Tasks } from './tasks.ts';
+
+/** What the thread is told to do. */
+export interface Asked {
+  name: TaskName;
+  given: Parameters<Tasks[TaskName]>;
+}
+
+/** One of the two. */
+export interface Answer {
+  result?: ReturnType<Tasks[TaskName]>;
+  error?: unknown;
+}
+
+interface Job extends Asked {
+  end: (answer: Answer) => void;
+}
+
+/** Of the sources themselves, which only tests run, Node 20 loads none into a thread. */
+const isCompiled = import.meta.url.endsWith('.js');
+
+let thread: Worker | undefined;
+let underWay: Job | undefined;
+const waiting: Job[] = [];
+
+/**
+ * Does work on pictures in a thread, which begins with the first of it, one after the other: of 1024×1024 pixels some
+ * takes most of a second, in which nobody else's step would be begun.
+ * @throws what the work throws, or the signal's reason: what has not begun by then never is.
+ */
+export async function inThread<N extends TaskName>(
+  name: N,
+  given: Parameters<Tasks[N]>,
+  signal?: AbortSignal,
+): Promise<ReturnType<Tasks[N]>> {
+  signal?.throwIfAborted();
+  if (!isCompiled) return perform(name, given);
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      const at = waiting.indexOf(job);
+      if (at >= 0) waiting.splice(at, 1);
+      reject(signal!.reason);
+    };
+    const end = ({ result, error }: Answer) => {
+      signal?.removeEventListener('abort', leave);
+      if (result) resolve(result as ReturnType<Tasks[N]>);
+      else reject(error);
+    };
+    const job: Job = { name, given, end };
+    signal?.addEventListener('abort', leave, { once: true });
+    waiting.push(job);
+    next();
+  });
+}
+
+function next(): void {
+  if (underWay) return;
+  underWay = waiting.shift();
+  if (!underWay) {
+    // It keeps the process for as long as it has something to do.
+    thread?.unref();
+    return;
+  }
+  const { name, given } = underWay;
+  try {
+    thread ??= begin();
+    thread.ref();
+    thread.postMessage({ name, given } satisfies Asked);
+  } catch (error) {
+    ended({ error });
+  }
+}
+
+/** Of what is under way. */
+function ended(answer: Answer): void {
+  const job = underWay;
+  underWay = undefined;
+  job?.end(answer);
+  next();
+}
+
+function begin(): Worker {
+  // Without the process's own options, of which some are not for threads.
+  const begun = new Worker(new URL('./entry.js', import.meta.url), { execArgv: [] });
+  begun.on('message', ended);
+  // It is gone, as where there was no memory for it: the next job begins another.
+  const fail = (error: Error) => {
+    if (thread !== begun) return;
+    thread = undefined;
+    ended({ error });
+  };
+  begun.on('error', fail);
+  begun.on('exit', (code) => fail(new Error(`The thread for pictures has ended with ${code}`)));
+  return begun;
+}
