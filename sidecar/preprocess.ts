@@ -9,11 +9,47 @@ import { hintInThread } from './preprocessors/thread.ts';
 /** Pixels of a hint: some preprocessors take a second for so many. */
 const MAX_PIXELS = 2 ** 22;
 
-/**
- * The hint of a picture, as a ControlNet would look at it.
- * @throws ServiceError invalid_argument
- */
-export async function preprocess(request: PreprocessRequest__Output): Promise<PreprocessResponse> {
+/** Calls that may wait, or be at work: each holds its picture, and a request's own hints wait behind theirs. */
+const CALLS = 16;
+
+/** Of a retry hint, in milliseconds. */
+const HINT = { least: 500, most: 60_000 };
+
+/** The calls for hints of pictures. */
+export class Preprocessing {
+  readonly #limit: number;
+  #calls = 0;
+  /** Milliseconds that the last of them waited and worked. */
+  #lastMs = 0;
+
+  constructor(limit = CALLS) {
+    this.#limit = limit;
+  }
+
+  /**
+   * The hint of a picture, as a ControlNet would look at it.
+   * @throws ServiceError invalid_argument, queue_full; the signal's reason.
+   */
+  async run(request: PreprocessRequest__Output, signal?: AbortSignal): Promise<PreprocessResponse> {
+    // When half of those before it were done, were they as many as now.
+    const retryAfterMs = Math.round(Math.min(HINT.most, Math.max(HINT.least, this.#lastMs / 2)));
+    if (this.#calls >= this.#limit) throw errors.queueFull(this.#calls, retryAfterMs);
+    const began = performance.now();
+    this.#calls++;
+    try {
+      const response = await preprocess(request, signal);
+      this.#lastMs = performance.now() - began;
+      return response;
+    } finally {
+      this.#calls--;
+    }
+  }
+}
+
+async function preprocess(
+  request: PreprocessRequest__Output,
+  signal: AbortSignal | undefined,
+): Promise<PreprocessResponse> {
   const preprocessor = choosePreprocessor(request.preprocessor, request.preprocessorOptions);
   const mode = readResizeMode(request.resize, 'resize');
   const picture = await openPicture(request.image, 'image');
@@ -24,10 +60,11 @@ export async function preprocess(request: PreprocessRequest__Output): Promise<Pr
       `a hint of at most ${MAX_PIXELS} pixels`,
       `${size.width}x${size.height}`,
     );
+  signal?.throwIfAborted();
   const { width, height } = picture;
   const image = { data: await picture.rgb(picture), width, height };
   const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
-  const hint = await hintInThread(preprocessor, image, size, mode, mask);
+  const hint = await hintInThread(preprocessor, image, size, mode, mask, signal);
   const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
   return { hint: { ...file, width: hint.width, height: hint.height } };
 }

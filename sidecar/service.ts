@@ -16,7 +16,7 @@ import type { Floats } from './engine/tensors/tensor.ts';
 import { encodeTextPart } from './engine/tensors/text.ts';
 import type { Metrics } from './metrics.ts';
 import { names } from './names.ts';
-import { preprocess } from './preprocess.ts';
+import { Preprocessing } from './preprocess.ts';
 import { SharedRuns } from './sharing/runs.ts';
 
 export interface ServiceOptions {
@@ -46,6 +46,7 @@ export function diffusionService(
   { log = () => {}, stopping, isReady = () => true, metrics, tracing, logPrompts }: ServiceOptions = {},
 ): Service {
   const runs = new SharedRuns(engine, { stopping });
+  const preprocessing = new Preprocessing();
   const calls = new Calls({
     log(entry) {
       metrics?.call(entry);
@@ -99,7 +100,7 @@ export function diffusionService(
     ListModels: unary('ListModels', async () => ({ models: await engine.models() })),
     DeviceInfo: unary('DeviceInfo', async () => ({ ...engine.info(), ...memory(), ready: isReady() })),
     ListNames: unary('ListNames', () => names(engine)),
-    Preprocess: unary('Preprocess', preprocess),
+    Preprocess: unary('Preprocess', (request, { signal }) => preprocessing.run(request, signal)),
     Encode: unary('Encode', async (request, attended) => {
       const { mean, std } = await partOf(request, encodePart(request), attended);
       return { mean: tensorMessage('mean', mean), std: tensorMessage('std', std) };
