@@ -31,7 +31,11 @@ export const errorCodes = {
     http: 422,
     when: 'The idempotency key stands for another request.',
   },
-  queue_full: { grpc: 'RESOURCE_EXHAUSTED', http: 429, when: 'As many requests wait as may wait.' },
+  queue_full: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    http: 429,
+    when: 'As many requests wait as may wait, or they hold as much.',
+  },
   cancelled: { grpc: 'CANCELLED', http: 499, when: 'The caller left.' },
   deadline_exceeded: {
     grpc: 'DEADLINE_EXCEEDED',
@@ -134,7 +138,14 @@ export const errors = {
   queueFull: (waiting: number, retryAfterMs: number) =>
     new ServiceError(
       'queue_full',
-      `The queue is full: ${waiting === 1 ? '1 request is' : `${waiting} requests are`} waiting; try again in ${Math.ceil(retryAfterMs / 1000)} s`,
+      `The queue is full: ${waiting === 1 ? '1 request is' : `${waiting} requests are`} waiting; ${again(retryAfterMs)}`,
+      { retryAfterMs },
+    ),
+  /** @param own bytes of the request's pictures and tensors; `together`: with those that wait; `most`: that may be. */
+  queueHoldsTooMuch: (own: number, together: number, most: number, retryAfterMs: number) =>
+    new ServiceError(
+      'queue_full',
+      `The queue is full: this request has ${mebibytes(own)} of pictures and tensors, with those that wait ${mebibytes(together)}, and there is room for ${mebibytes(most)}; ${again(retryAfterMs)}`,
       { retryAfterMs },
     ),
   cancelled: (cause?: unknown) => new ServiceError('cancelled', 'The request was cancelled', { cause }),
@@ -170,6 +181,14 @@ export const errors = {
 /** The names, or what they would be names of. */
 function oneOf(names: readonly string[], what: string): string {
   return names.length > 0 ? `one of ${names.join(', ')}` : what;
+}
+
+function again(retryAfterMs: number): string {
+  return `try again in ${Math.ceil(retryAfterMs / 1000)} s`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 function seconds(ms: number): string {

@@ -1,4 +1,3 @@
-import { totalmem } from 'node:os';
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
 import type { DenoiseEvent } from '../proto/gen/latentedge/v1/DenoiseEvent.ts';
 import type { DenoiseRequest__Output } from '../proto/gen/latentedge/v1/DenoiseRequest.ts';
@@ -8,6 +7,7 @@ import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.
 import type { Tracing } from '../tracing/index.ts';
 import { type Attended, type CallLog, Calls, isLook } from './calls.ts';
 import { heldBytes } from './engine/admission/held-bytes.ts';
+import { hostMemory } from './engine/admission/host-memory.ts';
 import type { Engine, GeneratedImage } from './engine/engine.ts';
 import { decodePart, encodePart } from './engine/tensors/autoencoder.ts';
 import { denoisePart } from './engine/tensors/denoise.ts';
@@ -178,8 +178,7 @@ function tensorMessage(name: string, { shape, data }: Floats) {
   return { name, dtype: 'F32', shape, data: bytes };
 }
 
-/** Of this process, and of what it runs in: the machine, or a container's limit, which is 0 or beyond all where there is none. */
+/** Of this process, and of what it runs in. */
 function memory() {
-  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
-  return { residentBytes: process.memoryUsage.rss(), hostMemoryBytes: Math.min(totalmem(), limit) };
+  return { residentBytes: process.memoryUsage.rss(), hostMemoryBytes: hostMemory() };
 }

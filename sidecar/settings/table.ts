@@ -172,7 +172,7 @@ export const table = {
   queue_limit: row(wholeNumber(0, 10_000), {
     env: 'LATENT_EDGE_QUEUE_LIMIT',
     flag: '--queue-limit <n>',
-    what: 'requests that may wait; their pictures and tensors together are 2 GiB at most in any case',
+    what: "requests that may wait; their pictures and tensors together take an eighth of the machine's memory at most in any case",
     fallback: 256,
   }),
   memory_budget: row(bytes, {

@@ -70,11 +70,17 @@ describe('RequestQueue', () => {
   });
 
   it('bounds what those that wait hold', async () => {
-    const { queue, run } = queueOf({ places: 1, limit: 100, bytes: 1000 });
+    const { queue, run } = queueOf({ places: 1, limit: 100, bytes: 2 ** 20 });
     const jobs = Array.from({ length: 4 }, work);
     // What runs does not count, nor what holds nothing.
-    const runs = [2000, 600, 0, 400].map((bytes, i) => run(jobs[i]!.run, { bytes }));
-    await expect(run(async () => {}, { bytes: 1 })).rejects.toMatchObject({ code: 'queue_full' });
+    const runs = [2, 0.5, 0, 0.5].map((share, i) => run(jobs[i]!.run, { bytes: share * 2 ** 20 }));
+    await expect(run(async () => {}, { bytes: 2 ** 20 })).rejects.toMatchObject({
+      code: 'queue_full',
+      retryAfterMs: expect.any(Number),
+      message: expect.stringContaining(
+        'this request has 1.0 MiB of pictures and tensors, with those that wait 2.0 MiB, and there is room for 1.0 MiB',
+      ),
+    });
     expect([queue.running, queue.queued]).toEqual([1, 3]);
     for (const { finish } of jobs) finish();
     await Promise.all(runs);

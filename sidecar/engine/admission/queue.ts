@@ -2,6 +2,7 @@ import { errors } from '../../errors.ts';
 import { PATIENCE } from '../batching/order.ts';
 import type { Priority } from '../batching/ticket.ts';
 import { checkDeadline } from './deadline.ts';
+import { hostMemory } from './host-memory.ts';
 
 export interface QueueLimits {
   /** Devices, and requests that run on them at once; asked each time, as devices can be lost. */
@@ -9,12 +10,12 @@ export interface QueueLimits {
   places: () => number;
   /** Requests that may wait; 0: none. */
   limit: number;
-  /** Bytes of pictures and tensors that they may hold together; default: 2 GiB. */
+  /** Bytes of pictures and tensors that they may hold together; default: SHARE of the machine's memory. */
   bytes?: number;
 }
 
-/** As many of the largest requests, of 64 MiB, as some machines have memory for. */
-const BYTES = 2 * 2 ** 30;
+/** Of the machine's memory, for what requests hold while they wait: most of it is for models. */
+const SHARE = 1 / 8;
 
 /** What a request runs on. */
 export interface Seat {
@@ -160,11 +161,12 @@ export class RequestQueue<S extends Seat> {
   #checkWait(entry: Entry<S>): void {
     const { deadline, workMs } = entry.admission;
     try {
+      const others = this.#waiting.filter((one) => one !== entry);
+      if (this.queued > this.#limits.limit) throw errors.queueFull(others.length, this.#retryAfterMs(others));
+      const { bytes: most = SHARE * hostMemory() } = this.#limits;
       const bytes = this.#waiting.reduce((sum, { admission }) => sum + (admission.bytes ?? 0), 0);
-      if (this.queued > this.#limits.limit || bytes > (this.#limits.bytes ?? BYTES)) {
-        const others = this.#waiting.filter((one) => one !== entry);
-        throw errors.queueFull(others.length, this.#retryAfterMs(others));
-      }
+      if (bytes > most)
+        throw errors.queueHoldsTooMuch(entry.admission.bytes ?? 0, bytes, most, this.#retryAfterMs(others));
       const before = this.#inOrder();
       const ahead = before.slice(0, before.indexOf(entry));
       checkDeadline(deadline, workMs, this.#soonestMs(ahead.length + 1, ahead));
