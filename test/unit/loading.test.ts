@@ -76,6 +76,16 @@ it('the last load counts most, and a small one little', () => {
   expect(loading.ms(1000 * MB)).toBeGreaterThan(3000);
 });
 
+it('small ones, however many, say little of a large one', () => {
+  const loading = new Loading();
+  loading.add(4000 * MB, 4000);
+  for (let i = 0; i < 100; i++) loading.add(1 * MB, 20);
+  expect(loading.ms(4000 * MB)).toBeCloseTo(4000);
+  // Three of 50 MB, at a twentieth of the speed, count as what they are: less than a twentieth of the bytes.
+  for (let i = 0; i < 3; i++) loading.add(50 * MB, 1000);
+  expect(loading.ms(4000 * MB)).toBeLessThan(8000);
+});
+
 it('is what a request waits for where its model is not', async () => {
   const slow = device(5);
   const [worker] = new Workers([{ id: '0', device: slow, memoryBytes: 4e9 }], { concurrency: 1 }).all;

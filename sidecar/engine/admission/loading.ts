@@ -4,8 +4,11 @@ import type { NativeDevice } from '../../native.ts';
 /** What is taken for a device that has loaded nothing yet: bytes in a millisecond, and how many bytes that counts as. */
 const ASSUMED = { perMs: 1e6, bytes: 1e8 };
 
-/** What loads before the last one count beside it. */
+/** What earlier loads count after a gigabyte more. */
 const SHARE = 0.7;
+
+/** So few bytes say nothing: most of their time is that of a file and a program, whatever their size. */
+const LEAST = 16e6;
 
 /** How fast weights are read, converted and packed on a device, by those that were: in bytes as float32. */
 export class Loading {
@@ -14,8 +17,10 @@ export class Loading {
 
   /** So many were loaded. */
   add(bytes: number, ms: number): void {
-    this.#bytes = SHARE * this.#bytes + bytes;
-    this.#ms = SHARE * this.#ms + ms;
+    if (bytes < LEAST) return;
+    const share = SHARE ** (bytes / 1e9);
+    this.#bytes = share * this.#bytes + bytes;
+    this.#ms = share * this.#ms + ms;
   }
 
   /** Milliseconds that so many would take, about. */
