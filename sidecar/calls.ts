@@ -122,7 +122,7 @@ export class Calls {
     } catch (thrown) {
       const error = toServiceError(thrown);
       done(error.code, error);
-      throw statusOf(error, await publicMessage(error.message));
+      throw statusOf(error, await publicMessage(error.publicMessage));
     } finally {
       stopping?.removeEventListener('abort', stop);
       // What is to be answered is on its way when those who wait for this go on.

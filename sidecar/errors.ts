@@ -63,6 +63,8 @@ export interface ErrorDetails {
   field?: string;
   /** Milliseconds after which trying again makes sense. */
   retryAfterMs?: number;
+  /** For those who are not on this machine, where that is another; default: the message. */
+  publicMessage?: string;
   cause?: unknown;
 }
 
@@ -72,9 +74,15 @@ export class ServiceError extends Error {
   readonly code: ErrorCode;
   readonly field: string | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly publicMessage: string;
 
-  constructor(code: ErrorCode, message: string, { field, retryAfterMs, cause }: ErrorDetails = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    { field, retryAfterMs, publicMessage = message, cause }: ErrorDetails = {},
+  ) {
     super(message, { cause });
+    this.publicMessage = publicMessage;
     this.code = code;
     this.field = field;
     this.retryAfterMs = retryAfterMs;
@@ -105,12 +113,12 @@ export const errors = {
       { field },
     ),
   /** @param folders where it was looked for. */
-  adapterNotFound: (name: string, names: readonly string[], folders: readonly string[]) =>
-    new ServiceError(
-      'adapter_not_found',
-      `Expected ${oneOf(names, 'an adapter')} for adapters but received ${show(name)}: there is no such adapter in ${folders.join(' or ')}`,
-      { field: 'adapters' },
-    ),
+  adapterNotFound: (name: string, names: readonly string[], folders: readonly string[]) => {
+    const message = `Expected ${oneOf(names, 'an adapter')} for adapters but received ${show(name)}: there is no such adapter`;
+    return new ServiceError('adapter_not_found', `${message} in ${folders.join(' or ')}`, {
+      ...{ field: 'adapters', publicMessage: `${message} here` },
+    });
+  },
   controlNetNotFound: (field: string, name: string, names: readonly string[]) =>
     new ServiceError(
       'controlnet_not_found',
