@@ -19,9 +19,7 @@ export interface ControlFlag {
   levelScale?: number[];
 }
 
-const FIELDS = [
-  ...['model', 'image', 'preprocessor', 'resize', 'scale', 'start', 'end', 'mode', 'level_scale'],
-];
+const FIELDS = ['model', 'image', 'preprocessor', 'resize', 'scale', 'start', 'end', 'mode', 'level_scale'];
 
 export const CONTROL_SYNTAX =
   'model=NAME|DIR|FILE[,image=FILE][,scale=X][,start=X][,end=X][,preprocessor=NAME][,mode=NAME][,resize=NAME]';
