@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { openDevice } from '../../sidecar/engine/devices/open.ts';
+import { driverStart, openDevice } from '../../sidecar/engine/devices/open.ts';
 import type { NativeAddon, NativeDevice, OpenOptions } from '../../sidecar/native.ts';
 
 /** An addon that opens some devices, and says why not of others. */
@@ -78,4 +78,10 @@ test('a driver that does not start is told, and no GPU opened; the CPU needs non
   await expect(openDevice({ device: 'cuda:0', runTimeout: 5 }, () => {}, silent)).rejects.toThrow('it hangs');
   expect(asked).toEqual([{ patienceMs: 5000, hang: false }]);
   expect((await openDevice({ device: 'cpu' }, () => {}, silent)).info.id).toBe('cpu');
+});
+
+test('the driver may take a minute to start, as long as is said, or for ever', () => {
+  expect([undefined, 5].map((seconds) => driverStart(seconds).patienceMs)).toEqual([60_000, 5000]);
+  // The longest that the addon takes.
+  expect(driverStart(0).patienceMs).toBe(2 ** 32);
 });

@@ -63,9 +63,12 @@ export function watchedFor(device: NativeDevice, runTimeout?: number): NativeDev
   return leastMs > 0 ? watched(device, { leastMs, peakMs }) : device;
 }
 
+/** Never, to the addon: the most milliseconds that it takes, seven weeks. */
+const NEVER_MS = 2 ** 32;
+
 /** What the driver of GPUs may take to start; `runTimeout` is openDevices'. */
 export function driverStart(runTimeout = GPU_SECONDS): DriverStart {
-  return { patienceMs: runTimeout > 0 ? 1000 * runTimeout : undefined, hang: hangs('driver') };
+  return { patienceMs: runTimeout > 0 ? 1000 * runTimeout : NEVER_MS, hang: hangs('driver') };
 }
 
 /**
