@@ -35,6 +35,9 @@ export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {
   const devices = list(runTimeout);
   if (typeof devices === 'string') {
     yield { name: 'GPU driver', ok: false, detail: devices, advice: LOST };
+    // Which devices there are, nobody says now; but a CPU is there in any case.
+    const id = device ?? 'cpu';
+    if (id.startsWith('cpu')) yield* checkDevice(id, { dtype, runTimeout });
     return;
   }
   const named = devices.filter(({ id }) => id === device);
@@ -53,20 +56,23 @@ export async function* checkUp({ device, dtype, runTimeout }: CheckUpOptions = {
         }
       : { name: 'GPU', ok: false, detail, advice };
   }
-  for (const { id, name, arch, driver, memoryBytes } of chosen) {
-    const opened = await open(id, { dtype, runTimeout });
-    if (typeof opened === 'string') {
-      yield { name: id, ok: false, detail: opened, advice: REPORT };
-      continue;
-    }
-    const memory = `${(memoryBytes / 2 ** 30).toFixed(1)} GiB`;
-    const detail = [name, arch, driver && `driver for ${driver}`, memory, `computes in ${opened.info.dtype}`];
-    yield { name: id, ok: true, detail: detail.filter(Boolean).join(', ') };
-    try {
-      yield await kernels(opened);
-    } finally {
-      await opened.dispose();
-    }
+  for (const { id } of chosen) yield* checkDevice(id, { dtype, runTimeout });
+}
+
+async function* checkDevice(id: string, options: CheckUpOptions): AsyncGenerator<Finding> {
+  const opened = await open(id, options);
+  if (typeof opened === 'string') {
+    yield { name: id, ok: false, detail: opened, advice: REPORT };
+    return;
+  }
+  const { name, arch, driver, memoryBytes, dtype } = opened.info;
+  const memory = `${(memoryBytes / 2 ** 30).toFixed(1)} GiB`;
+  const detail = [name, arch, driver && `driver for ${driver}`, memory, `computes in ${dtype}`];
+  yield { name: id, ok: true, detail: detail.filter(Boolean).join(', ') };
+  try {
+    yield await kernels(opened);
+  } finally {
+    await opened.dispose();
   }
 }
 
