@@ -16,7 +16,11 @@ export function jobs(edge: () => Edge): void {
   const call = async (
     method: string,
     path: string,
-    { who = 'ana', body, headers }: { who?: string; body?: object; headers?: Record<string, string> } = {},
+    {
+      who = 'ana',
+      body,
+      headers,
+    }: { who?: string | undefined; body?: object; headers?: Record<string, string> } = {},
   ) => {
     const response = await edge().fetch(path, {
       method,
@@ -27,8 +31,10 @@ export function jobs(edge: () => Edge): void {
   };
   const start = async (body: object = {}) =>
     (await call('POST', '/v1/jobs', { body: { prompt: 'x', ...body } })).reply as { id: string };
-  const until = (id: string, status: string) =>
-    expect.poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.status, TIMEOUT).toBe(status);
+  const until = (id: string, status: string, who?: string) =>
+    expect
+      .poll(async () => (await call('GET', `/v1/jobs/${id}`, { who })).reply.status, TIMEOUT)
+      .toBe(status);
 
   describe('a job', () => {
     it('goes on without its caller, tells how far it is, and keeps what it made', async () => {
@@ -189,31 +195,43 @@ export function jobs(edge: () => Edge): void {
       await until(first.reply.id, 'succeeded');
       expect((await ask({}, 'once')).reply).toMatchObject({ id: first.reply.id, status: 'succeeded' });
       expect(sidecar.requests).toHaveLength(1);
-      for (const other of [await ask({}, 'twice'), await ask({}, 'once', 'bob')])
+      for (const [key, who] of [
+        ['twice', 'ana'],
+        ['once', 'bob'],
+      ] as const) {
+        const other = await ask({}, key, who);
         expect([other.status, other.reply.id === first.reply.id]).toEqual([202, false]);
+        await until(other.reply.id, 'succeeded', who);
+      }
     });
 
     it.each([{ steps: 7 }, { seed: 1 }, { user: 'me' }])('is refused as another: %o', async (body) => {
       const key = JSON.stringify(body);
       edge().use(fakeSidecar());
-      expect((await ask({}, key)).status).toBe(202);
+      const first = await ask({}, key);
+      expect(first.status).toBe(202);
       const { status, reply } = await ask(body, key);
       expect([status, reply.error.code]).toEqual([422, 'idempotency_conflict']);
+      // Left under way, it might begin at the next test's sidecar.
+      await until(first.reply.id, 'succeeded');
     });
   });
 
   it(`more than ${MAX} under way are refused, until one is cancelled`, async () => {
-    const sidecar = edge().use(fakeSidecar({ pauseAfter: 0 }));
-    const begun = (count: number) => expect.poll(() => sidecar.requests.length, TIMEOUT).toBe(count);
+    const sidecar = edge().use(fakeSidecar({ pauseAfter: 1 }));
+    // What has told of a step is heard by the edge, so that nothing of it is still on its way.
+    const begun = async () => {
+      const { id } = await start();
+      await expect.poll(async () => (await call('GET', `/v1/jobs/${id}`)).reply.step, TIMEOUT).toBe(1);
+      return id;
+    };
     const under = [];
-    for (let i = 0; i < MAX; i++) under.push((await start()).id);
-    await begun(MAX);
+    for (let i = 0; i < MAX; i++) under.push(await begun());
     const { status, headers, reply } = await call('POST', '/v1/jobs', { body: { prompt: 'x' } });
     expect([status, reply.error.code]).toEqual([429, 'too_many_jobs']);
     expect(headers.get('retry-after')).toBe('5');
     await call('DELETE', `/v1/jobs/${under.shift()}`);
-    under.push((await start()).id);
-    await begun(MAX + 1);
+    under.push(await begun());
     for (const id of under) await call('DELETE', `/v1/jobs/${id}`);
     await expect.poll(() => sidecar.cancelled, TIMEOUT).toBe(MAX + 1);
   });
