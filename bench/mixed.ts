@@ -15,6 +15,7 @@ interface Options {
   clients: number;
   rounds: number;
   pause: number;
+  repeat: number;
   json?: string;
 }
 
@@ -30,26 +31,44 @@ export function mixedCommand(): Command {
     .option('--clients <n>', 'who ask for long ones, one after the other', whole, 4)
     .option('--rounds <n>', 'long ones that each of them asks for', whole, 4)
     .option('--pause <ms>', 'between one answer and the next request of one step', whole, 40)
+    .option('--repeat <n>', 'of all that; the result has the medians', whole, 1)
     .option('--json <file>', 'write the result there, and not to standard output');
   return deviceOptions(command).action(run);
 }
 
 async function run(options: Options): Promise<void> {
   const when = circumstances();
-  const { device, threads, clients, rounds } = options;
+  const { device, threads } = options;
   const folders = await modelFolders();
   const open = (concurrency?: number) => Engine.open({ folders, device, threads, concurrency });
-  const together = await open();
-  const inTurn = await open(1);
-  for (const engine of [together, inTurn]) await warm(engine, options);
+  const engines = { together: await open(), inTurn: await open(1) };
+  for (const engine of Object.values(engines)) await warm(engine, options);
+  // Batches' costs become known while they are used.
+  await load(engines.together, options, 1);
 
+  const results: Result[] = [];
+  for (let i = 0; i < options.repeat; i++) results.push(await measure(engines, options));
+  const report = {
+    ...when,
+    device: engines.together.info().devices[0],
+    what: `${options.short}, 1 step, beside ${options.clients} clients who ask ${options.long} for ${options.steps} steps with guidance`,
+    medians: medians(results),
+    results,
+  };
+  print(report);
+  writeReport(report, options.json);
+  for (const engine of Object.values(engines)) await engine.dispose();
+}
+
+type Result = Awaited<ReturnType<typeof measure>>;
+
+async function measure({ together, inTurn }: { together: Engine; inTurn: Engine }, options: Options) {
+  const { clients, rounds } = options;
   const alone = [];
   for (let i = 0; i < 20; i++) alone.push(await timed(() => short(together, options, i)));
   const { timings } = await long(together, options, 0);
   const stepMs = timings.denoiseMs / options.steps;
 
-  // Batches' costs become known while they are used.
-  await load(together, options, 1);
   const before = together.occupancy;
   const counted = { runs: before.runs, rows: before.rows, batchedRows: before.batchedRows };
   const batched = await load(together, options, rounds);
@@ -58,10 +77,7 @@ async function run(options: Options): Promise<void> {
   const oneAtATimeMs = await timed(() => serial(inTurn, options, clients * rounds, batched.latencies.length));
 
   const boundMs = 1.5 * median(alone) + stepMs;
-  const report = {
-    ...when,
-    device: together.info().devices[0],
-    what: `${options.short}, 1 step, beside ${clients} clients who ask ${options.long} for ${options.steps} steps with guidance`,
+  return {
     alone: { medianMs: median(alone), stepOfOthersMs: stepMs },
     together: {
       ...latencyOf(batched.latencies),
@@ -81,10 +97,22 @@ async function run(options: Options): Promise<void> {
       ratio: oneAtATimeMs / batched.ms,
     },
   };
-  print(report);
-  writeReport(report, options.json);
-  await together.dispose();
-  await inTurn.dispose();
+}
+
+function medians(results: Result[]) {
+  const of = (value: (result: Result) => number) => median(results.map(value));
+  return {
+    aloneMs: of(({ alone }) => alone.medianMs),
+    stepOfOthersMs: of(({ alone }) => alone.stepOfOthersMs),
+    togetherMs: of(({ together }) => together.medianMs),
+    togetherP95Ms: of(({ together }) => together.p95Ms),
+    boundMs: of(({ together }) => together.boundMs),
+    withinBound: results.filter(({ together }) => together.isWithinBound).length,
+    firstComeFirstServedMs: of(({ firstComeFirstServed }) => firstComeFirstServed.medianMs),
+    rowsPerRun: of(({ together }) => together.occupancy.rowsPerRun),
+    batchedShare: of(({ together }) => together.occupancy.batchedShare),
+    throughputRatio: of(({ throughput }) => throughput.ratio),
+  };
 }
 
 function long(engine: Engine, { long: model, steps }: Options, seed: number) {
@@ -143,32 +171,24 @@ function latencyOf(all: readonly number[]) {
 
 interface Report {
   what: string;
-  alone: { medianMs: number; stepOfOthersMs: number };
-  together: ReturnType<typeof latencyOf> & {
-    boundMs: number;
-    occupancy: { rowsPerRun: number; batchedShare: number };
-  };
-  firstComeFirstServed: ReturnType<typeof latencyOf>;
-  throughput: { requests: { long: number; short: number }; ratio: number };
+  medians: ReturnType<typeof medians>;
+  results: Result[];
 }
 
-function print({ what, alone, together, firstComeFirstServed, throughput }: Report): void {
+function print({ what, medians: m, results }: Report): void {
   const ms = (value: number) => value.toFixed(1);
   console.error(`${what}\n`);
   const rows = [
-    ['alone', '', ms(alone.medianMs), ''],
-    ...Object.entries({ 'first come, first served': firstComeFirstServed, together }).map(
-      ([name, { requests, medianMs, p95Ms }]) => [name, `${requests}`, ms(medianMs), ms(p95Ms)],
-    ),
+    ['alone', ms(m.aloneMs), ''],
+    ['first come, first served', ms(m.firstComeFirstServedMs), ''],
+    ['together', ms(m.togetherMs), ms(m.togetherP95Ms)],
   ];
-  console.error(textTable(['requests of one step', 'requests', 'median ms', 'p95 ms'], rows));
-  const { boundMs, occupancy } = together;
+  console.error(textTable(['requests of one step', 'median ms', 'p95 ms'], rows));
+  const times = results.length === 1 ? 'once' : `${results.length} times, medians`;
   console.error(
-    `\n1.5 × alone + one step of the others (${ms(alone.stepOfOthersMs)} ms) is ${ms(boundMs)} ms; ` +
-      `${occupancy.rowsPerRun.toFixed(2)} rows in a run, ${(100 * occupancy.batchedShare).toFixed(0)} % of them with another request's`,
+    `\nmeasured ${times}; 1.5 × alone + one step of the others (${ms(m.stepOfOthersMs)} ms) is ${ms(m.boundMs)} ms, ` +
+      `kept ${m.withinBound} times; ${m.rowsPerRun.toFixed(2)} rows in a run, ${(100 * m.batchedShare).toFixed(0)} % of them with another request's`,
   );
-  const { long, short } = throughput.requests;
-  console.error(
-    `${long} long and ${short} short ones: ${throughput.ratio.toFixed(2)} times as fast as one at a time`,
-  );
+  const ratios = results.map(({ throughput }) => throughput.ratio.toFixed(2)).join(', ');
+  console.error(`the same work takes ${ratios} times as long one at a time`);
 }
