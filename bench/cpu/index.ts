@@ -77,13 +77,15 @@ async function run(options: Options, command: Command): Promise<void> {
   if (options.isa) process.env.LATENT_EDGE_ISA = options.isa;
   const cpu = native().devices()[0]!;
   const threads = options.threads ?? cpu.threads;
-  const peak = fmaPeak(cpu.arch, threads);
-  const what = `${machine}; ${cpu.arch}, ${threads} threads, FMA peak ${(peak / 1e9).toFixed(0)} GFLOP/s`;
+  let peak = 0;
+  const what = () =>
+    `${machine}; ${cpu.arch}, ${threads} threads, FMA peak ${(peak / 1e9).toFixed(0)} GFLOP/s`;
   const folders = await prepare();
 
   const before = options.resume && existsSync(options.json) ? readCpuReport(options.json) : undefined;
   const kept = before?.commit === commit ? before.cases : {};
-  const report: CpuReport = { machine: what, commit, date, command: line, cases: {} };
+  const report: CpuReport = { machine: before?.machine ?? what(), commit, date, command: line, cases: {} };
+  const rates: Record<string, number> = {};
   if (!options.python) console.error('torch is not measured: --python PATH');
   if (!options.sdcpp) console.error('stable-diffusion.cpp is not measured: --sdcpp PATH');
   const measure = measurement(folders, threads, options);
@@ -93,14 +95,21 @@ async function run(options: Options, command: Command): Promise<void> {
       if (known) report.cases[name] = known;
       continue;
     }
-    report.cases[name] = measure(which, peak);
+    const { rate, ...times } = measure(which);
+    report.cases[name] = { ...times, fraction_of_peak: 0 };
+    rates[name] = rate;
+    // The most of the whole run: a peak that another process has lowered would flatter.
+    peak = Math.max(peak, fmaPeak(cpu.arch, threads));
+    report.machine = what();
+    for (const [each, value] of Object.entries(rates))
+      report.cases[each]!.fraction_of_peak = rounded(value / peak, 3);
     const { ours_s, torch_s, sdcpp_s } = report.cases[name];
     console.error(`${name}: ours ${cell(ours_s)} s, torch ${cell(torch_s)}, sdcpp ${cell(sdcpp_s)}`);
     // Whole or not at all: this process may be ended at any time.
     writeFileSync(`${options.json}.part`, `${JSON.stringify(report, null, 2)}\n`);
     renameSync(`${options.json}.part`, options.json);
   }
-  console.error(`${what}\n${tableOf(report.cases)}`);
+  console.error(`${report.machine}\n${tableOf(report.cases)}`);
 }
 
 async function prepare(): Promise<Folders> {
@@ -117,7 +126,7 @@ async function prepare(): Promise<Folders> {
   return { sd15: folder('sd15'), 'sd-turbo': folder('sd-turbo'), controlNet, hint };
 }
 
-/** Measures a case by every program that there is, turn by turn. */
+/** Measures a case by every program that there is, turn by turn; `rate`: FLOP/s of ours. */
 function measurement(folders: Folders, threads: number, options: Options) {
   const { runs, rounds, python, channelsLast, sdcpp, isa } = options;
   const torchEnv = (isa && TORCH_ISA[isa]) || {};
@@ -130,7 +139,12 @@ function measurement(folders: Folders, threads: number, options: Options) {
     return known;
   };
   // One of its runs has the times of several cases.
-  const runOther = (each: SdcppCall) => runSdcpp(sdcpp!, { ...each, threads, size: SIZE });
+  const runOther = (each: SdcppCall) => {
+    const times = runSdcpp(sdcpp!, { ...each, threads, size: SIZE });
+    const { model, controlNet, ...how } = each;
+    console.error('sdcpp', JSON.stringify({ ...how, isControlled: Boolean(controlNet), ...times }));
+    return times;
+  };
   const sdcppParts = Array.from({ length: rounds }, () => new SdcppParts(runOther, folders));
   const own = (which: ModuleCase | RequestCase): { runs: number[]; flops: number; peakRssBytes: number } => {
     if (which.kind === 'module') {
@@ -145,7 +159,7 @@ function measurement(folders: Folders, threads: number, options: Options) {
     return spawnForJson<RequestResult>(process.execPath, [script, folders[model], JSON.stringify(wanted)]);
   };
 
-  return (which: ModuleCase | RequestCase, peak: number): CpuCase => {
+  return (which: ModuleCase | RequestCase): Omit<CpuCase, 'fraction_of_peak'> & { rate: number } => {
     const [ours, torch, theirs]: [ReturnType<typeof own>[], number[], number[]] = [[], [], []];
     for (let round = 0; round < rounds; round++) {
       ours.push(own(which));
@@ -176,7 +190,7 @@ function measurement(folders: Folders, threads: number, options: Options) {
       torch_s: middle(torch),
       sdcpp_s: middle(theirs),
       ours_rss_mb: Math.round(Math.max(...ours.map(({ peakRssBytes }) => peakRssBytes)) / 1e6),
-      fraction_of_peak: rounded(ours[0]!.flops / seconds / peak, 3),
+      rate: ours[0]!.flops / seconds,
     };
   };
 }

@@ -65,9 +65,9 @@ const HOW = [
   'npm run bench:cpu -- --cases vae-decode-512 --resume               # some cases; others stay as they are',
   'npm run bench -- cpu-page                                          # this page',
   '```',
-  'Random weights of the true shapes in fp16 files, 512×512, on a quiet machine, every program on the same threads and in turns, a process for each. torch computes in float32, as this engine does; stable-diffusion.cpp with the files’ fp16 weights and flash attention (`--fa`). A program that is not given is left out.',
+  'Random weights of the true shapes in fp16 files, 512×512, on a quiet machine, every program on the same threads and in turns, a process for each. torch computes in float32, as this engine does; stable-diffusion.cpp with the files’ fp16 weights and flash attention (`--fa`), as its default build makes it for the processor (`GGML_NATIVE`, without `GGML_LLAMAFILE`). A program that is not given is left out.',
   '',
   'Ours and torch’s modules: medians of the runs after one that is not counted, from tensors to tensors. stable-diffusion.cpp’s are what it reports: a U-Net evaluation is its sampling by steps (two evaluations one after the other with guidance), a ControlNet the difference it makes. Requests are from prompt to PNG, weights loaded; torch’s and stable-diffusion.cpp’s are their modules added up, text, steps and decode.',
   '',
-  'Of FMA peak: operations over time over what the vector units do when they read nothing, measured in the same run. A convolution counts as its direct sum, so that Winograd’s can be above 1. Memory: the most our process had at once.',
+  'Of FMA peak: operations over time over what the vector units do when they read nothing, the most of any time in the same run. A convolution counts as its direct sum, so that Winograd’s can be above 1. Memory: the most our process had at once.',
 ];
