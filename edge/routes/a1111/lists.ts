@@ -25,6 +25,12 @@ export const LISTING_MS = 10_000;
 /** What that UI has and this server has none of. */
 const empty = ['hypernetworks', 'face-restorers', 'realesrgan-models', 'prompt-styles', 'sd-vae'];
 
+/**
+ * By the second one, which the extension brings along, clients know that it is there: without it `webuiapi` sends the
+ * units of one request with all that follow.
+ */
+const scripts = ['controlnet', 'controlnet m2m'];
+
 /** GET /sdapi/v1/…: what can be named, and what clients ask for before they begin. */
 export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
   const app = new OpenAPIHono();
@@ -81,7 +87,7 @@ export function a1111Lists(sidecar: SidecarClient): OpenAPIHono {
       .map(upscaler),
   );
   get('latent-upscale-modes', namedReply, () => Object.keys(latentUpscalers).map((name) => ({ name })));
-  get('scripts', scriptsReply, () => ({ txt2img: ['controlnet'], img2img: ['controlnet'] }));
+  get('scripts', scriptsReply, () => ({ txt2img: scripts, img2img: scripts }));
   get('script-info', scriptInfoReply, () =>
     [false, true].map((is_img2img) => ({ name: 'controlnet', is_alwayson: true, is_img2img, args: [] })),
   );

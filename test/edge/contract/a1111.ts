@@ -299,7 +299,9 @@ export function a1111(edge: () => Edge): void {
     });
     expect(await get('/sdapi/v1/upscalers')).toMatchObject([{ name: 'Lanczos' }, { name: 'None' }]);
     expect(await get('/sdapi/v1/latent-upscale-modes')).toContainEqual({ name: 'Latent' });
-    expect(await get('/sdapi/v1/scripts')).toEqual({ txt2img: ['controlnet'], img2img: ['controlnet'] });
+    // By the second, webuiapi knows that the extension is there.
+    const scripts = ['controlnet', 'controlnet m2m'];
+    expect(await get('/sdapi/v1/scripts')).toEqual({ txt2img: scripts, img2img: scripts });
     expect((await get('/sdapi/v1/memory')).ram).toEqual({ total: 8e9, used: 3e9, free: 5e9 });
     for (const name of ['cmd-flags', 'sd-vae', 'face-restorers', 'hypernetworks', 'prompt-styles'])
       expect((await edge().fetch(`/sdapi/v1/${name}`)).status).toBe(200);
