@@ -13,6 +13,7 @@ const resizeModes: Record<string, string> = {
   ...{ 0: 'stretch', 1: 'crop', 2: 'fit' },
   ...{ justresize: 'stretch', cropandresize: 'crop', resizeandfill: 'fit' },
   ...{ scaletofitinnerfit: 'crop', envelopeouterfit: 'fit', innerfit: 'crop', outerfit: 'fit' },
+  ...{ innerfitscaletofit: 'crop', outerfitshrinktofit: 'fit' },
 };
 
 const controlModes: Record<string, string> = {

@@ -204,6 +204,21 @@ export function a1111(edge: () => Edge): void {
     expect(request.control!.map(({ image }) => PIXEL.equals(image as Uint8Array))).toEqual([true, true]);
   });
 
+  it.each([
+    [{ resize_mode: 0 }, 'stretch'],
+    [{ resize_mode: 'Just Resize' }, 'stretch'],
+    [{ resize_mode: 'Crop and Resize' }, 'crop'],
+    [{ resize_mode: 'Scale to Fit (Inner Fit)' }, 'crop'],
+    [{ resize_mode: 'Inner Fit (Scale to Fit)' }, 'crop'],
+    [{ resize_mode: 2 }, 'fit'],
+    [{ resize_mode: 'Envelope (Outer Fit)' }, 'fit'],
+    [{ resize_mode: 'Outer Fit (Shrink to Fit)' }, 'fit'],
+  ])('a unit fits as %j says', async (fields, resize) => {
+    const alwayson_scripts = { ControlNet: { args: [{ ...unit, ...fields }] } };
+    const { request } = await made('/sdapi/v1/txt2img', { ...txt2img, alwayson_scripts });
+    expect(request.control).toMatchObject([{ resize }]);
+  });
+
   it('sliders out of range are the defaults', async () => {
     const args = [{ ...unit, threshold_a: -1, threshold_b: 9999 }];
     const { request } = await made('/sdapi/v1/txt2img', {
