@@ -2,6 +2,7 @@ import { fromZod, invalid, unexpected } from '../errors.ts';
 import { imageFile, isAddress, PictureAddress } from '../schema/file.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
 import { ignoredInUnit } from './ignored.ts';
+import { withoutHash } from './names.ts';
 import { controlNetUnit } from './schema.ts';
 
 type ControlUnit = NonNullable<GenerateRequest['control']>[number];
@@ -77,7 +78,7 @@ export function controlUnits(units: readonly unknown[], { preprocessors }: Names
     const module = unit.module ?? 'none';
     return [
       {
-        model: (unit.model ?? '').replace(/ \[[0-9a-f]+\]$/, ''),
+        model: withoutHash(unit.model ?? ''),
         image: pictureOf(unit.image ?? unit.input_image, `${at}.image`),
         preprocessor: module,
         preprocessorOptions: optionsOf(module, [unit.threshold_a, unit.threshold_b], preprocessors),

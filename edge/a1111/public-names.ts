@@ -6,7 +6,7 @@ const fields: PublicNames = {
   ...{ guidance_scale: 'cfg_scale', sampler: 'sampler_name', schedule: 'scheduler' },
   ...{ strength: 'denoising_strength', init_image: 'init_images[0]' },
   ...{ only_masked_padding: 'inpaint_full_res_padding', mask_channel: 'inpainting_mask_invert' },
-  masked_content: 'inpainting_fill',
+  ...{ masked_content: 'inpainting_fill', model: 'override_settings.sd_model_checkpoint' },
   ...{ refiner: 'refiner_checkpoint', refiner_start: 'refiner_switch_at' },
   ...{ hires_scale: 'hr_scale', hires_upscaler: 'hr_upscaler', hires_strength: 'denoising_strength' },
   ...{ clip_skip: 'override_settings.CLIP_stop_at_last_layers' },

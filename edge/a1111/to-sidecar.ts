@@ -4,7 +4,7 @@ import { seedsFrom } from '../schema/to-sidecar.ts';
 import type { GenerateRequest, Names } from '../sidecar/client.ts';
 import { controlUnits, ignoredInUnits } from './control.ts';
 import { ignoredFields } from './ignored.ts';
-import { upscalers } from './names.ts';
+import { upscalers, withoutHash } from './names.ts';
 import { type Img2ImgBody, img2imgBody, type SharedBody, type Txt2ImgBody, txt2imgBody } from './schema.ts';
 import { fromSettings, textOf } from './settings.ts';
 import type { Desk } from './tasks.ts';
@@ -97,7 +97,8 @@ function ignoredOf(
 
 /** The model that a request names, by itself or before. */
 export function modelOf(body: SharedBody, { settings }: Pick<Desk, 'settings'>): string {
-  return textOf(body.override_settings?.sd_model_checkpoint) ?? textOf(settings.sd_model_checkpoint) ?? '';
+  const { sd_model_checkpoint: own } = body.override_settings ?? {};
+  return withoutHash(textOf(own) ?? textOf(settings.sd_model_checkpoint) ?? '');
 }
 
 function sharedOf(body: SharedBody, { limits, desk, drawn, units, names }: Translation): GenerateRequest {
@@ -142,7 +143,7 @@ function withoutLoras(text: string): { prompt: string; adapters: { name: string;
   return { prompt: prompt.trim(), adapters };
 }
 
-const named = (name: string | null | undefined) => (!name || /^none$/i.test(name) ? '' : name);
+const named = (name: string | null | undefined) => (!name || /^none$/i.test(name) ? '' : withoutHash(name));
 
 /** "Automatic" leaves it to the sampler. */
 const scheduleOf = (name: string | null | undefined) => (!name || /^automatic$/i.test(name) ? '' : name);

@@ -1,5 +1,6 @@
 import { OpenAPIHono, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import { withoutHash } from '../../a1111/names.ts';
 import { done, optionsReply } from '../../a1111/replies.ts';
 import { fromSettings, isSetting } from '../../a1111/settings.ts';
 import type { Desk, Desks } from '../../a1111/tasks.ts';
@@ -74,7 +75,7 @@ export function a1111Settings({ sidecar, desks }: A1111Options): OpenAPIHono {
     const given = Object.entries(body).filter(([, value]) => value !== null);
     const settings = Object.fromEntries(given.filter(([name]) => isSetting(name)));
     fromSettings(settings);
-    const wanted = sd_model_checkpoint?.replace(/ \[[0-9a-f]+\]$/, '');
+    const wanted = withoutHash(sd_model_checkpoint ?? '');
     if (wanted) {
       const found = (await models(c)).find(({ name }) => name.toLowerCase() === wanted.toLowerCase());
       if (!found)

@@ -117,6 +117,20 @@ export function a1111(edge: () => Edge): void {
     expect(info.ignored).toEqual(['restore_faces: not here', 'override_settings.sd_vae: not here']);
   });
 
+  it('models by their titles, with a hash as without', async () => {
+    const { request } = await made('/sdapi/v1/txt2img', {
+      ...{ ...txt2img, override_settings: { sd_model_checkpoint: 'tiny [ab01cd23ef]' } },
+      ...{ refiner_checkpoint: 'r [0123456789]', refiner_switch_at: 0.7 },
+    });
+    expect(request).toMatchObject({ model: 'tiny', refiner: 'r' });
+    const details = { code: 'model_not_found', httpStatus: 404, field: 'model' };
+    edge().use(fakeSidecar({ fail: { error: new SidecarError('There is no model "x"', details) } }));
+    const override_settings = { sd_model_checkpoint: 'x' };
+    const response = await post('/sdapi/v1/txt2img', { ...txt2img, override_settings });
+    const param = 'override_settings.sd_model_checkpoint';
+    expect([response.status, (await response.json()).error.param]).toEqual([404, param]);
+  });
+
   it('names what nobody knows, and what is not here', async () => {
     const unknown = { cfgscale: 3, comments: { a: 1 }, override_settings_restore_afterwards: false };
     const { info } = await made('/sdapi/v1/txt2img', { ...txt2img, ...unknown, styles: ['one'] });
