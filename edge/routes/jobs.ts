@@ -99,7 +99,8 @@ export function jobs({ store, limits, fetchPicture, timeoutMs }: JobsOptions): O
     const body = await withPictures(sent, fetchPicture);
     const asked = { ...body, stream: true, partial_images: body.partial_images ?? PREVIEWS };
     const key = await idempotencyKey(c);
-    const ignored = ignoredFields(body, generationBody.shape);
+    const asUrls = body.response_format === 'url' ? ['response_format: not with jobs'] : [];
+    const ignored = [...ignoredFields(asked, generationBody.shape), ...asUrls];
     const request = toGenerateRequest(asked, { limits: limitsOf(c, limits), drawn: drawSeed(key) });
     const fingerprint = JSON.stringify([toHex(await requestDigest(request)), ignored, url]);
     const answer = (job: Job) => c.json(jobOf(job), 202, { location: `/v1/jobs/${job.id}` });

@@ -74,6 +74,15 @@ export function jobs(edge: () => Edge): void {
       expect(sidecar.requests.map(({ priority }) => priority)).toEqual(['bulk', 'interactive']);
     });
 
+    it('says what of it has no effect: previews have', async () => {
+      edge().use(fakeSidecar());
+      const { id } = await start({ partial_images: 2, response_format: 'url', quality: 'high' });
+      await until(id, 'succeeded');
+      const { data, effective } = (await call('GET', `/v1/jobs/${id}/result`)).reply;
+      expect(data[0].b64_json).toBe(PIXEL.toString('base64'));
+      expect(effective.ignored).toEqual(['quality: has no effect here', 'response_format: not with jobs']);
+    });
+
     it('has the limits of its key', async () => {
       const sidecar = edge().use(fakeSidecar());
       await call('POST', '/v1/jobs', { who: 'bob', body: { prompt: 'x' } });
