@@ -55,7 +55,7 @@ export function allowOrigins(allowedOrigins: readonly string[]): MiddlewareHandl
     origin: (origin) => (isAllowed(allowedOrigins, origin) ? origin : null),
     allowMethods: ['GET', 'HEAD', 'POST', 'DELETE'],
     exposeHeaders: [
-      ...['x-request-id', 'x-seed', 'x-ignored', 'etag', 'content-location'],
+      ...['x-request-id', 'x-seed', 'x-ignored', 'etag', 'content-location', 'location', 'cache-status'],
       ...['retry-after', 'retry-after-ms', 'server-timing'],
     ],
     maxAge: 600,

@@ -107,6 +107,20 @@ export function guarded(edge: () => Edge): void {
     expect(response.headers.get('access-control-allow-origin')).toBe(named);
   });
 
+  it("shows allowed origins' pages its headers, also of what it refuses", async () => {
+    edge().use(fakeSidecar());
+    for (const name of ['ana', 'nobody']) {
+      const { headers } = await edge().fetch('/v1/jobs', {
+        method: 'POST',
+        headers: { ...as(name), origin: 'https://app.example', 'content-type': 'application/json' },
+        body: JSON.stringify({ prompt: 'x' }),
+      });
+      expect(headers.get('access-control-allow-origin')).toBe('https://app.example');
+      const shown = headers.get('access-control-expose-headers')!.split(',');
+      expect(shown).toEqual(expect.arrayContaining(['x-request-id', 'location', 'retry-after']));
+    }
+  });
+
   it('answers preflights, without a key', async () => {
     const ask = (origin: string) =>
       edge().fetch('/v1/images/generations', {
