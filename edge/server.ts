@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import { getConnInfo } from '@hono/node-server/conninfo';
 import type { Context } from 'hono';
+import { lingering } from './lingering.ts';
 
 export interface ListenOptions {
   hostname: string;
@@ -42,6 +43,7 @@ export function listen(
       },
     ) as Server;
     server.once('error', reject);
+    lingering(server);
   });
 }
 

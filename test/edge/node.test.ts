@@ -11,6 +11,9 @@ import { findKey, parseKeys } from '../../edge/guard/keys.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 import { nodeRuntime } from '../support/runtimes.ts';
 
+/** Bytes: more than a connection holds of what is not read. */
+const LARGE = 4 * 2 ** 20;
+
 describe('the server on Node', () => {
   it('answers to names of loopback and to those it is told, against DNS rebinding', async () => {
     const edge = await nodeRuntime.start({ ALLOWED_HOSTS: 'Images.example' });
@@ -54,6 +57,34 @@ describe('the server on Node', () => {
     expect(sidecar.requests).toEqual([]);
     // In time, unless this machine is very busy.
     await expect.poll(async () => (await edge.fetch('/healthz')).status, { timeout: 20_000 }).toBe(200);
+    await edge.stop();
+  });
+
+  it.each([
+    ['says its length', `content-length: ${LARGE}`],
+    ['does not', 'transfer-encoding: chunked'],
+  ])('refuses a body that is sent to its end before anything is read, and %s', async (_, header) => {
+    const edge = await nodeRuntime.start({ MAX_BODY_BYTES: '60000' });
+    const socket = connect(Number(new URL(edge.url).port), '127.0.0.1').pause();
+    const failed = new Promise<never>((_, reject) => socket.on('error', reject));
+    // It is waited for below.
+    failed.catch(() => {});
+    let reply = '';
+    socket.on('data', (chunk) => {
+      reply += chunk;
+    });
+    socket.pause();
+    socket.write(
+      `POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n${header}\r\n\r\n`,
+    );
+    if (header.endsWith('chunked')) socket.write(`${LARGE.toString(16)}\r\n`);
+    const body = Buffer.alloc(LARGE, ' ');
+    await Promise.race([new Promise((resolve) => socket.write(body, resolve)), failed]);
+    if (header.endsWith('chunked')) socket.write('\r\n0\r\n\r\n');
+    const closed = new Promise((resolve) => socket.on('close', resolve));
+    socket.resume();
+    await Promise.race([closed, failed]);
+    expect(reply).toMatch(/^HTTP\/1.1 413/);
     await edge.stop();
   });
 
