@@ -139,7 +139,8 @@ function pathOf(path: readonly PropertyKey[]): string {
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return issue.expected === 'int' ? 'a whole number' : `a ${issue.expected}`;
+      if (issue.expected === 'int') return 'a whole number';
+      return `${/^[aeiou]/.test(issue.expected) ? 'an' : 'a'} ${issue.expected}`;
     case 'too_small':
       return issue.origin === 'string' ? 'some text' : `at least ${issue.minimum}`;
     case 'too_big':
@@ -162,12 +163,18 @@ function unionOf({ errors }: z.core.$ZodIssueInvalidUnion): string {
   return [...new Set(expected)].join(' or ') || 'another value';
 }
 
+/** What JSON has no words for. Files are not written out: each of their bytes would be a number. */
+function shown(_: string, value: unknown): unknown {
+  if (value instanceof Uint8Array) return `a file of ${value.length} bytes`;
+  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
+}
+
 function errorType(status: number): string {
   if (status === 429) return 'rate_limit_error';
   return status >= 500 ? 'server_error' : 'invalid_request_error';
 }
 
 function show(value: unknown): string {
-  const text = value === undefined ? 'nothing' : (JSON.stringify(value) ?? String(value));
+  const text = value === undefined ? 'nothing' : (JSON.stringify(value, shown) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}… (${text.length} characters)` : text;
 }

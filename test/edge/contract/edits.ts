@@ -150,6 +150,22 @@ export function edits(edge: () => Edge): void {
     expect((await response.json()).error.message).toMatch(/^Expected /);
   });
 
+  it('says of a file in the place of something else how large it is, and no more', async () => {
+    edge().use(fakeSidecar());
+    const file = new Uint8Array(2 ** 20);
+    for (const [name, expected] of [
+      ['prompt', 'a string'],
+      ['n', 'a number'],
+      ['loras', 'an array'],
+    ] as const) {
+      const rest = [image, prompt].filter(([other]) => other !== name);
+      const { error } = await (await send(edge(), 'edits', [...rest, [name, file]])).json();
+      expect(error.message).toBe(
+        `Expected ${expected} for ${name} but received "a file of ${file.length} bytes"`,
+      );
+    }
+  });
+
   it('says what it expects where there is no picture', async () => {
     edge().use(fakeSidecar());
     const { error } = await (await send(edge(), 'edits', [prompt])).json();
