@@ -8,7 +8,7 @@ import { generationBody } from './generation.ts';
 export const jobBody = generationBody
   .extend({
     webhook: z
-      .object({ url: z.url({ protocol: /^https?$/ }).max(2048) })
+      .object({ url: z.url({ protocol: /^https?$/, error: 'an https address' }).max(2048) })
       .nullish()
       .openapi({ description: 'Where to tell of the end, if the operator allows its host; docs/http.md.' }),
   })

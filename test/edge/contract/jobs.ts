@@ -170,6 +170,7 @@ export function jobs(edge: () => Edge): void {
       const sidecar = edge().use(fakeSidecar());
       const { status, reply } = await call('POST', '/v1/jobs', { body });
       expect([status, reply.error.param]).toEqual([400, param]);
+      expect(reply.error.message).toMatch(/^Expected (some|at least|an https|no webhook)/);
       expect(sidecar.requests).toEqual([]);
     });
 
