@@ -144,8 +144,9 @@ const rowByName = new Map(
   preprocessors.flatMap((row) => [row.name, ...row.aliases].map((name): [string, Row] => [plain(name), row])),
 );
 
-/** The preprocessor of that name, in any spelling; `none` where it is empty. */
-export const findPreprocessor = (name: string): Row | undefined => rowByName.get(plain(name || 'none'));
+/** The preprocessor of that name, in any spelling, also with A1111's words on it in brackets; `none` where it is empty. */
+export const findPreprocessor = (name: string): Row | undefined =>
+  rowByName.get(plain(name || 'none')) ?? rowByName.get(plain(name.replace(/ \(.*\)$/, '')));
 
 /** Why there is no preprocessor of that name, where it is one that is a network. */
 export function whyNot(name: string): string {

@@ -195,6 +195,13 @@ describe('choosing', () => {
     );
   });
 
+  it.each([
+    ['invert (from white bg & black line)', 'invert'],
+    ['lineart_standard (from white bg & black line)', 'lineart'],
+  ])("knows A1111's %s", (name, known) => {
+    expect(choosePreprocessor(name).row.name).toBe(known);
+  });
+
   it('has defaults within their ranges', () => {
     for (const { name, family } of preprocessors)
       for (const [key, { default: value, min, max }] of Object.entries(family.options))
