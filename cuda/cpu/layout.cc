@@ -1,6 +1,6 @@
 // to_nhwc, to_nchw: between the callers' layout [N,C,H,W] and the kernels' [N,H,W,C]
 // attrs of to_nchw: channels [from, to): those alone (absent: all)
-// Bound by bandwidth; run at the border of a plan only, on a few channels.
+// Bound by bandwidth; run at the border of a plan only.
 #include "../ops/layout.h"
 
 #include "gemm.h"
@@ -37,13 +37,19 @@ class ToNchw : public Step {
   void run(char* arena, char*, ThreadPool& pool) const override {
     const float* x = floats(arena, p_.x);
     float* y = floats(arena, p_.out);
-    pool.parallel_for(p_.images * p_.count, [&](int64_t plane, int) {
-      const float* from = x + plane / p_.count * p_.pixels * p_.channels + p_.from + plane % p_.count;
-      for (int64_t p = 0; p < p_.pixels; p++) y[plane * p_.pixels + p] = from[p * p_.channels];
+    pool.parallel_for(p_.images * ceil_div(p_.pixels, kLine), [&](int64_t block, int) {
+      const int64_t image = block / ceil_div(p_.pixels, kLine);
+      const int64_t first = block % ceil_div(p_.pixels, kLine) * kLine;
+      const int64_t n = std::min(kLine, p_.pixels - first);
+      const float* from = x + (image * p_.pixels + first) * p_.channels + p_.from;
+      float* to = y + image * p_.count * p_.pixels + first;
+      for (int64_t c = 0; c < p_.count; c++)
+        for (int64_t p = 0; p < n; p++) to[c * p_.pixels + p] = from[p * p_.channels + c];
     });
   }
 
  private:
+  static constexpr int64_t kLine = 16;  // pixels, whose floats fill a cache line of a plane
   ToNchwOp p_;
 };
 
