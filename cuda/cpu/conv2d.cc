@@ -121,7 +121,6 @@ class Reference : public Step {
 std::unique_ptr<Step> bind_fast(const OpDesc& op, BindContext& context) {
   const Conv2dOp p(op);
   if (winograd_fits(p)) return bind_winograd(op, context);
-  if (doubled_fits(p)) return bind_doubled(op, context);
   return std::make_unique<Direct>(op, context);
 }
 

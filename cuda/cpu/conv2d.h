@@ -21,7 +21,4 @@ inline std::shared_ptr<const PackedWeight> conv_bias(const OpDesc& op, BindConte
 bool winograd_fits(const Conv2dOp& p);
 std::unique_ptr<Step> bind_winograd(const OpDesc& op, BindContext& context);
 
-bool doubled_fits(const Conv2dOp& p);
-std::unique_ptr<Step> bind_doubled(const OpDesc& op, BindContext& context);
-
 }  // namespace latent_edge

@@ -22,10 +22,10 @@ struct Epilogue {
   Activation activation = Activation::none;
 };
 
-// Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs by (m+2)×(m+2) points.
+// Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs of a patch of p×p pixels by p×p points.
 struct WinogradLoops {
-  int outputs;  // m
-  // A patch of (m+2)×(m+2) pixels, `channels` of each, to its points: point i to to + places[i].
+  int outputs, points;  // m, p
+  // A patch, `channels` of each pixel, to its points: point i to to + places[i].
   void (*input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
   // Nine taps, `step` numbers apart, of `depth` channels of a panel to the points, each [depth][nr], `to_step` apart.
   void (*weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to, int64_t to_step);
@@ -43,7 +43,8 @@ struct Isa {
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   // to[i] = Σ rows[r][i] as floats: `count` rows, one, two or four, of n numbers of a weight; n a multiple of lanes.
   void (*add_up)(Element from, const void* const* rows, int count, float* to, int64_t n);
-  WinogradLoops winograd2, winograd4;
+  WinogradLoops winograd2, winograd4;  // p = m + 2
+  WinogradLoops doubled;               // m = 2, p = 3: each pixel stands for 2×2
   // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;
   // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,

@@ -440,8 +440,20 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT_(a, b) a##b
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
-const Isa LE_CONCAT(kIsa, LE_ISA) = {
-    LE_ISA_NAME,       kLanes, kRows,           kColumns,     tile,      add_up,         winograd_of<F2>(),
-    winograd_of<F4>(), finish, softmax_columns, channel_sums, normalize, layer_norm_row, activate};
+const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,
+                                     kLanes,
+                                     kRows,
+                                     kColumns,
+                                     tile,
+                                     add_up,
+                                     winograd_of<F2>(),
+                                     winograd_of<F4>(),
+                                     winograd_of<Doubled>(),
+                                     finish,
+                                     softmax_columns,
+                                     channel_sums,
+                                     normalize,
+                                     layer_norm_row,
+                                     activate};
 
 }  // namespace latent_edge

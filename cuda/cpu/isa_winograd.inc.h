@@ -1,4 +1,4 @@
-// Winograd's F(2×2, 3×3) and F(4×4, 3×3) and their sums of taps: part of isa_kernels.inc.h.
+// Winograd's F(2×2, 3×3) and F(4×4, 3×3), and what is like them after an upsampling: part of isa_kernels.inc.h.
 //
 // One line of each transform, with vectors `step` apart: Bᵀd of a patch's values, Gg of a filter's three, Aᵀm of the
 // points' sums.
@@ -46,6 +46,19 @@ struct F4 {
     to[2 * step] = p2 * even_p + q2 * even_q;
     to[3 * step] = (p * p2) * odd_p + (q * q2) * odd_q + m[5];
   }
+};
+
+// Two outputs over the middle one of three pixels, each of which stands for two: a·d₀ + (b + c)·d₁ and (a + b)·d₁ + c·d₂.
+struct Doubled {
+  static constexpr int kOutputs = 2, kPoints = 3;
+
+  static inline void input(const Vec* d, Vec* to, int step) {
+    to[0] = d[0] - d[1], to[step] = d[1], to[2 * step] = d[2] - d[1];
+  }
+  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
+    to[0] = a, to[step] = a + b + c, to[2 * step] = c;
+  }
+  static inline void output(const Vec* m, Vec* to, int step) { to[0] = m[0] + m[1], to[step] = m[1] + m[2]; }
 };
 
 template <class F>
@@ -125,5 +138,5 @@ void winograd_output(float* sums, int64_t step, int64_t columns) {
 
 template <class F>
 constexpr WinogradLoops winograd_of() {
-  return {F::kOutputs, winograd_input<F>, winograd_weights<F>, winograd_output<F>};
+  return {F::kOutputs, F::kPoints, winograd_input<F>, winograd_weights<F>, winograd_output<F>};
 }
