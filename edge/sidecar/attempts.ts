@@ -9,6 +9,8 @@ export interface AttemptOptions {
   hedgeMs?: number | undefined;
   /** Whether another may do after an attempt failed so. */
   isWorthAnother: (error: unknown) => boolean;
+  /** What is thrown where none of them did, and the last failed so; default: the same. */
+  verdict?: ((last: unknown) => unknown) | undefined;
 }
 
 interface Running {
@@ -20,11 +22,11 @@ interface Running {
 /**
  * Makes attempts, one after another as they fail, until one has done a step or has a result: that one is seen through,
  * and any other that has been begun is ended. `Queued` is passed on once.
- * @throws what the last attempt threw, or what none would do better after.
+ * @throws the verdict on what the last attempt threw, or what none would do better after.
  */
 export async function* firstToBegin(
   attempts: readonly Attempt[],
-  { signal, hedgeMs, isWorthAnother }: AttemptOptions,
+  { signal, hedgeMs, isWorthAnother, verdict = (last) => last }: AttemptOptions,
 ): AsyncGenerator<GenerateEvent> {
   const left = [...attempts];
   const running = new Set<Running>();
@@ -61,7 +63,7 @@ export async function* firstToBegin(
         running.delete(from);
         if (!isWorthAnother(came.error)) throw came.error;
         if (running.size > 0) continue;
-        if (left.length === 0) throw came.error;
+        if (left.length === 0) throw verdict(came.error);
         begin();
         continue;
       }

@@ -1,5 +1,6 @@
 import {
   type ChannelCredentials,
+  type ClientUnaryCall,
   credentials,
   type CallOptions as GrpcCallOptions,
   Metadata,
@@ -16,6 +17,8 @@ import type {
 } from './client.ts';
 import { connecting } from './connecting.ts';
 import { cancelled, sidecarError } from './failure.ts';
+import { Refusals } from './refusals.ts';
+import { goElsewhere, roundRobin } from './round-robin.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
 const MAX_MESSAGE_BYTES = 1024 * 1024 * 1024;
@@ -47,19 +50,24 @@ export interface GrpcTls {
 
 /**
  * A sidecar behind gRPC, for Node.
- * @param address `HOST:PORT`, or a name that resolves to several of them: calls go round.
+ * @param address `HOST:PORT`, or a name that resolves to several of them: calls go round, and one for which there is no
+ * room goes on to the next, until all that are ready have been asked.
  */
 export function grpcSidecar(
   address: string,
   { token, tls, keepalive = 20 }: GrpcOptions = {},
 ): SidecarClient {
-  const metadata = (options: CallOptions) => metadataOf(options, token);
+  const metadata = (options: CallOptions, beenTo: readonly string[] = []) => {
+    const sent = metadataOf(options, token);
+    goElsewhere(sent, beenTo);
+    return sent;
+  };
   const channelOptions = {
     // A client that is opened anew makes connections of its own.
     'grpc.use_local_subchannel_pool': 1,
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc-node.flow_control_window': WINDOW_BYTES,
-    'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+    'grpc.service_config': roundRobin,
     // A sidecar that was restarted is found again within seconds.
     'grpc.initial_reconnect_backoff_ms': 200,
     'grpc.max_reconnect_backoff_ms': 2000,
@@ -78,17 +86,23 @@ export function grpcSidecar(
 
   return {
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
-      if (options.signal?.aborted) throw cancelled(options.signal.reason);
-      const call = client().generate(request, metadata(options), callOptions(options));
-      const cancel = () => call.cancel();
-      options.signal?.addEventListener('abort', cancel, { once: true });
-      try {
-        for await (const event of call) yield event;
-      } catch (error) {
-        throw failure(error as ServiceError);
-      } finally {
-        options.signal?.removeEventListener('abort', cancel);
-        call.cancel();
+      const refusals = new Refusals<string>();
+      const within = callOptions(options);
+      for (;;) {
+        if (options.signal?.aborted) throw cancelled(options.signal.reason);
+        const call = client().generate(request, metadata(options, refusals.all), within);
+        const cancel = () => call.cancel();
+        options.signal?.addEventListener('abort', cancel, { once: true });
+        try {
+          for await (const event of call) yield event;
+          return;
+        } catch (thrown) {
+          const error = failure(thrown as ServiceError);
+          if (!refusals.add(call.getPeer(), error)) throw refusals.verdict(error);
+        } finally {
+          options.signal?.removeEventListener('abort', cancel);
+          call.cancel();
+        }
       }
     },
 
@@ -106,10 +120,19 @@ export function grpcSidecar(
       unary((done) => client().listNames({}, metadata(options), callOptions(options), done)),
 
     async preprocess(request, options = {}) {
-      const { hint } = await unary<{ hint: Image | null }>((done) =>
-        client().preprocess(request, metadata(options), callOptions(options), done),
-      );
-      return hint!;
+      const refusals = new Refusals<string>();
+      const within = callOptions(options);
+      for (;;) {
+        let call: ClientUnaryCall | undefined;
+        try {
+          const { hint } = await unary<{ hint: Image | null }>((done) => {
+            call = client().preprocess(request, metadata(options, refusals.all), within, done);
+          });
+          return hint!;
+        } catch (error) {
+          if (!call || !refusals.add(call.getPeer(), error)) throw refusals.verdict(error);
+        }
+      }
     },
 
     close,

@@ -1,11 +1,6 @@
 import { firstToBegin } from './attempts.ts';
-import {
-  type CallOptions,
-  type DeviceInfo,
-  type GenerateRequest,
-  type SidecarClient,
-  SidecarError,
-} from './client.ts';
+import type { CallOptions, DeviceInfo, GenerateEvent, GenerateRequest, SidecarClient } from './client.ts';
+import { isFull, isGone, Refusals } from './refusals.ts';
 import { requestDigest, toHex } from './request-digest.ts';
 
 export interface PoolOptions {
@@ -15,9 +10,12 @@ export interface PoolOptions {
   attempts?: number | undefined;
 }
 
+/** Requests that may come again, of which it is known that they did not begin where they belong. */
+const MOVED = 1000;
+
 /**
- * Several sidecars as one: calls go round; one that cannot be reached, or is gone before it has done a step, is passed
- * over. All of them have to serve the same models.
+ * Several sidecars as one: calls go round; one that cannot be reached, is gone before it has done a step, or has no room
+ * for a call, is passed over. All of them have to serve the same models.
  */
 export function sidecarPool(
   sidecars: readonly SidecarClient[],
@@ -27,39 +25,67 @@ export function sidecarPool(
   if (sidecars.length === 0) throw new Error('Expected one sidecar at least but received none');
   let turn = 0;
   const inTurn = (place = turn++) => {
-    const first = place % sidecars.length;
     const tries = Math.max(attempts, sidecars.length);
-    return Array.from({ length: tries }, (_, i) => sidecars[(first + i) % sidecars.length]!);
+    return Array.from({ length: tries }, (_, i) => (place + i) % sidecars.length);
   };
+  const moved = new Map<string, number>();
 
-  /** Where a request is begun, if it may come again: then it goes where it went before. */
-  async function placeOf(request: GenerateRequest, options: CallOptions): Promise<number | undefined> {
+  /** What stands for a request that may come again: then it goes where it went before. */
+  async function digestOf(request: GenerateRequest, options: CallOptions): Promise<string | undefined> {
     const { idempotencyKey, isSeeded } = options;
     if (sidecars.length === 1 || !(idempotencyKey || isSeeded)) return undefined;
-    const hash = idempotencyKey ?? toHex(await requestDigest(request));
-    return Number.parseInt(hash.slice(0, 8), 16) || 0;
+    return idempotencyKey ?? toHex(await requestDigest(request));
+  }
+
+  const belongsTo = (digest: string) => (Number.parseInt(digest.slice(0, 8), 16) || 0) % sidecars.length;
+
+  function hasBegun(digest: string, place: number): void {
+    moved.delete(digest);
+    if (place === belongsTo(digest)) return;
+    moved.set(digest, place);
+    if (moved.size > MOVED) moved.delete(moved.keys().next().value!);
   }
 
   async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
+    const refusals = new Refusals<number>();
     let last: unknown;
-    for (const sidecar of inTurn()) {
+    for (const place of inTurn()) {
+      if (refusals.of(place)) continue;
       try {
-        return await call(sidecar);
+        return await call(sidecars[place]!);
       } catch (error) {
-        if (!isUnreachable(error)) throw error;
+        if (!refusals.add(place, error) && !isGone(error)) throw error;
         last = error;
       }
     }
-    throw last;
+    throw refusals.verdict(last);
   }
 
   return {
     async *generate(request, options = {}) {
-      const attempts = inTurn(await placeOf(request, options)).map(
-        (sidecar) => (signal: AbortSignal) => sidecar.generate(request, { ...options, signal }),
-      );
+      const refusals = new Refusals<number>();
+      const digest = await digestOf(request, options);
+      async function* begin(place: number, signal: AbortSignal): AsyncGenerator<GenerateEvent> {
+        const refusal = refusals.of(place);
+        if (refusal) throw refusal;
+        try {
+          for await (const event of sidecars[place]!.generate(request, { ...options, signal })) {
+            if (digest !== undefined) hasBegun(digest, place);
+            yield event;
+          }
+        } catch (error) {
+          refusals.add(place, error);
+          throw error;
+        }
+      }
+      const places = inTurn(digest === undefined ? undefined : (moved.get(digest) ?? belongsTo(digest)));
+      const attempts = places.map((place) => (signal: AbortSignal) => begin(place, signal));
       // Without a seed, two sidecars would make two different pictures: either will do.
-      yield* firstToBegin(attempts, { signal: options.signal, hedgeMs, isWorthAnother: isUnreachable });
+      yield* firstToBegin(attempts, {
+        ...{ signal: options.signal, hedgeMs },
+        isWorthAnother: (error) => isFull(error) || isGone(error),
+        verdict: (last) => refusals.verdict(last),
+      });
     },
     listNames: (options) => firstOf((sidecar) => sidecar.listNames(options)),
     preprocess: (request, options) => firstOf((sidecar) => sidecar.preprocess(request, options)),
@@ -85,12 +111,4 @@ function together(a: DeviceInfo, b: DeviceInfo): DeviceInfo {
     return [key, Number(value) + Number(other)];
   });
   return Object.fromEntries(both);
-}
-
-/** Not there, or about to go: another may do. */
-function isUnreachable(error: unknown): boolean {
-  return (
-    error instanceof SidecarError &&
-    ['sidecar_unreachable', 'shutting_down', 'device_lost'].includes(error.code)
-  );
 }

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
 import { SidecarError } from '../../edge/sidecar/client.ts';
@@ -8,6 +8,8 @@ import { fakeSidecar } from '../support/fake-sidecar.ts';
 // Several sidecars, one of which is slow, or gone.
 
 const asked = { prompt: 'x', seeds: [1], steps: 3 };
+const full = (retryAfterMs: number) =>
+  new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs });
 const gone = new SidecarError('Gone', { code: 'sidecar_unreachable', httpStatus: 503 });
 
 async function events(stream: AsyncIterable<{ event?: string }>): Promise<string[]> {
@@ -23,11 +25,73 @@ it('another is asked when one dies before its first step, and Queued is told onc
   expect(fakes.map(({ requests }) => requests.length)).toEqual([1, 1]);
 });
 
-it('no other is asked where that would do no good', async () => {
-  const full = new SidecarError('Full', { code: 'invalid_argument', httpStatus: 400 });
-  const fakes = [fakeSidecar({ fail: { error: full } }), fakeSidecar()];
-  await expect(events(sidecarPool(fakes).generate(asked))).rejects.toBe(full);
-  expect(fakes[1]!.requests).toEqual([]);
+it.each(['invalid_argument', 'message_too_large', 'out_of_memory', 'deadline_exceeded'])(
+  'no other is asked after %s, which would do no good',
+  async (code) => {
+    const error = new SidecarError('Wrong', { code, httpStatus: 400 });
+    const fakes = [fakeSidecar({ fail: { error } }), fakeSidecar()];
+    await expect(events(sidecarPool(fakes).generate(asked))).rejects.toBe(error);
+    await expect(sidecarPool(fakes).preprocess({})).rejects.toBe(error);
+    expect(fakes[1]!.requests).toEqual([]);
+    expect(fakes[1]!.preprocessed).toEqual([]);
+  },
+);
+
+describe('where there is no room', () => {
+  it('another is asked, and nothing is done twice', async () => {
+    const fakes = [fakeSidecar({ fail: { error: full(500) } }), fakeSidecar()];
+    const pool = sidecarPool(fakes, { attempts: 3 });
+    expect(await events(pool.generate(asked))).toEqual(whole);
+    expect(fakes.map(({ requests, steps }) => [requests.length, steps])).toEqual([
+      [1, 0],
+      [1, 3],
+    ]);
+    for (let i = 0; i < 2; i++) await pool.preprocess({ preprocessor: 'canny' });
+    expect(fakes[1]!.preprocessed).toHaveLength(2);
+  });
+
+  it('at none of them, each is asked once, and the least time to wait is told', async () => {
+    const hints = [9000, 500, 2000];
+    const fakes = hints.map((hint) => fakeSidecar({ fail: { error: full(hint) } }));
+    const app = createApp({ sidecar: sidecarPool(fakes, { attempts: 4 }) });
+    for (const path of ['/v1/images/generations', '/sdapi/v1/txt2img']) {
+      const response = await app.request(path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ prompt: 'x' }),
+      });
+      expect([response.status, response.headers.get('retry-after-ms')]).toEqual([429, '500']);
+    }
+    expect(fakes.map(({ requests }) => requests.length)).toEqual([2, 2, 2]);
+    await expect(sidecarPool(fakes).preprocess({})).rejects.toMatchObject({ retryAfterMs: 500 });
+  });
+
+  it.each([0, 1])('and another is gone, to wait is what is told: %i first', async (place) => {
+    const fails = [full(700), gone].map((error) => fakeSidecar({ fail: { error } }));
+    const fakes = place === 0 ? fails : fails.toReversed();
+    await expect(events(sidecarPool(fakes).generate(asked))).rejects.toMatchObject({ retryAfterMs: 700 });
+    await expect(sidecarPool(fakes).preprocess({})).rejects.toMatchObject({ code: 'queue_full' });
+  });
+
+  it('what fails after its first step is no matter of room', async () => {
+    const fakes = [
+      fakeSidecar({ fail: { error: full(700) } }),
+      fakeSidecar({ fail: { error: gone, afterSteps: 1 } }),
+    ];
+    await expect(events(sidecarPool(fakes).generate(asked))).rejects.toBe(gone);
+  });
+
+  it('what began elsewhere for that goes there again', async () => {
+    const fakes = [fakeSidecar(), fakeSidecar(), fakeSidecar()];
+    const pool = sidecarPool(fakes);
+    const options = { idempotencyKey: '00000000'.repeat(8) };
+    const { generate } = fakes[0]!;
+    fakes[0]!.generate = () => fakeSidecar({ fail: { error: full(100) } }).generate(asked);
+    await events(pool.generate(asked, options));
+    fakes[0]!.generate = generate;
+    await events(pool.generate(asked, options));
+    expect(fakes.map(({ requests }) => requests.length)).toEqual([0, 2, 0]);
+  });
 });
 
 it('a request that does no step in time is begun elsewhere too, and the late one is ended', async () => {

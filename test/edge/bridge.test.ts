@@ -135,6 +135,17 @@ describe('the bridge', () => {
     expect(await knock(server.webUrl, 'POST', { ...grpcWeb, 'sec-fetch-site': 'same-origin' })).toBe(403);
   });
 
+  it('says that there is no room in headers, where a proxy can read it', async () => {
+    fake = fakeSidecar({
+      fail: { error: new SidecarError('Full', { code: 'queue_full', httpStatus: 429 }) },
+    });
+    const reply = await fetch(`${server.webUrl}/latentedge.v1.Diffusion/Generate`, {
+      ...{ method: 'POST', headers: grpcWeb, body: Buffer.alloc(5) },
+    });
+    expect([reply.headers.get('grpc-status'), await reply.text()]).toEqual(['8', '']);
+    fake = fakeSidecar();
+  });
+
   it('asks for its token', async () => {
     const guarded = await serveFake(() => fake, { token: 'secret' });
     for (const authorization of ['', 'Bearer', 'Bearer secres', 'secret', 'Bearer secret2'])

@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { SidecarError } from '../../edge/sidecar/client.ts';
+import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
+import { type FakeServer, serveFake } from '../support/fake-server.ts';
+import { type FakeSidecar, fakeSidecar } from '../support/fake-sidecar.ts';
+
+// Several sidecars behind one name: those that have no room.
+
+const asked = { prompt: 'x', seeds: [1], steps: 3 };
+const full = (retryAfterMs: number) =>
+  fakeSidecar({
+    fail: { error: new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs }) },
+  });
+
+const COUNT = 3;
+const fakes: FakeSidecar[] = [];
+const servers: FakeServer[] = [];
+let sidecar: ReturnType<typeof grpcSidecar>;
+beforeEach(() => {
+  fakes.splice(0, COUNT, full(9000), full(500), full(2000));
+});
+beforeAll(async () => {
+  for (let i = 0; i < COUNT; i++) servers.push(await serveFake(() => fakes[i]!));
+  sidecar = grpcSidecar(`ipv4:${servers.map(({ address }) => address).join(',')}`);
+});
+afterAll(() => {
+  sidecar?.close();
+  for (const server of servers) server.stop();
+});
+
+async function generate(options = {}): Promise<string[]> {
+  const all = [];
+  for await (const { event } of sidecar.generate(asked, options)) all.push(event!);
+  return all;
+}
+
+/** Until each has a connection. */
+async function untilReady(): Promise<void> {
+  const seen = new Set<number>();
+  const reached = async () => {
+    await generate().catch(() => {});
+    for (const [i, { requests }] of fakes.entries()) if (requests.length > 0) seen.add(i);
+    return seen.size;
+  };
+  await expect.poll(reached, { timeout: 30_000 }).toBe(COUNT);
+  for (const { requests } of fakes) requests.length = 0;
+}
+
+it('each is asked once, and the least time to wait is told', async () => {
+  await untilReady();
+  const failed = await Promise.all(Array.from({ length: 20 }, () => generate().catch((error) => error)));
+  for (const error of failed)
+    expect(error).toMatchObject({ code: 'queue_full', httpStatus: 429, retryAfterMs: 500 });
+  expect(fakes.map(({ requests }) => requests.length)).toEqual([20, 20, 20]);
+  await expect(sidecar.preprocess({ preprocessor: 'canny' })).rejects.toMatchObject({ retryAfterMs: 500 });
+});
+
+it('who has room does the work, and nobody else any', async () => {
+  await untilReady();
+  fakes[2] = fakeSidecar();
+  const all = await Promise.all(Array.from({ length: 20 }, () => generate()));
+  for (const events of all) expect(events).toEqual(['queued', 'progress', 'progress', 'progress', 'result']);
+  expect(fakes[2].requests).toHaveLength(20);
+  expect(fakes.map(({ steps }) => steps)).toEqual([0, 0, 60]);
+  for (let i = 0; i < COUNT; i++) await sidecar.preprocess({ preprocessor: 'canny' });
+  expect(fakes[2].preprocessed).toHaveLength(COUNT);
+});
+
+it('who leaves meanwhile asks nobody any more', async () => {
+  const leaving = new AbortController();
+  for (const fake of fakes)
+    fake.generate = () => {
+      leaving.abort();
+      return full(1).generate(asked);
+    };
+  await expect(generate({ signal: leaving.signal })).rejects.toMatchObject({ code: 'cancelled' });
+});
