@@ -3,6 +3,8 @@ import { unreachable } from './failure.ts';
 
 /** Looks that find it connecting, one after the other: where this process stood still itself, one look is late. */
 const LOOKS = 5;
+/** Times the first patience: what it grows to at most. */
+const MOST = 4;
 
 export interface Connecting<C extends Client> {
   /** For one call. @throws SidecarError where it would wait in vain. */
@@ -10,22 +12,31 @@ export interface Connecting<C extends Client> {
   close: () => void;
 }
 
+interface Opened<C extends Client> {
+  client: C;
+  /** Ends its connections too that have not come about. */
+  close: () => void;
+}
+
 /**
  * A client that is opened anew where a connection does not come about: gRPC waits without end for the first word of
  * whoever has taken one, which a process that hangs, or a proxy before nobody, never says. Calls that wait for it fail
  * then, and so do all others at once, until there is a connection: another sidecar may do them.
- * @param patienceMs how long a connection may take.
+ * @param patienceMs how long a connection may take; twice as long after one that did not come about, up to four times:
+ * whoever is asked then had hung before, and calls do not wait.
  */
-export function connecting<C extends Client>(open: () => C, patienceMs: number): Connecting<C> {
-  let client = open();
+export function connecting<C extends Client>(open: () => Opened<C>, patienceMs: number): Connecting<C> {
+  let opened = open();
   /** Whether the one before has waited in vain, and this one has no connection either. */
   let isStuck = false;
+  let patience = patienceMs;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const isConnecting = () => {
-    const state = client.getChannel().getConnectivityState(isStuck);
+    const state = opened.client.getChannel().getConnectivityState(isStuck);
     const is = state === connectivityState.CONNECTING || state === connectivityState.IDLE;
     isStuck &&= is;
+    if (!isStuck) patience = patienceMs;
     return is;
   };
   const look = (found: number) => {
@@ -34,12 +45,13 @@ export function connecting<C extends Client>(open: () => C, patienceMs: number):
       timer = undefined;
       if (found < LOOKS) look(found + 1);
       else if (isConnecting()) renew();
-    }, patienceMs / LOOKS);
+    }, patience / LOOKS);
     timer.unref();
   };
   const renew = () => {
-    const before = client;
-    client = open();
+    const before = opened;
+    opened = open();
+    patience = Math.min(2 * patience, MOST * patienceMs);
     isStuck = true;
     // No call will make it connect.
     look(1);
@@ -49,11 +61,11 @@ export function connecting<C extends Client>(open: () => C, patienceMs: number):
     client() {
       look(1);
       if (isStuck) throw unreachable();
-      return client;
+      return opened.client;
     },
     close() {
       clearTimeout(timer);
-      client.close();
+      opened.close();
     },
   };
 }
