@@ -43,6 +43,8 @@ export interface JobOptions
   /** Whether the caller chose the seeds. */
   isSeeded?: boolean | undefined;
   timeoutMs: number;
+  /** What spreads its tries (when-taken.ts). */
+  random?: (() => number) | undefined;
 }
 
 /** One that this process runs, or has run. */

@@ -33,6 +33,8 @@ export interface JobStoreOptions {
   webhooks?: WebhookOptions | undefined;
   /** None: they end with this process. */
   archive?: JobArchive | undefined;
+  /** From 0 to 1, for tests; default: Math.random. */
+  random?: (() => number) | undefined;
 }
 
 /** The jobs of this process, in memory, and those of its archive. */
@@ -42,17 +44,19 @@ export class JobStore {
   readonly #sidecar: SidecarClient;
   readonly #limits: JobLimits;
   readonly #archive: JobArchive | undefined;
+  readonly #random: (() => number) | undefined;
   /** Ends that are being told. */
   #telling = 0;
 
   constructor(
     sidecar: SidecarClient,
-    { limits = defaultJobLimits, webhooks, archive }: JobStoreOptions = {},
+    { limits = defaultJobLimits, webhooks, archive, random }: JobStoreOptions = {},
   ) {
     this.webhooks = webhooks;
     this.#sidecar = sidecar;
     this.#limits = limits;
     this.#archive = archive;
+    this.#random = random;
     for (const job of archive?.all() ?? []) {
       this.#jobs.set(job.id, job);
       void this.#tell(job);
@@ -78,7 +82,7 @@ export class JobStore {
   }
 
   /** @throws ApiError where there are as many under way as there may be. */
-  start(options: Omit<JobOptions, 'id'>): LiveJob {
+  start(options: Omit<JobOptions, 'id' | 'random'>): LiveJob {
     this.tidy();
     const { bytes, requestBytes = bytes } = this.#limits;
     const held = this.#requestBytes();
@@ -91,7 +95,7 @@ export class JobStore {
     while (this.#jobs.size >= this.#limits.count)
       if (!this.#drop(() => 1))
         throw tooMany(`There are ${this.#jobs.size} jobs under way, as many as there may be`);
-    const job = new LiveJob(this.#sidecar, { ...options, id: newId() });
+    const job = new LiveJob(this.#sidecar, { ...options, id: newId(), random: this.#random });
     this.#jobs.set(job.id, job);
     this.#archived(job);
     job.done.then(() => this.#ended(job)).catch((error) => console.error(error));

@@ -92,8 +92,10 @@ describe('a job that the queue has no room for', () => {
     const error = new SidecarError('Full', { code: 'queue_full', httpStatus: 429, retryAfterMs });
     return fakeSidecar({ fail: { error } });
   };
-  const start = (sidecar: SidecarClient, timeoutMs: number) =>
-    new JobStore(sidecar).start({ owner: '', request, ignored: [], requestId: undefined, timeoutMs });
+  const start = (sidecar: SidecarClient, timeoutMs: number, random: () => number = () => 0) =>
+    new JobStore(sidecar, { random }).start({
+      ...{ owner: '', request, ignored: [], requestId: undefined, timeoutMs },
+    });
 
   it('is tried again with the time that is left, and fails when none is', async () => {
     vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
@@ -103,6 +105,34 @@ describe('a job that the queue has no room for', () => {
     await job.done;
     expect(job).toMatchObject({ status: 'failed', error: { code: 'queue_full', status: 429 } });
     expect(sidecar.options.map(({ timeoutMs }) => timeoutMs)).toEqual([3500, 2500, 1500, 500]);
+  });
+
+  it('comes back up to half as much later than it was told to, no two at the same time', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
+    const began = Date.now();
+    const sidecar = full(1000);
+    const tries: number[] = [];
+    const { generate } = sidecar;
+    sidecar.generate = (...args) => {
+      tries.push(Date.now() - began);
+      return generate(...args);
+    };
+    const drawn = [0, 0.5, 0.25, 0.75];
+    const store = new JobStore(sidecar, { random: () => drawn.shift() ?? 0 });
+    const options = { owner: '', request, ignored: [], requestId: undefined, timeoutMs: 2000 };
+    const jobs = [0, 1, 2, 3].map(() => store.start(options));
+    await vi.advanceTimersByTimeAsync(2000);
+    await Promise.all(jobs.map(({ done }) => done));
+    expect(tries).toEqual([0, 0, 0, 0, 1000, 1125, 1250, 1375]);
+  });
+
+  it('comes back within its time where that is short', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] });
+    const sidecar = full(1000);
+    const job = start(sidecar, 1200, () => 0.5);
+    await vi.advanceTimersByTimeAsync(1200);
+    await job.done;
+    expect(sidecar.options.map(({ timeoutMs }) => timeoutMs)).toEqual([1200, 150]);
   });
 
   it('is not waited for where the hint is beyond its time', async () => {
