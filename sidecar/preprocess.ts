@@ -9,7 +9,7 @@ import { hintInThread } from './preprocessors/thread.ts';
 /** Pixels of a hint: some preprocessors take a second for so many. */
 const MAX_PIXELS = 2 ** 22;
 
-/** Calls that may wait, or be at work: each holds its picture, and a request's own hints wait behind theirs. */
+/** Calls that may wait, or be at work: each holds its picture. */
 const CALLS = 16;
 
 /** Of a retry hint, in milliseconds. */
@@ -64,7 +64,7 @@ async function preprocess(
   const { width, height } = picture;
   const image = { data: await picture.rgb(picture), width, height };
   const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
-  const hint = await hintInThread(preprocessor, image, size, mode, mask, signal);
+  const hint = await hintInThread(preprocessor, image, size, mode, mask, { signal });
   const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
   return { hint: { ...file, width: hint.width, height: hint.height } };
 }

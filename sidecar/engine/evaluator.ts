@@ -62,7 +62,7 @@ export class Evaluator {
     const { groups = [{ texts: [...contexts.keys()], controls: [] }] } = evaluation;
     for (const { texts, controls } of groups)
       for (const { control } of controls)
-        await control.prepare(texts, (work) => this.exclusive(work, ticket));
+        await control.prepare(texts, (work) => this.exclusive(work, ticket), ticket.signal);
 
     const step: Step = { ticket, denoiser };
     const perImage = sample.length / images;

@@ -1,4 +1,4 @@
-import { inThread } from '../thread/in-thread.ts';
+import { type InThreadOptions, inThread } from '../thread/in-thread.ts';
 import type { Hint, Preprocessor, ResizeMode, RgbImage } from './index.ts';
 
 /** As `hintOf`, in a thread: with in-thread.ts's word on who leaves. */
@@ -8,7 +8,7 @@ export function hintInThread(
   size: { width: number; height: number },
   mode: ResizeMode,
   mask?: Uint8Array,
-  signal?: AbortSignal,
+  options?: InThreadOptions,
 ): Promise<Hint> {
-  return inThread('hint', [row.name, values, image, size, mode, mask], signal);
+  return inThread('hint', [row.name, values, image, size, mode, mask], options);
 }

@@ -13,7 +13,14 @@ export interface Answer {
   error?: unknown;
 }
 
+export interface InThreadOptions {
+  signal?: AbortSignal | undefined;
+  /** For a request that has its place on a device, which waits for it: before all work that is asked for by itself. */
+  isForRequest?: boolean | undefined;
+}
+
 interface Job extends Asked {
+  isForRequest: boolean;
   end: (answer: Answer) => void;
 }
 
@@ -26,13 +33,13 @@ const waiting: Job[] = [];
 
 /**
  * Does work on pictures in a thread, which begins with the first of it, one after the other: of 1024×1024 pixels some
- * takes most of a second, in which nobody else's step would be begun.
+ * takes most of a second, in which nobody else's step would be begun. In the order in which it comes, requests' own first.
  * @throws what the work throws, or the signal's reason: what has not begun by then never is.
  */
 export async function inThread<N extends TaskName>(
   name: N,
   given: Parameters<Tasks[N]>,
-  signal?: AbortSignal,
+  { signal, isForRequest = false }: InThreadOptions = {},
 ): Promise<ReturnType<Tasks[N]>> {
   signal?.throwIfAborted();
   if (!isCompiled) return perform(name, given);
@@ -47,9 +54,10 @@ export async function inThread<N extends TaskName>(
       if (result) resolve(result as ReturnType<Tasks[N]>);
       else reject(error);
     };
-    const job: Job = { name, given, end };
+    const job: Job = { name, given, isForRequest, end };
     signal?.addEventListener('abort', leave, { once: true });
-    waiting.push(job);
+    const behind = isForRequest ? waiting.findIndex((other) => !other.isForRequest) : -1;
+    waiting.splice(behind < 0 ? waiting.length : behind, 0, job);
     next();
   });
 }

@@ -45,7 +45,7 @@ it('who leaves is not waited for: work that waits is dropped, of what is under w
     const size = { width: 64, height: 48 };
     const rgb = Uint8Array.from({ length: 3 * 64 * 48 }, (_, i) => (7 * i) % 256);
     const mask = new Uint8Array(64 * 48).fill(255, 1000, 2000);
-    const fill = (signal) => inThread('fillMasked', [rgb, mask, size], signal);
+    const fill = (signal) => inThread('fillMasked', [rgb, mask, size], { signal });
     const order = [];
     const leaving = [new AbortController(), new AbortController()];
     const ended = leaving.map((left, i) =>
@@ -63,4 +63,39 @@ it('who leaves is not waited for: work that waits is dropped, of what is under w
     ...{ order: ['left0', 'left1', 'stays'], early: 'early' },
     ...{ isSame: true, after: true },
   });
+});
+
+it("requests' own work goes before what is asked for by itself, each in the order of coming", async () => {
+  const program = `
+    const { choosePreprocessor } = await import(${built('preprocessors/index.js')});
+    const { hintInThread } = await import(${built('preprocessors/thread.js')});
+    const { hintPixels } = await import(${built('engine/control/hint.js')});
+    const { inThread } = await import(${built('thread/in-thread.js')});
+    const size = { width: 64, height: 48 };
+    const data = Uint8Array.from({ length: 3 * 64 * 48 }, (_, i) => (7 * i) % 256);
+    const greys = new Uint8Array(64 * 48).fill(255, 1000);
+    const order = [];
+    const then = (name) => [() => order.push(name), (reason) => order.push(name + ' ' + reason)];
+    const preprocessor = choosePreprocessor('canny');
+    const call = (name) => hintInThread(preprocessor, { ...size, data }, size, 'crop').then(...then(name));
+    const fill = (name) => inThread('fillMasked', [data, greys, size], { isForRequest: true }).then(...then(name));
+    const picture = { ...size, rgb: () => data, grey: () => greys };
+    const source = { picture, mask: picture, preprocessor, resize: 'crop' };
+    const hint = (name, signal) => hintPixels(source, size, undefined, signal).then(...then(name));
+    const part = { whole: size, region: { left: 0, top: 0, ...size } };
+    const leaving = new AbortController();
+    const all = [call('first'), call('second'), call('third'), fill('fill')];
+    all.push(hint('leaves', leaving.signal), hint('hint'));
+    all.push(hintPixels(source, size, part).then(...then('part')));
+    // They have asked for their pictures, and wait by now; an answer would be a message.
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    leaving.abort('left');
+    await Promise.all(all);
+    console.log(JSON.stringify(order));
+  `;
+  // A part is made in two goes: the second is asked for once the first has ended, when 'second' has begun.
+  expect(await told(program)).toEqual([
+    'leaves left',
+    ...['first', 'fill', 'hint', 'second', 'part', 'third'],
+  ]);
 });

@@ -31,8 +31,10 @@ export async function inpaint(
   const greys = await source.mask.grey(size);
   const isAnew = greys.map((grey) => (grey >= 128 ? 1 : 0));
   const mask = latentMask(isAnew, shape, model.autoencoder.scale);
-  const filled = content === 'original' ? undefined : inThread('fillMasked', [own, greys, size], signal);
-  const shown = filled ? toUnitRange(await filled) : pixels;
+  const shown =
+    content === 'original'
+      ? pixels
+      : toUnitRange(await inThread('fillMasked', [own, greys, size], { signal, isForRequest: true }));
   const encoded = (image: Float32Array) => encode(model, work, image, noise, exclusive);
 
   // In the reference's order, as each of these draws.

@@ -95,10 +95,14 @@ export class ControlInRun {
     this.#size = { height: height * scale, width: width * scale };
   }
 
-  /** Computes what of its inputs for these texts is not there yet: with `exclusive`, what takes the device's time. */
-  async prepare(texts: readonly number[], exclusive: Exclusive): Promise<void> {
+  /**
+   * Computes what of its inputs for these texts is not there yet: with `exclusive`, what takes the device's time.
+   * @param signal the run's, always the same.
+   * @throws its reason.
+   */
+  async prepare(texts: readonly number[], exclusive: Exclusive, signal?: AbortSignal): Promise<void> {
     const { admitted, part, net } = this.control;
-    this.#picture ??= hintPixels(admitted.hint, this.#size, part);
+    this.#picture ??= hintPixels(admitted.hint, this.#size, part, signal);
     const picture = await this.#picture;
     const missing = texts.filter((text) => !this.#contexts.has(text));
     if (this.#hint && missing.length === 0) return;
