@@ -181,10 +181,16 @@ export interface DriverStart {
   hang?: boolean;
 }
 
+/** Which devices are listed. */
+export interface Listing extends DriverStart {
+  /** False: CPUs alone, for which no driver starts; default: GPUs too. */
+  gpus?: boolean;
+}
+
 /** The addon: five verbs (devices, open, loadWeights, compile, run). */
 export interface NativeAddon {
   /** @throws Error with ERR_DEVICE_LOST where the driver of GPUs does not answer in time; so is every GPU's opening then. */
-  devices(start?: DriverStart): DeviceInfo[];
+  devices(listing?: Listing): DeviceInfo[];
   open(options: OpenOptions): Promise<NativeDevice>;
 }
 

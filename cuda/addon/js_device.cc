@@ -75,6 +75,7 @@ Napi::Value JsDevice::devices(const Napi::CallbackInfo& info) {
     DriverStart start;
     const Field options(info[0], "options");
     if (!options.absent()) {
+      if (const Field gpus = options["gpus"]; !gpus.absent() && !gpus.boolean()) return list_cpus();
       if (const Field ms = options["patienceMs"]; !ms.absent())
         start.patience = std::chrono::milliseconds(ms.integer(1, int64_t{1} << 32));
       if (const Field hang = options["hang"]; !hang.absent()) start.hang = hang.boolean();

@@ -20,6 +20,11 @@ describe('devices', () => {
     expect(devices[0]!.arch).toMatch(/^(avx512|avx2|neon|baseline)$/);
   });
 
+  test('CPUs alone are listed without the driver of GPUs', () => {
+    const cpus = native().devices({ gpus: false, hang: true, patienceMs: 1 });
+    expect(cpus.map(({ id }) => id)).toEqual(['cpu', 'cpu-reference']);
+  });
+
   test.each([
     [{ device: 'tpu' }, /Unknown device "tpu": this machine has cpu, cpu-reference/],
     [{ device: 'cuda:99' }, /Unknown device "cuda:99": this machine has cpu, cpu-reference/],

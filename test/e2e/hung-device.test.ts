@@ -31,6 +31,14 @@ it.each<[string, string, string[], number, string | RegExp]>([
   ['the driver', 'driver', [...generate, '--device', 'cuda:0', '--run-timeout', '1'], 69, driver],
   ['the driver', 'driver', ['serve', '--device', 'cuda:0', '--run-timeout', '1'], 69, driver],
   ['opening', 'cpu=open', ['serve', '--run-timeout', '1'], 69, 'opening cpu has not ended within 1 s'],
+  // Nobody asks the driver for the CPU's threads.
+  [
+    'the driver',
+    'driver,cpu=open',
+    ['serve', '--device', 'cpu*2', '--run-timeout', '1'],
+    69,
+    'opening cpu has',
+  ],
   // The CPU is looked at all the same; that it hangs too makes this short.
   ['driver and CPU', 'driver,cpu=open', ['doctor', '--run-timeout', '1'], 1, driverAndCpu],
 ])('%s: %s', async (_, hang, args, status, said) => {

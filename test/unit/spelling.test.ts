@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { openDevices } from '../../sidecar/engine/devices/open.ts';
 import { parseDevices } from '../../sidecar/engine/devices/spelling.ts';
-import type { DeviceInfo, NativeAddon, OpenOptions } from '../../sidecar/native.ts';
+import type { DeviceInfo, Listing, NativeAddon, OpenOptions } from '../../sidecar/native.ts';
 
 const info = (id: string, threads = 0) => ({ id, threads, memoryBytes: 1200 }) as DeviceInfo;
 const list = () => [info('cpu', 5), info('cpu-reference', 5), info('cuda:0'), info('cuda:1')];
@@ -37,8 +37,13 @@ describe('the setting device', () => {
 describe('devices', () => {
   const opened: OpenOptions[] = [];
   const disposed: string[] = [];
+  /** Whether GPUs were asked for. */
+  const listings: (boolean | undefined)[] = [];
   const addon = {
-    devices: list,
+    devices: (listing?: Listing) => {
+      listings.push(listing?.gpus);
+      return list();
+    },
     open: async (options: OpenOptions) => {
       if (options.device === 'cuda:1') throw new Error('no such GPU');
       opened.push(options);
@@ -59,6 +64,16 @@ describe('devices', () => {
     ]);
     await open('cpu*3', 2);
     expect(opened.splice(0).map(({ threads }) => threads)).toEqual([1, 1, 1]);
+  });
+
+  it('on the CPU alone are opened without a word to the driver of GPUs', async () => {
+    listings.length = 0;
+    for (const device of ['cpu', 'cpu*2', 'cpu*1']) await open(device);
+    expect(new Set(listings)).toEqual(new Set([false]));
+    await open('cuda:0');
+    expect(listings.at(-1)).not.toBe(false);
+    opened.length = 0;
+    disposed.length = 0;
   });
 
   it('are opened all or none', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Plan } from '../../graph/plan.ts';
 import { planFlops } from '../../graph/planner.ts';
 import {
+  type DeviceInfo,
   type DriverStart,
   type NativeAddon,
   type NativeDevice,
@@ -37,9 +38,10 @@ export async function openDevices(
 ): Promise<Opened[]> {
   const opened: Opened[] = [];
   try {
-    const list = () => addon.devices(driverStart(runTimeout));
+    const list = (gpus = true) => addon.devices({ ...driverStart(runTimeout), gpus });
     for (const { id, device, workers, index } of parseDevices(names, list)) {
-      const threads = workers === 1 ? options.threads : share(allThreads(options, addon), workers, index);
+      const threads =
+        workers === 1 ? options.threads : share(options.threads ?? coresOf(list(false)), workers, index);
       const given = { ...options, device, threads, runTimeout, ...faultsOf(id ?? device) };
       const native = await openDevice(given, say, addon);
       const { info } = native;
@@ -99,8 +101,9 @@ export async function openDevice(
   }
 }
 
-function allThreads({ threads }: Pick<OpenOptions, 'threads'>, addon: NativeAddon): number {
-  return threads ?? addon.devices().find(({ id }) => id === 'cpu')?.threads ?? 1;
+/** Threads of the CPU. */
+function coresOf(devices: readonly DeviceInfo[]): number {
+  return devices.find(({ id }) => id === 'cpu')?.threads ?? 1;
 }
 
 /** As many for each as for any other, or one more; at least one. */
