@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { FIELD, placesOf, unitsOf, withAddresses } from '../../a1111/control.ts';
 import { fileText } from '../../a1111/file-text.ts';
 import { infoOf } from '../../a1111/info.ts';
+import { withOwnSchedule } from '../../a1111/own-schedule.ts';
 import { a1111Names } from '../../a1111/public-names.ts';
 import { imagesReply, img2imgBody, type Txt2ImgBody, txt2imgBody } from '../../a1111/schema.ts';
 import { type Task, watched } from '../../a1111/tasks.ts';
@@ -21,7 +22,7 @@ import { FileText, jsonBytes } from '../../json-bytes.ts';
 import { leavingWith } from '../../leaving.ts';
 import { type FetchPicture, withPictures } from '../../pictures.ts';
 import { errorReplies, json } from '../../schema/common.ts';
-import { type Names, type Result, SidecarError } from '../../sidecar/client.ts';
+import { type GenerateRequest, type Names, type Result, SidecarError } from '../../sidecar/client.ts';
 import { traceOf } from '../../tracing.ts';
 import { jsonBody, limitBody, requireType } from '../body.ts';
 import { LISTING_MS } from './lists.ts';
@@ -109,10 +110,13 @@ async function answer(
       } catch {}
     },
   };
-  const events = sidecar.generate(request, {
-    ...{ signal: stopped.signal, requestId, trace, timeoutMs },
-    ...{ idempotencyKey: key, isSeeded: (body.seed ?? -1) >= 0 },
-  });
+  const run = (each: GenerateRequest) =>
+    sidecar.generate(each, {
+      ...{ signal: stopped.signal, requestId, trace, timeoutMs, isSeeded: (body.seed ?? -1) >= 0 },
+      // Without its schedule it is another request.
+      idempotencyKey: key && (each === request ? key : `${key}-own-schedule`),
+    });
+  const events = withOwnSchedule(request, run, { names: () => sidecar.listNames(call), ignored });
   let result: Result | undefined;
   try {
     for await (const event of watched(desk, task, events)) result = event.result ?? result;

@@ -131,6 +131,31 @@ export function a1111(edge: () => Edge): void {
     expect([response.status, (await response.json()).error.param]).toEqual([404, param]);
   });
 
+  it("goes by the sampler's own schedule where it has no other", async () => {
+    const fake = fakeSidecar();
+    const { generate } = fake;
+    const refuse = (schedule: string) => {
+      const details = { code: 'invalid_argument', httpStatus: 400, field: 'schedule' };
+      return new SidecarError(`Expected default for schedule but received "${schedule}"`, details);
+    };
+    fake.generate = async function* (request, options) {
+      if (request.schedule) throw refuse(request.schedule);
+      yield* generate(request, options);
+    };
+    edge().use(fake);
+    const ask = (body: object, headers = {}) =>
+      post('/sdapi/v1/txt2img', body, { headers: { 'content-type': 'application/json', ...headers } });
+    const karras = { ...txt2img, sampler_name: 'DDIM', scheduler: 'Karras' };
+    const response = await ask(karras, { 'idempotency-key': 'schedule' });
+    expect(response.status).toBe(200);
+    const { ignored } = JSON.parse((await response.json()).info);
+    expect(ignored).toEqual(['scheduler: the sampler has one of its own']);
+    const [first, second] = fake.options.map(({ idempotencyKey }) => idempotencyKey);
+    expect([first, second]).toEqual([expect.stringMatching(/^[0-9a-f]{64}-own-schedule$/), undefined]);
+    const unknown = await ask({ ...karras, scheduler: 'nope' });
+    expect([unknown.status, (await unknown.json()).error.param]).toEqual([400, 'scheduler']);
+  });
+
   it('names what nobody knows, and what is not here', async () => {
     const unknown = { cfgscale: 3, comments: { a: 1 }, override_settings_restore_afterwards: false };
     const { info } = await made('/sdapi/v1/txt2img', { ...txt2img, ...unknown, styles: ['one'] });
