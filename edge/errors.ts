@@ -12,6 +12,9 @@ export interface ErrorBody {
   code: string | null;
 }
 
+/** Of statuses that are tried again, what would cost the same once more, or be the same. */
+const final = new Set(['deadline_exceeded', 'not_implemented', 'job_cancelled', 'job_lost']);
+
 /** An error with its HTTP status; its message is meant for the caller. */
 export class ApiError extends Error {
   override name = 'ApiError';
@@ -41,7 +44,8 @@ export class ApiError extends Error {
   headers(): Record<string, string> {
     // What is left of the body is not read: no other request can follow it.
     if (this.status === 413) return { connection: 'close' };
-    if (this.retryAfterMs === undefined) return {};
+    // For OpenAI's clients, which try again by themselves.
+    if (this.retryAfterMs === undefined) return final.has(this.code) ? { 'x-should-retry': 'false' } : {};
     return {
       'retry-after-ms': String(this.retryAfterMs),
       'retry-after': String(Math.ceil(this.retryAfterMs / 1000)),

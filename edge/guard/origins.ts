@@ -56,7 +56,7 @@ export function allowOrigins(allowedOrigins: readonly string[]): MiddlewareHandl
     allowMethods: ['GET', 'HEAD', 'POST', 'DELETE'],
     exposeHeaders: [
       ...['x-request-id', 'x-seed', 'x-ignored', 'etag', 'content-location', 'location', 'cache-status'],
-      ...['retry-after', 'retry-after-ms', 'server-timing'],
+      ...['retry-after', 'retry-after-ms', 'x-should-retry', 'server-timing'],
     ],
     maxAge: 600,
   });

@@ -228,6 +228,13 @@ export function openai(edge: () => Edge): void {
       expect(keys[0]).toMatch(/^[0-9a-f]{64}$/);
     });
 
+    it('nothing that has taken all its time already', async () => {
+      const error = new SidecarError('Late', { code: 'deadline_exceeded', httpStatus: 504 });
+      const sidecar = edge().use(fakeSidecar({ fail: { error } }));
+      await expect(client().images.generate({ prompt: 'x' })).rejects.toMatchObject({ status: 504 });
+      expect(sidecar.requests).toHaveLength(1);
+    });
+
     it('and keys are each for themselves', async () => {
       const sidecar = edge().use(fakeSidecar());
       for (const [key, apiKey] of [
