@@ -108,6 +108,28 @@ it.each([
   },
 );
 
+it.each([
+  ['plainly', undefined],
+  ['within TLS', tls],
+])('who speaks %s goes on with a call under way when the client is closed', async (_, tls) => {
+  const fake = fakeSidecar({ steps: 3, pauseAfter: 1 });
+  const server = await serveFake(() => fake, {
+    ...(tls && { tls: { cert: pem('server'), key: pem('server-key') } }),
+  });
+  const sidecar = grpcSidecar(server.address, { tls });
+  const events = [];
+  for await (const { event } of sidecar.generate({ prompt: 'x', seeds: [1] })) {
+    events.push(event);
+    if (event !== 'progress') continue;
+    sidecar.close();
+    // What a connection that is ended at once would lose.
+    await new Promise((resolve) => setImmediate(resolve));
+    fake.go();
+  }
+  expect(events).toEqual(['queued', 'progress', 'progress', 'progress', 'result']);
+  server.stop();
+});
+
 describe('a connection that does not come about', () => {
   afterEach(() => vi.useRealTimers());
 

@@ -22,12 +22,20 @@ export interface FakeServer {
   stop(): void;
 }
 
+export interface FakeServerOptions {
+  token?: string;
+  maxBytes?: number;
+  port?: number;
+  /** For gRPC: then gRPC-Web, which would reach it without, is not to be used. */
+  tls?: { cert: Buffer; key: Buffer };
+}
+
 type GenerateCall = ServerWritableStream<GenerateRequest__Output, GenerateEvent>;
 
 /** A fake sidecar over the wire: gRPC, and gRPC-Web through the real bridge. */
 export async function serveFake(
   current: () => FakeSidecar,
-  { token, maxBytes = 64 * 2 ** 20, port = 0 }: { token?: string; maxBytes?: number; port?: number } = {},
+  { token, maxBytes = 64 * 2 ** 20, port = 0, tls }: FakeServerOptions = {},
 ): Promise<FakeServer> {
   const server = new Server({ 'grpc.max_receive_message_length': maxBytes });
   // The edge calls none of the others.
@@ -67,8 +75,11 @@ export async function serveFake(
     },
   };
   server.addService(diffusion.service, handlers as DiffusionHandlers);
+  const credentials = tls
+    ? ServerCredentials.createSsl(null, [{ cert_chain: tls.cert, private_key: tls.key }])
+    : ServerCredentials.createInsecure();
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, port) =>
+    server.bindAsync(`127.0.0.1:${port}`, credentials, (error, port) =>
       error ? reject(error) : resolve(port),
     );
   });
