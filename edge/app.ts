@@ -1,7 +1,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Hono } from 'hono';
 import { requestId } from 'hono/request-id';
-import type { Tracing } from '../tracing/index.ts';
+import type { Tracing } from '../proto/tracing/index.ts';
 import { type CacheOptions, ResultCache } from './cache/results.ts';
 import { ApiError, errorResponse, toApiError } from './errors.ts';
 import { type GuardOptions, guard, openGuard } from './guard/guard.ts';

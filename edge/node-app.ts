@@ -1,5 +1,5 @@
-import { stampOf } from '../renewal/when-changed.ts';
-import type { Tracing } from '../tracing/index.ts';
+import { stampOf } from '../proto/renewal.ts';
+import type { Tracing } from '../proto/tracing/index.ts';
 import { createApp } from './app.ts';
 import { memoryCache } from './cache/memory.ts';
 import { flag, list, readSettings, text, wholeNumber } from './config.ts';

@@ -1,4 +1,4 @@
-import { openTracing } from '../tracing/open.ts';
+import { openTracing } from '../proto/tracing/open.ts';
 import { withConfigFile } from './config-file.ts';
 import { NO_KEYS } from './guard/renewed-keys.ts';
 import { type NodeSettings, nodeApp, nodeSettings } from './node-app.ts';

@@ -1,6 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { routePath } from 'hono/route';
-import { type Trace, type Tracing, traceHeaders } from '../tracing/index.ts';
+import { type Trace, type Tracing, traceHeaders } from '../proto/tracing/index.ts';
 import type { CallOptions, SidecarClient, SidecarError } from './sidecar/client.ts';
 
 const SERVICE = 'latentedge.v1.Diffusion';

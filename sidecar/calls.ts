@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { Metadata, type ServerUnaryCall, type StatusObject, status } from '@grpc/grpc-js';
 import { metadataKeys } from '../proto/metadata.ts';
-import type { Tracing } from '../tracing/index.ts';
+import type { Tracing } from '../proto/tracing/index.ts';
 import type { OnStage } from './engine/stage.ts';
 import { errorCodes, errors, type ServiceError, toServiceError } from './errors.ts';
 import { callSpan, endSpan, stagesOf } from './tracing.ts';

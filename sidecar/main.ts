@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { logVerbosity, Server, type ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { diffusion } from '../proto/index.ts';
-import type { Tracing } from '../tracing/index.ts';
+import type { Tracing } from '../proto/tracing/index.ts';
 import { startBridge } from './bridge.ts';
 import type { CallLog } from './calls.ts';
 import type { Engine } from './engine/engine.ts';

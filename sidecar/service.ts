@@ -4,7 +4,7 @@ import type { DenoiseRequest__Output } from '../proto/gen/latentedge/v1/DenoiseR
 import type { GenerateEvent } from '../proto/gen/latentedge/v1/GenerateEvent.ts';
 import type { GenerateRequest__Output } from '../proto/gen/latentedge/v1/GenerateRequest.ts';
 import { type DiffusionHandlers, diffusion, metadataKeys } from '../proto/index.ts';
-import type { Tracing } from '../tracing/index.ts';
+import type { Tracing } from '../proto/tracing/index.ts';
 import { type Attended, type CallLog, Calls, isLook } from './calls.ts';
 import { heldBytes } from './engine/admission/held-bytes.ts';
 import { hostMemory } from './engine/admission/host-memory.ts';

@@ -1,5 +1,5 @@
-import type { Span, Tracing } from '../tracing/index.ts';
-import { traceHeaders } from '../tracing/index.ts';
+import type { Span, Tracing } from '../proto/tracing/index.ts';
+import { traceHeaders } from '../proto/tracing/index.ts';
 import type { AnyCall, CallLog } from './calls.ts';
 import type { OnStage } from './engine/stage.ts';
 

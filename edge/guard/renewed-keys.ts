@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type Renewal, stampOf, whenChanged } from '../../renewal/when-changed.ts';
+import { type Renewal, stampOf, whenChanged } from '../../proto/renewal.ts';
 import type { GuardOptions } from './guard.ts';
 import { type ApiKey, parseKeys } from './keys.ts';
 

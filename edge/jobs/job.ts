@@ -1,4 +1,4 @@
-import type { Trace } from '../../tracing/index.ts';
+import type { Trace } from '../../proto/tracing/index.ts';
 import { ApiError, toApiError } from '../errors.ts';
 import type { GenerateRequest, Image, Result, SidecarClient } from '../sidecar/client.ts';
 import { whenTaken } from './when-taken.ts';

@@ -7,7 +7,7 @@ import type { ListNamesResponse__Output } from '../../proto/gen/latentedge/v1/Li
 import type { Model__Output } from '../../proto/gen/latentedge/v1/Model.ts';
 import type { PreprocessRequest } from '../../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import type { Result__Output } from '../../proto/gen/latentedge/v1/Result.ts';
-import type { Trace } from '../../tracing/index.ts';
+import type { Trace } from '../../proto/tracing/index.ts';
 
 export type {
   DeviceInfoResponse__Output as DeviceInfo,

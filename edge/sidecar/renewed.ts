@@ -1,4 +1,4 @@
-import { type Renewal, stampOf, whenChanged } from '../../renewal/when-changed.ts';
+import { type Renewal, stampOf, whenChanged } from '../../proto/renewal.ts';
 import type { SidecarClient } from './client.ts';
 
 export interface RenewedOptions extends Pick<Renewal, 'files' | 'say' | 'everyMs'> {

@@ -40,16 +40,7 @@ export async function setup(say = console.log, { gpu = false } = {}) {
     say('Packing the playground');
     npm('run', '--silent', 'build:playground');
   }
-  const sources = [
-    'edge',
-    'sidecar',
-    'proto',
-    'renewal',
-    'tracing',
-    'tsconfig.json',
-    'tsconfig.build.json',
-    'package-lock.json',
-  ];
+  const sources = ['edge', 'sidecar', 'proto', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
   // The compiler's own record is no sign of success: it is written beside errors too.
   const compiled = at('dist/.compiled');
   if (Math.max(...sources.map((path) => newest(at(path)))) > newest(compiled)) {

@@ -1,6 +1,6 @@
 import { delimiter } from 'node:path';
 import { type Command, Option } from 'commander';
-import { openTracing } from '../../tracing/open.ts';
+import { openTracing } from '../../proto/tracing/open.ts';
 import { inspect } from '../engine/inspect.ts';
 import { modelFolders } from '../engine/roots.ts';
 import { callLogger, deviceLogger } from '../log.ts';

@@ -1,5 +1,5 @@
 import { createSecureContext } from 'node:tls';
-import { type Renewal, stampOf, whenChanged } from '../../renewal/when-changed.ts';
+import { type Renewal, stampOf, whenChanged } from '../../proto/renewal.ts';
 import { type Access, readAccess } from './access.ts';
 import type { Settings } from './table.ts';
 

@@ -2,10 +2,10 @@ import { afterEach, expect, it } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
 import { tracedSidecar } from '../../edge/tracing.ts';
+import { openTracing } from '../../proto/tracing/open.ts';
 import { Engine } from '../../sidecar/engine/engine.ts';
 import { modelFolders } from '../../sidecar/engine/roots.ts';
 import { serve } from '../../sidecar/main.ts';
-import { openTracing } from '../../tracing/open.ts';
 import { type CollectedSpan, type Collector, collector } from '../support/otlp.ts';
 
 // One trace from HTTP to the last step, as what collects traces gets it.

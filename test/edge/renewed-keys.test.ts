@@ -7,7 +7,7 @@ import { createApp } from '../../edge/app.ts';
 import { openGuard } from '../../edge/guard/guard.ts';
 import { parseKeys } from '../../edge/guard/keys.ts';
 import { NO_KEYS, renewKeys, withKeysFile } from '../../edge/guard/renewed-keys.ts';
-import { stampOf } from '../../renewal/when-changed.ts';
+import { stampOf } from '../../proto/renewal.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'keys-'));
