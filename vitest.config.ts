@@ -23,7 +23,8 @@ const project = (name: string, timeout: number, env: Record<string, string> = {}
 const LONG = [
   'ops',
   'ops-conv2d',
-  'cli',
+  'cli-generate',
+  'cli-module',
   'start',
   'contract-workerd',
   'contract-node',
