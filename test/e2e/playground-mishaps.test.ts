@@ -135,6 +135,21 @@ describe.skipIf(missingBrowser)(`the playground, disturbed${why}`, () => {
     }
   });
 
+  it('keeps its drawing board while a size stands there that is not made', async () => {
+    await open();
+    const size = () =>
+      page.locator('#control canvas').evaluate(({ width, height }: HTMLCanvasElement) => [width, height]);
+    await page.fill('#width', '768');
+    await page.fill('#height', '512');
+    expect(await size()).toEqual([768, 512]);
+    for (const width of ['99999', '4104', '5', '0', '-8', '1e9']) {
+      await page.fill('#width', width);
+      expect([width, ...(await size())]).toEqual([width, 768, 512]);
+    }
+    await page.fill('#width', '1024');
+    expect(await size()).toEqual([1024, 512]);
+  });
+
   it('is drawn on by keys', async () => {
     await open();
     const board = page.locator('#control canvas');

@@ -9,6 +9,7 @@ import { more } from './more.ts';
 import { announce, byId } from './page.ts';
 import { takePasted } from './pictures-in.ts';
 import { clearProblems, showProblem } from './problems.ts';
+import { sizeProblem } from './sizes.ts';
 import { sketches } from './sketches.ts';
 import { stage } from './stage.ts';
 import type { Body, Made, Model, Names } from './types.ts';
@@ -34,10 +35,11 @@ function offer(models: Model[], names: Names): void {
   drawing.offer(of('controlnet'), names);
 }
 
-/** Defaults and the drawing board follow the model, the size and the picture. */
+/** Defaults and the drawing board follow the model, the size and the picture; the board where such a size is made. */
 function sizesChanged(): void {
   fields.showDefaults(picture.size());
-  drawing.setSize(fields.size(picture.size()));
+  const size = fields.size(picture.size());
+  if (!sizeProblem(size)) drawing.setSize(size);
 }
 
 function fail(error: unknown): void {
