@@ -39,7 +39,7 @@ const noWrangler = missingWrangler ? ` (skipped: ${missingWrangler})` : '';
 describe.skipIf(missingWrangler)(`the Worker's bundle${noWrangler}`, { timeout: 60_000 }, () => {
   it('is small enough for every plan: 3 MB compressed', () => {
     const file = bundle();
-    expect(gzipSync(readFileSync(file)).byteLength).toBeLessThan(300_000);
-    expect(statSync(file).size).toBeLessThan(1_500_000);
+    expect(gzipSync(readFileSync(file)).byteLength).toBeLessThan(240_000);
+    expect(statSync(file).size).toBeLessThan(1_000_000);
   });
 });
