@@ -40,7 +40,7 @@ class Winograd : public Step {
     rows_ = round_up(ceil_div(tiles_, ceil_div(tiles_, most)), mr);
     nc_ = std::min(columns_, std::max(nr, blocks.columns / nr * nr));
     const int64_t share = kRowStride / blocks.side_by_side / 16 * 16;
-    kc_ = ceil_div(p_.channels, ceil_div(p_.channels, share));
+    kc_ = round_up(ceil_div(p_.channels, ceil_div(p_.channels, share)), 16);  // whole vectors
     while (threads > 1 && tasks() < 4 * threads && nc_ > nr) nc_ = round_up(nc_ / 2, nr);
     threads_ = threads;
     left_rows_ = ceil_div(points_, blocks.side_by_side) * rows_;
