@@ -61,27 +61,38 @@ struct Doubled {
   static inline void output(const Vec* m, Vec* to, int step) { to[0] = m[0] + m[1], to[step] = m[1] + m[2]; }
 };
 
-template <class F>
-void winograd_input(const float* const* pixels, int64_t channels, float* to, const int64_t* places) {
+// `n` channels from c on: a vector, or with Part what is left. Column by column, so that registers hold what they can.
+template <class F, bool Part>
+inline void winograd_input_at(const float* const* pixels, int64_t c, int64_t n, float* to,
+                              const int64_t* places) {
   constexpr int P = F::kPoints;
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    const int64_t left = channels - c;
-    Vec d[P * P], columns[P * P], v[P];
-    if (left >= kLanes)
-      for (int i = 0; i < P * P; i++) d[i] = load(pixels[i % P * P + i / P] + c);
-    else
-      for (int i = 0; i < P * P; i++) d[i] = load_part(pixels[i % P * P + i / P] + c, left);
+  Vec columns[P * P], v[P];
 #pragma GCC unroll 6
-    for (int j = 0; j < P; j++) F::input(d + j * P, columns + j, P);
+  for (int j = 0; j < P; j++) {
 #pragma GCC unroll 6
-    for (int i = 0; i < P; i++) {
-      F::input(columns + i * P, v, 1);
-      if (left >= kLanes)
-        for (int j = 0; j < P; j++) store(to + places[i * P + j] + c, v[j]);
+    for (int i = 0; i < P; i++)
+      v[i] = Part ? load_part(pixels[i * P + j] + c, n) : load(pixels[i * P + j] + c);
+    F::input(v, columns + j, P);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < P; i++) {
+    F::input(columns + i * P, v, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < P; j++) {
+      float* at = to + places[i * P + j] + c;
+      if (Part)
+        store_part(at, v[j], n);
       else
-        for (int j = 0; j < P; j++) store_part(to + places[i * P + j] + c, v[j], left);
+        store(at, v[j]);
     }
   }
+}
+
+template <class F>
+void winograd_input(const float* const* pixels, int64_t channels, float* to, const int64_t* places) {
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) winograd_input_at<F, false>(pixels, c, kLanes, to, places);
+  if (c < channels) winograd_input_at<F, true>(pixels, c, channels - c, to, places);
 }
 
 template <class F, class Number>
