@@ -12,6 +12,16 @@ export interface PoolOptions {
 
 /** Requests that may come again, of which it is known that they did not begin where they belong. */
 const MOVED = 1000;
+/** Milliseconds from a request's end in which it is sent where it was again: later it is one like any other. */
+const REMEMBERED = 10_000;
+
+/** Where a request has begun. */
+interface Moved {
+  place: number;
+  running: number;
+  /** From its first end on. */
+  until?: number;
+}
 
 /**
  * Several sidecars as one: calls go round; one that cannot be reached, is gone before it has done a step, or has no room
@@ -28,7 +38,7 @@ export function sidecarPool(
     const tries = Math.max(attempts, sidecars.length);
     return Array.from({ length: tries }, (_, i) => (place + i) % sidecars.length);
   };
-  const moved = new Map<string, number>();
+  const moved = new Map<string, Moved>();
 
   /** What stands for a request that may come again: then it goes where it went before. */
   async function digestOf(request: GenerateRequest, options: CallOptions): Promise<string | undefined> {
@@ -39,11 +49,28 @@ export function sidecarPool(
 
   const belongsTo = (digest: string) => (Number.parseInt(digest.slice(0, 8), 16) || 0) % sidecars.length;
 
+  function placeOf(digest: string): number {
+    const { place, running, until = 0 } = moved.get(digest) ?? { place: 0, running: 0 };
+    return running > 0 || performance.now() < until ? place : belongsTo(digest);
+  }
+
   function hasBegun(digest: string, place: number): void {
+    const known = moved.get(digest);
+    if (known?.place === place) {
+      known.running++;
+      return;
+    }
     moved.delete(digest);
     if (place === belongsTo(digest)) return;
-    moved.set(digest, place);
+    moved.set(digest, { place, running: 1 });
     if (moved.size > MOVED) moved.delete(moved.keys().next().value!);
+  }
+
+  function hasEnded(digest: string, place: number): void {
+    const known = moved.get(digest);
+    if (known?.place !== place) return;
+    known.running--;
+    known.until ??= performance.now() + REMEMBERED;
   }
 
   async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
@@ -68,17 +95,21 @@ export function sidecarPool(
       async function* begin(place: number, signal: AbortSignal): AsyncGenerator<GenerateEvent> {
         const refusal = refusals.of(place);
         if (refusal) throw refusal;
+        let isBegun = false;
         try {
           for await (const event of sidecars[place]!.generate(request, { ...options, signal })) {
-            if (digest !== undefined) hasBegun(digest, place);
+            if (digest !== undefined && !isBegun) hasBegun(digest, place);
+            isBegun = true;
             yield event;
           }
         } catch (error) {
           refusals.add(place, error);
           throw error;
+        } finally {
+          if (digest !== undefined && isBegun) hasEnded(digest, place);
         }
       }
-      const places = inTurn(digest === undefined ? undefined : (moved.get(digest) ?? belongsTo(digest)));
+      const places = inTurn(digest === undefined ? undefined : placeOf(digest));
       const attempts = places.map((place) => (signal: AbortSignal) => begin(place, signal));
       // Without a seed, two sidecars would make two different pictures: either will do.
       yield* firstToBegin(attempts, {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
 import { SidecarError } from '../../edge/sidecar/client.ts';
@@ -81,7 +81,9 @@ describe('where there is no room', () => {
     await expect(events(sidecarPool(fakes).generate(asked))).rejects.toBe(gone);
   });
 
-  it('what began elsewhere for that goes there again', async () => {
+  it('what began elsewhere for that goes there again, until a while after its end', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
     const fakes = [fakeSidecar(), fakeSidecar(), fakeSidecar()];
     const pool = sidecarPool(fakes);
     const options = { idempotencyKey: '00000000'.repeat(8) };
@@ -89,8 +91,14 @@ describe('where there is no room', () => {
     fakes[0]!.generate = () => fakeSidecar({ fail: { error: full(100) } }).generate(asked);
     await events(pool.generate(asked, options));
     fakes[0]!.generate = generate;
+    const counts = () => fakes.map(({ requests }) => requests.length);
+    vi.advanceTimersByTime(9_000);
     await events(pool.generate(asked, options));
-    expect(fakes.map(({ requests }) => requests.length)).toEqual([0, 2, 0]);
+    expect(counts()).toEqual([0, 2, 0]);
+    // Also where it is sent again and again.
+    vi.advanceTimersByTime(2_000);
+    await events(pool.generate(asked, options));
+    expect(counts()).toEqual([1, 2, 0]);
   });
 });
 
