@@ -65,7 +65,7 @@ const HOW = [
   'npm run bench:cpu -- --cases vae-decode-512 --resume               # some cases; others stay as they are',
   'npm run bench -- cpu-page                                          # this page',
   '```',
-  'Random weights of the true shapes in fp16 files, 512×512, on a quiet machine, every program on the same threads and in turns, a process for each. torch computes in float32, as this engine does; stable-diffusion.cpp with the files’ fp16 weights and flash attention (`--fa`), as its default build for each instruction set has it (`GGML_NATIVE`, or `GGML_AVX2` and the like; without `GGML_LLAMAFILE`). Here the one for AVX-512 takes three times as long for a U-Net as the one for AVX2: what counts is the lesser ratio. A program that is not given is left out.',
+  'Random weights of the true shapes in fp16 files, 512×512, on a quiet machine, every program on the same threads and in turns, a process for each. torch computes in float32, as this engine does; stable-diffusion.cpp with the files’ fp16 weights and flash attention (`--fa`), as its default build for each instruction set has it (`GGML_NATIVE`, or `GGML_AVX2` and the like; without `GGML_LLAMAFILE`). Where the one for AVX-512 is slower than the one for AVX2, what counts is the lesser ratio. A program that is not given is left out.',
   '',
   'Ours and torch’s modules: medians of the runs after one that is not counted, from tensors to tensors. stable-diffusion.cpp’s are what it reports: a U-Net evaluation is its sampling by steps (two evaluations one after the other with guidance), a ControlNet the difference it makes. Requests are from prompt to PNG, weights loaded; torch’s and stable-diffusion.cpp’s are their modules added up, text, steps and decode.',
   '',

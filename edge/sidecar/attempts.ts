@@ -78,7 +78,7 @@ export async function* firstToBegin(
         isQueued = true;
         continue;
       }
-      for (const other of running) if (other !== from) other.controller.abort();
+      for (const other of running) if (other !== from) end(other);
       running.clear();
       running.add(from);
       yield event;
@@ -96,8 +96,14 @@ export async function* firstToBegin(
     signal?.removeEventListener('abort', leave);
     hedge.cancel();
     // Whoever leaves early, and those that were too late.
-    for (const { controller } of running) controller.abort();
+    for (const one of running) end(one);
   }
+}
+
+/** Also one that waits with an event that nobody takes: its own last words are run. */
+function end({ controller, events }: Running): void {
+  controller.abort();
+  void events.return?.().catch(() => {});
 }
 
 /** Asks an attempt for its next event. */

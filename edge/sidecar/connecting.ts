@@ -7,7 +7,7 @@ const LOOKS = 5;
 const MOST = 4;
 
 export interface Connecting<C extends Client> {
-  /** For one call. @throws SidecarError where it would wait in vain. */
+  /** For one call. @throws SidecarError where it would wait in vain, or is closed. */
   client: () => C;
   close: () => void;
 }
@@ -30,6 +30,7 @@ export function connecting<C extends Client>(open: () => Opened<C>, patienceMs: 
   /** Whether the one before has waited in vain, and this one has no connection either. */
   let isStuck = false;
   let patience = patienceMs;
+  let isClosed = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const isConnecting = () => {
@@ -59,11 +60,13 @@ export function connecting<C extends Client>(open: () => Opened<C>, patienceMs: 
   };
   return {
     client() {
+      if (isClosed) throw unreachable();
       look(1);
       if (isStuck) throw unreachable();
       return opened.client;
     },
     close() {
+      isClosed = true;
       clearTimeout(timer);
       opened.close();
     },

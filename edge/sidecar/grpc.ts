@@ -92,13 +92,22 @@ export function grpcSidecar(
     return { client, close };
   }, 1500 * keepalive);
 
+  /** @throws also where it has been closed since a refusal: that refusal. */
+  const opened = (refusals: Refusals<string>) => {
+    try {
+      return client();
+    } catch (error) {
+      throw refusals.verdict(error);
+    }
+  };
+
   return {
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
       const refusals = new Refusals<string>();
       const within = callOptions(options);
       for (;;) {
         if (options.signal?.aborted) throw cancelled(options.signal.reason);
-        const call = client().generate(request, metadata(options, refusals.all), within);
+        const call = opened(refusals).generate(request, metadata(options, refusals.all), within);
         const cancel = () => call.cancel();
         options.signal?.addEventListener('abort', cancel, { once: true });
         try {
@@ -134,7 +143,7 @@ export function grpcSidecar(
         let call: ClientUnaryCall | undefined;
         try {
           const { hint } = await unary<{ hint: Image | null }>((done) => {
-            call = client().preprocess(request, metadata(options, refusals.all), within, done);
+            call = opened(refusals).preprocess(request, metadata(options, refusals.all), within, done);
           });
           return hint!;
         } catch (error) {

@@ -12,15 +12,15 @@ export interface PoolOptions {
 
 /** Requests that may come again, of which it is known that they did not begin where they belong. */
 const MOVED = 1000;
-/** Milliseconds from a request's end in which it is sent where it was again: later it is one like any other. */
-const REMEMBERED = 10_000;
+/** Milliseconds that a sidecar keeps the result of a run with a key (sidecar/sharing/runs.ts); of others it keeps none. */
+const KEPT = 10 * 60_000;
 
 /** Where a request has begun. */
 interface Moved {
   place: number;
   running: number;
-  /** From its first end on. */
-  until?: number;
+  /** To where it also goes once it has ended, as its result is kept there. */
+  until: number;
 }
 
 /**
@@ -50,8 +50,9 @@ export function sidecarPool(
   const belongsTo = (digest: string) => (Number.parseInt(digest.slice(0, 8), 16) || 0) % sidecars.length;
 
   function placeOf(digest: string): number {
-    const { place, running, until = 0 } = moved.get(digest) ?? { place: 0, running: 0 };
-    return running > 0 || performance.now() < until ? place : belongsTo(digest);
+    const known = moved.get(digest);
+    const isThere = known && (known.running > 0 || performance.now() < known.until);
+    return isThere ? known.place : belongsTo(digest);
   }
 
   function hasBegun(digest: string, place: number): void {
@@ -62,15 +63,16 @@ export function sidecarPool(
     }
     moved.delete(digest);
     if (place === belongsTo(digest)) return;
-    moved.set(digest, { place, running: 1 });
+    moved.set(digest, { place, running: 1, until: 0 });
     if (moved.size > MOVED) moved.delete(moved.keys().next().value!);
   }
 
-  function hasEnded(digest: string, place: number): void {
+  function hasEnded(digest: string, place: number, isKept: boolean): void {
     const known = moved.get(digest);
     if (known?.place !== place) return;
     known.running--;
-    known.until ??= performance.now() + REMEMBERED;
+    if (isKept) known.until = performance.now() + KEPT;
+    else if (known.running === 0 && known.until === 0) moved.delete(digest);
   }
 
   async function firstOf<T>(call: (sidecar: SidecarClient) => Promise<T>): Promise<T> {
@@ -95,18 +97,20 @@ export function sidecarPool(
       async function* begin(place: number, signal: AbortSignal): AsyncGenerator<GenerateEvent> {
         const refusal = refusals.of(place);
         if (refusal) throw refusal;
-        let isBegun = false;
+        let last: GenerateEvent['event'];
         try {
           for await (const event of sidecars[place]!.generate(request, { ...options, signal })) {
-            if (digest !== undefined && !isBegun) hasBegun(digest, place);
-            isBegun = true;
+            if (digest !== undefined && !last) hasBegun(digest, place);
+            last = event.event;
             yield event;
           }
         } catch (error) {
           refusals.add(place, error);
           throw error;
         } finally {
-          if (digest !== undefined && isBegun) hasEnded(digest, place);
+          // What was only queued, as another was first, has left nothing there.
+          const isKept = options.idempotencyKey !== undefined && last !== 'queued';
+          if (digest !== undefined && last) hasEnded(digest, place, isKept);
         }
       }
       const places = inTurn(digest === undefined ? undefined : placeOf(digest));

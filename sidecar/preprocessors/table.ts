@@ -145,8 +145,11 @@ const rowByName = new Map(
 );
 
 /** The preprocessor of that name, in any spelling, also with A1111's words on it in brackets; `none` where it is empty. */
-export const findPreprocessor = (name: string): Row | undefined =>
-  rowByName.get(plain(name || 'none')) ?? rowByName.get(plain(name.replace(/ \(.*\)$/, '')));
+export function findPreprocessor(name: string): Row | undefined {
+  const opened = name.endsWith(')') ? name.indexOf(' (') : -1;
+  const whole = rowByName.get(plain(name || 'none'));
+  return whole ?? (opened < 0 ? undefined : rowByName.get(plain(name.slice(0, opened))));
+}
 
 /** Why there is no preprocessor of that name, where it is one that is a network. */
 export function whyNot(name: string): string {

@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createApp } from '../../edge/app.ts';
 import { JobStore } from '../../edge/jobs/store.ts';
-import { SidecarError } from '../../edge/sidecar/client.ts';
+import { firstToBegin } from '../../edge/sidecar/attempts.ts';
+import { type CallOptions, type GenerateEvent, SidecarError } from '../../edge/sidecar/client.ts';
 import { sidecarPool } from '../../edge/sidecar/pool.ts';
 import { fakeSidecar } from '../support/fake-sidecar.ts';
 
@@ -81,25 +82,77 @@ describe('where there is no room', () => {
     await expect(events(sidecarPool(fakes).generate(asked))).rejects.toBe(gone);
   });
 
-  it('what began elsewhere for that goes there again, until a while after its end', async () => {
+  it.each([
+    ['with a key, for as long as its result is kept there', { idempotencyKey: '00000000'.repeat(8) }, 3],
+    ['with a seed, only while it runs there', { isSeeded: true }, 1],
+  ])('what began elsewhere for that goes there again: %s', async (_, options, there) => {
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
-    const fakes = [fakeSidecar(), fakeSidecar(), fakeSidecar()];
+    const fakes = [fakeSidecar(), fakeSidecar()];
     const pool = sidecarPool(fakes);
-    const options = { idempotencyKey: '00000000'.repeat(8) };
-    const { generate } = fakes[0]!;
-    fakes[0]!.generate = () => fakeSidecar({ fail: { error: full(100) } }).generate(asked);
+    const home = await homeOf(options);
+    const [own, other] = [fakes[home]!, fakes[1 - home]!];
+    const { generate } = own;
+    own.generate = () => fakeSidecar({ fail: { error: full(100) } }).generate(asked);
     await events(pool.generate(asked, options));
-    fakes[0]!.generate = generate;
-    const counts = () => fakes.map(({ requests }) => requests.length);
-    vi.advanceTimersByTime(9_000);
+    own.generate = generate;
+    for (const _ of [1, 2]) {
+      vi.advanceTimersByTime(9 * 60_000);
+      await events(pool.generate(asked, options));
+    }
+    expect(other.requests).toHaveLength(there);
+    vi.advanceTimersByTime(11 * 60_000);
     await events(pool.generate(asked, options));
-    expect(counts()).toEqual([0, 2, 0]);
-    // Also where it is sent again and again.
-    vi.advanceTimersByTime(2_000);
-    await events(pool.generate(asked, options));
-    expect(counts()).toEqual([1, 2, 0]);
+    expect([own, other].map(({ requests }) => requests.length)).toEqual([4 - there, there]);
   });
+});
+
+/** Which of two a request goes to where both have room. */
+async function homeOf(options: CallOptions): Promise<number> {
+  const fakes = [fakeSidecar(), fakeSidecar()];
+  await events(sidecarPool(fakes).generate(asked, options));
+  return fakes.findIndex(({ requests }) => requests.length === 1);
+}
+
+it('the one that was begun beside, and was not first, is not where a request goes again', async () => {
+  const fakes = [fakeSidecar(), fakeSidecar()];
+  const options = { idempotencyKey: '00000000'.repeat(8) };
+  const { generate } = fakes[0]!;
+  let isBeside = () => {};
+  const beside = new Promise<void>((resolve) => {
+    isBeside = resolve;
+  });
+  const calls: number[] = [];
+  fakes[0]!.generate = async function* (...args) {
+    calls.push(0);
+    for await (const event of generate(...args)) {
+      yield event;
+      if (event.event === 'queued') await beside;
+    }
+  };
+  fakes[1]!.generate = async function* (_, { signal } = {}) {
+    calls.push(1);
+    yield { event: 'queued', queued: {} };
+    isBeside();
+    await new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+  } as typeof generate;
+  const pool = sidecarPool(fakes, { hedgeMs: 10 });
+  expect(await events(pool.generate(asked, options))).toEqual(whole);
+  expect(await events(pool.generate(asked, options))).toEqual(whole);
+  expect(calls.slice(0, 3)).toEqual([0, 1, 0]);
+});
+
+it('whoever leaves with an event on its way has the attempt end too', async () => {
+  const ended = vi.fn();
+  async function* attempt() {
+    try {
+      for (let step = 1; ; step++) yield { event: 'progress', progress: { step } } as GenerateEvent;
+    } finally {
+      ended();
+    }
+  }
+  for await (const _ of firstToBegin([attempt], { isWorthAnother: () => false })) break;
+  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce());
 });
 
 it('a request that does no step in time is begun elsewhere too, and the late one is ended', async () => {

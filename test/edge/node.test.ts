@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -84,6 +84,30 @@ describe('the server on Node', () => {
     const closed = new Promise((resolve) => socket.on('close', resolve));
     socket.resume();
     await Promise.race([closed, failed]);
+    expect(reply).toMatch(/^HTTP\/1.1 413/);
+    await edge.stop();
+  });
+
+  it('lets who sends a refused body slowly send it to its end', async () => {
+    const edge = await nodeRuntime.start({ MAX_BODY_BYTES: '60000' });
+    const socket = connect(Number(new URL(edge.url).port), '127.0.0.1');
+    let reply = '';
+    socket.on('data', (chunk) => {
+      reply += chunk;
+    });
+    const closed = new Promise<boolean>((resolve) => socket.on('close', resolve).on('error', () => {}));
+    socket.write(
+      'POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 80000\r\n\r\n',
+    );
+    // The other end has long said all and ended its side when the last of it goes.
+    const halfOpen = socket as Socket & { allowHalfOpen: boolean };
+    halfOpen.allowHalfOpen = true;
+    for (let i = 0; i < 8; i++) {
+      socket.write(Buffer.alloc(10_000, ' '));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    socket.end();
+    expect(await closed).toBe(false);
     expect(reply).toMatch(/^HTTP\/1.1 413/);
     await edge.stop();
   });

@@ -68,10 +68,32 @@ it('who has room does the work, and nobody else any', async () => {
 
 it('who leaves meanwhile asks nobody any more', async () => {
   const leaving = new AbortController();
+  let calls = 0;
   for (const fake of fakes)
-    fake.generate = () => {
+    fake.generate = (...args) => {
+      calls++;
       leaving.abort();
-      return full(1).generate(asked);
+      return full(1).generate(...args);
     };
   await expect(generate({ signal: leaving.signal })).rejects.toMatchObject({ code: 'cancelled' });
+  expect(calls).toBe(1);
+});
+
+it('a client that is closed meanwhile tells of the refusal', async () => {
+  const { address } = servers[0]!;
+  for (const call of ['generate', 'preprocess'] as const) {
+    const closing = grpcSidecar(address);
+    const refuse = () => {
+      closing.close();
+      return full(700)[call]({ prompt: 'x', seeds: [1] }) as never;
+    };
+    fakes[0]![call] = refuse;
+    const asking = async () => {
+      if (call === 'preprocess') return closing.preprocess({ preprocessor: 'canny' });
+      for await (const _ of closing.generate(asked));
+    };
+    await expect(asking()).rejects.toMatchObject({ code: 'queue_full', retryAfterMs: 700 });
+    // None at all: there is no refusal to tell of.
+    await expect(asking()).rejects.toMatchObject({ code: 'sidecar_unreachable' });
+  }
 });

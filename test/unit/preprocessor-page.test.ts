@@ -53,3 +53,10 @@ describe('docs/preprocessors.md', () => {
     }
   });
 });
+
+test('words in brackets are no part of a name, however many there are', () => {
+  expect(findPreprocessor('invert (from white bg & black line)')?.name).toBe('invert');
+  // By steps that grow with its square, this would take minutes.
+  expect(findPreprocessor(' ('.repeat(1_000_000))).toBeUndefined();
+  expect(findPreprocessor(`${' ('.repeat(1_000_000)})`)).toBeUndefined();
+});

@@ -93,7 +93,7 @@ async function answer(
   const requestId = c.get('requestId' as never) as string;
   const trace = traceOf(c);
   const call = { signal: c.req.raw.signal, requestId, trace };
-  const names = units.length > 0 ? await sidecar.listNames(call) : NO_NAMES;
+  const names = units.length > 0 ? await sidecar.listNames({ ...call, timeoutMs: LISTING_MS }) : NO_NAMES;
   const key = await idempotencyKey(c);
   const { request, ignored } = translate({
     ...{ limits: limitsOf(c, limits), desk, drawn: drawSeed(key), units, names },
@@ -116,7 +116,10 @@ async function answer(
       // Without its schedule it is another request.
       idempotencyKey: key && (each === request ? key : `${key}-own-schedule`),
     });
-  const events = withOwnSchedule(request, run, { names: () => sidecar.listNames(call), ignored });
+  const events = withOwnSchedule(request, run, {
+    names: () => sidecar.listNames({ ...call, timeoutMs: LISTING_MS }),
+    ignored,
+  });
   let result: Result | undefined;
   try {
     for await (const event of watched(desk, task, events)) result = event.result ?? result;
