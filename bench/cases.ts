@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { openFolder } from '../sidecar/checkpoints/folder.ts';
+import type { WeightStorage } from '../sidecar/checkpoints/weights.ts';
 import type { Plan } from '../sidecar/graph/plan.ts';
 import {
   openComponent,
@@ -21,6 +22,8 @@ export interface CaseOptions {
   size: number;
   /** Of the U-Net and of the text encoder: 2 is one image with guidance. */
   batch: number;
+  /** How matrices are kept in memory. */
+  weights?: WeightStorage;
 }
 
 /** What is timed: one plan with its inputs. */
@@ -37,8 +40,8 @@ const TOKENS = 77;
 const randn = (n: number) => new TorchGenerator(0).randn(n);
 
 /** One U-Net evaluation. The keys and values of the text are made before, as in a request. */
-const unet: Prepare = async (device, model, { size, batch }) => {
-  const part = await openComponent(await openFolder(model), 'unet');
+const unet: Prepare = async (device, model, { size, batch, weights: kept }) => {
+  const part = await openComponent(await openFolder(model), 'unet', { weights: kept });
   const weights = await device.loadWeights(part.sources);
   const plan = planContext({ unet: part }, { batch, tokens: TOKENS });
   const context = await device.compile(plan, weights);
@@ -72,8 +75,8 @@ const vaeDecode: Prepare = async (device, model, { size }) => {
 };
 
 /** Two are the prompt and the negative prompt. */
-const text: Prepare = async (device, model, { batch }) => {
-  const part = await openComponent(await openFolder(model), 'text_encoder');
+const text: Prepare = async (device, model, { batch, weights }) => {
+  const part = await openComponent(await openFolder(model), 'text_encoder', { weights });
   const shape = { batch, tokens: TOKENS };
   const ids = Int32Array.from(
     { length: batch * TOKENS },
@@ -88,8 +91,9 @@ const text: Prepare = async (device, model, { batch }) => {
 };
 
 /** The ControlNet of the folder `controlnet` in the model's, and what of its inputs is made once per request. */
-async function control(device: NativeDevice, model: string, { batch, size }: CaseOptions) {
-  const net = await openControlNet(join(model, 'controlnet'));
+async function control(device: NativeDevice, model: string, options: CaseOptions) {
+  const { batch, size } = options;
+  const net = await openControlNet(join(model, 'controlnet'), { weights: options.weights });
   const { config } = net;
   const weights = await device.loadWeights(net.sources);
   const once = async (plan: Plan, inputs: Record<string, InputValue>) => {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { weightsOption } from '../sidecar/cli/options.ts';
 import { cases } from './cases.ts';
 import type { CaseResult, MeasureOptions } from './measure.ts';
 import { runOwn, runTorch } from './programs.ts';
@@ -44,6 +45,7 @@ export function modulesCommand(): Command {
     .option('--batch <n>', 'of the U-Net', whole, 2)
     .option('--runs <n>', 'timed runs of each process', whole, 3)
     .option('--rounds <n>', 'processes for each case; torch and this engine take turns', whole, 2)
+    .addOption(weightsOption())
     .option('--python <path>', 'a Python with torch and diffusers: compare with torch in the same run')
     .option('--channels-last', "torch's channels_last layout")
     .option('--json <file>', 'write the result there too')

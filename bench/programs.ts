@@ -9,9 +9,9 @@ type Environment = Record<string, string>;
 
 /** One of bench/cases.ts by this engine, in a process of its own. */
 export function runOwn(name: string, model: string, options: MeasureOptions, env?: Environment): CaseResult {
-  const { device, threads, size, batch, runs } = options;
+  const { device, threads, size, batch, runs, weights } = options;
   const script = fileURLToPath(new URL('./measure.js', import.meta.url));
-  const wanted = JSON.stringify({ device, threads, size, batch, runs });
+  const wanted = JSON.stringify({ device, threads, size, batch, runs, weights });
   return spawnForJson(process.execPath, [script, name, model, wanted], env);
 }
 

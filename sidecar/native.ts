@@ -50,17 +50,17 @@ export interface OpenOptions {
 }
 
 /** A tensor in a file, by bytes, or in memory (tests, adapters). */
-export type WeightSource =
-  | {
-      name: string;
-      dtype: 'F32' | 'F16' | 'BF16';
-      shape: number[];
-      file: string;
-      offset: number;
-      /** The file has a matrix [K, N] where `shape` is [N, K]. */
-      transposed?: boolean;
-    }
-  | { name: string; dtype: 'F32'; shape: number[]; data: Float32Array; transposed?: boolean };
+export type WeightSource = {
+  name: string;
+  shape: number[];
+  /** There it is a matrix [K, N] where `shape` is [N, K]. */
+  transposed?: boolean;
+  /**
+   * Whether a CPU's products keep it, with its deltas, in 8 bits: w ≈ scale·q, |q| ≤ 127, with a scale for each output
+   * channel, the largest |w| there over 127. Elsewhere it means nothing.
+   */
+  int8?: boolean;
+} & ({ dtype: 'F32' | 'F16' | 'BF16'; file: string; offset: number } | { dtype: 'F32'; data: Float32Array });
 
 /**
  * A matrix, or convolution, of an adapter: as it is, or as a product up [N,r] · down [r,…]; with `mid` [r,s,kh,kw] in

@@ -105,14 +105,22 @@ std::shared_ptr<const PackedWeight> Checkpoint::get(const WeightRef& ref, const 
 
 std::shared_ptr<const PackedWeight> Checkpoint::get_narrow(
     const WeightRef& ref, const std::string& form, size_t count,
-    const std::function<void(Element, const void*, void*)>& fill) {
+    const std::function<void(Element, const void*, void*)>& fill, std::optional<Element> as) {
   return std::static_pointer_cast<const PackedWeight>(
       share(ref, form, [&](Checkpoint& holder, const WeightRef& there) {
         const RawWeight weight = holder.raw(there);
         const void* raw = holder.joined(weight, static_cast<size_t>(elements(there.shape)));
-        return pack(count * element_bytes(weight.element), weight.element,
+        const Element element = as.value_or(weight.element);
+        return pack(count * element_bytes(element), element,
                     [&](float* packed) { fill(weight.element, raw, packed); });
       }));
+}
+
+bool Checkpoint::in_eight_bits(const WeightRef& ref) const {
+  return std::all_of(ref.names.begin(), ref.names.end(), [this](const std::string& name) {
+    const WeightSource* source = find(name);
+    return source && source->eight_bits;
+  });
 }
 
 std::shared_ptr<const PackedWeight> Checkpoint::pack(size_t bytes, Element element,

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,9 +43,11 @@ class Checkpoint final : public WeightStore {
   std::shared_ptr<const PackedWeight> get(const WeightRef& ref, const std::string& form, size_t floats,
                                           const std::function<void(const float*, float*)>& fill) override;
 
-  std::shared_ptr<const PackedWeight> get_narrow(
-      const WeightRef& ref, const std::string& form, size_t count,
-      const std::function<void(Element, const void*, void*)>& fill) override;
+  std::shared_ptr<const PackedWeight> get_narrow(const WeightRef& ref, const std::string& form, size_t count,
+                                                 const std::function<void(Element, const void*, void*)>& fill,
+                                                 std::optional<Element> as) override;
+
+  bool in_eight_bits(const WeightRef& ref) const override;
 
   // What make(holder, ref) gives for a weight; called once for (names, form) and then shared. `ref` is the weight's
   // among `holder`'s, which is this checkpoint or one that it shares the weight with.

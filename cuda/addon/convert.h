@@ -6,10 +6,10 @@
 
 namespace latent_edge {
 
-enum class Element { f32, f16, bf16 };
+enum class Element { f32, f16, bf16, i8 };  // i8: of packed weights alone (cpu/eight_bits.h)
 
 inline size_t element_bytes(Element e) {
-  return e == Element::f32 ? 4 : 2;
+  return e == Element::f32 ? 4 : e == Element::i8 ? 1 : 2;
 }
 
 // Converts n elements at any alignment; exact. Returns the index of the first NaN or infinity, n where none

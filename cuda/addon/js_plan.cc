@@ -63,6 +63,8 @@ WeightSource weight_source(const Field& field) {
   const Field transposed = field["transposed"], data = field["data"];
   source.transposed = !transposed.absent() && transposed.boolean();
   if (source.transposed && source.shape.size() != 2) transposed.wrong("false, as it is no matrix,");
+  const Field int8 = field["int8"];
+  source.eight_bits = !int8.absent() && int8.boolean();
   if (data.absent()) {
     source.file = field["file"].text();
     if (source.file.empty()) field["file"].wrong("a path");

@@ -20,6 +20,7 @@ struct WeightSource {
   std::string file;  // empty: in `data`
   size_t offset = 0;
   bool transposed = false;  // a matrix [K, N] in memory and file, where `shape` is [N, K]
+  bool eight_bits = false;  // to be packed in 8 bits
   std::vector<float> data;
   std::shared_ptr<MappedFile> mapped;  // set by map()
 

@@ -37,6 +37,7 @@ class Direct : public Step {
             const int64_t count = temb ? std::min(rows - done, (image + 1) * pixels - first) : rows;
             const int64_t at = first * ld + col;
             Epilogue e;
+            e.scale = weight_.scales(col);
             e.bias = bias_ ? bias_->data + col : nullptr;
             e.shift = temb ? temb + image * ld + col : nullptr;
             e.residual = residual ? residual + at : nullptr;

@@ -120,6 +120,7 @@ class Winograd : public Step {
       if (oy >= p_.out_height || ox >= p_.out_width) continue;
       const int64_t at = ((t.image * p_.out_height + oy) * p_.out_width + ox) * ld + col;
       Epilogue e;
+      e.scale = weight_.scales(col);
       e.bias = bias_ ? bias_->data + col : nullptr;
       e.shift = temb ? temb + t.image * ld + col : nullptr;
       e.residual = residual ? residual + at : nullptr;

@@ -1,8 +1,8 @@
 // Matrix product with packed weights: out[m][n] = finish(Σ_k left[m][k]·right[k][n]).
 //
 // The right operand (weights, [n][k] in the checkpoint) is packed once into panels of nr columns, each
-// [k][nr], in the numbers that the checkpoint has; those of 16 bits are widened a block at a time when a task
-// comes to them. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
+// [k][nr], in the numbers that the checkpoint has, or in 8 bits; narrow ones are widened a block at a time when a
+// task comes to them. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
 // convolution). A task is a tile of the output; it copies mc × kc of the left operand into L2, sweeps the
 // panels of its columns over it, adds up over k in a private tile of floats, and finishes that tile once.
 // After Goto and van de Geijn, doi:10.1145/1356052.1356053.
@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
+#include "eight_bits.h"
 #include "isa.h"
 #include "kernel.h"
 
@@ -72,6 +74,20 @@ void pack_panels(int64_t n, int64_t channels, int64_t taps, T* packed, ThreadPoo
 inline int64_t packed_columns(int64_t n) {
   return round_up(n, isa().nr);
 }
+// The same in 8 bits, each column with its scale. at() gives numbers of `element`, as T has their bits.
+template <class T, class At>
+void pack_eight_bits(Element element, int64_t n, int64_t channels, int64_t taps, float* scales,
+                     int8_t* packed, ThreadPool& pool, At at) {
+  const int64_t nr = isa().nr, depth = taps * channels, panel = depth * nr;
+  pool.parallel_for(ceil_div(n, nr), [&](int64_t p, int) {
+    std::vector<T> narrow(panel);
+    std::vector<float> wide(panel);
+    pack_panel(p * nr, n, channels, taps, narrow.data(), at);
+    const void* const from = narrow.data();
+    isa().add_up(element, &from, 1, wide.data(), panel);
+    quantize_columns(wide.data(), depth, nr, packed + p * panel, scales + p * nr);
+  });
+}
 
 // A weight as the right operand: panels of nr columns, each [depth][nr], depth running over taps, then channels.
 class Panels {
@@ -82,27 +98,40 @@ class Panels {
   Panels(BindContext& context, const WeightRef& ref, const std::string& form, int64_t columns,
          int64_t channels, int64_t taps, Place place)
       : depth_(taps * channels) {
-    const auto fill = [&](auto* raw, auto* packed) {
-      pack_panels(columns, channels, taps, packed, context.pool,
-                  [&](int64_t column, int64_t channel, int64_t tap) {
-                    const int64_t at = place(column, channel, tap);
-                    return at < 0 ? 0 : raw[at];
-                  });
+    const int64_t packed_n = packed_columns(columns);
+    const bool eight_bits = context.weights.in_eight_bits(ref);
+    if (eight_bits) numbers_at_ = lines(packed_n) * sizeof(float);
+    const auto fill = [&]<class T>(Element element, const T* raw, void* packed) {
+      const auto at = [&place, raw](int64_t column, int64_t channel, int64_t tap) {
+        const int64_t at = place(column, channel, tap);
+        return at < 0 ? 0 : raw[at];
+      };
+      if (eight_bits)
+        pack_eight_bits<T>(element, columns, channels, taps, static_cast<float*>(packed),
+                           static_cast<int8_t*>(packed) + numbers_at_, context.pool, at);
+      else
+        pack_panels(columns, channels, taps, static_cast<T*>(packed), context.pool, at);
     };
     memory_ = context.weights.get_narrow(
-        ref, form, packed_columns(columns) * depth_, [&](Element element, const void* raw, void* packed) {
+        ref, eight_bits ? form + ".i8" : form, numbers_at_ + packed_n * depth_,
+        [&](Element element, const void* raw, void* packed) {
           if (element == Element::f32)
-            fill(static_cast<const float*>(raw), static_cast<float*>(packed));
+            fill(element, static_cast<const float*>(raw), packed);
           else
-            fill(static_cast<const uint16_t*>(raw), static_cast<uint16_t*>(packed));
-        });
+            fill(element, static_cast<const uint16_t*>(raw), packed);
+        },
+        eight_bits ? std::optional(Element::i8) : std::nullopt);
   }
 
   Element element() const { return memory_->element; }
+  // What the sums of the columns from one on are to be multiplied by; nullptr: by nothing.
+  const float* scales(int64_t column) const {
+    return memory_->element == Element::i8 ? memory_->data + column : nullptr;
+  }
   // The numbers from depth k0 on of the panel that begins at a column.
   const void* at(int64_t column, int64_t k0) const {
     const int64_t nr = isa().nr;
-    return reinterpret_cast<const char*>(memory_->data) +
+    return reinterpret_cast<const char*>(memory_->data) + numbers_at_ +
            (column * depth_ + k0 * nr) * static_cast<int64_t>(element_bytes(memory_->element));
   }
   // The same as floats, `depth` deep: where they are, or in `space`.
@@ -116,6 +145,7 @@ class Panels {
  private:
   std::shared_ptr<const PackedWeight> memory_;
   int64_t depth_ = 0;
+  int64_t numbers_at_ = 0;  // bytes into it: in 8 bits, scales lie before them
 };
 
 // Panels that are floats already.

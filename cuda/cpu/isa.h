@@ -14,8 +14,9 @@ namespace latent_edge {
 constexpr int64_t kRowStride = 272;
 constexpr int64_t kMaxDepth = 256;  // the deepest block: one panel of the right operand stays in L1
 
-// What happens to a finished tile on its way out: out = residual + act(tile + bias + shift).
+// What happens to a finished tile on its way out: out = residual + act(scale·tile + bias + shift).
 struct Epilogue {
+  const float* scale = nullptr;     // [cols], of whole panels: a weight's of 8 bits
   const float* bias = nullptr;      // [cols], in the order of the packed columns
   const float* shift = nullptr;     // [cols], the same for every row: a time embedding
   const float* residual = nullptr;  // [rows, out cols], rows `ld_out` apart

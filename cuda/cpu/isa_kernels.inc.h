@@ -172,6 +172,7 @@ struct Brain {
 };
 
 typedef uint16_t Bits __attribute__((vector_size(2 * LE_LANES), aligned(2), may_alias));
+typedef int8_t Bytes __attribute__((vector_size(LE_LANES), aligned(1), may_alias));
 
 inline Vec load_number(const float* p) {
   return load(p);
@@ -192,6 +193,16 @@ inline Vec load_number(const Half* p) {
 }
 inline Vec load_number(const Brain* p) {
   return (Vec)(__builtin_convertvector(*reinterpret_cast<const Bits*>(p), Int) << 16);
+}
+inline Vec load_number(const int8_t* p) {
+#if LE_LANES == 16
+  const Int q = (Int)_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif LE_LANES == 8
+  const Int q = (Int)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#else
+  const Int q = __builtin_convertvector(*reinterpret_cast<const Bytes*>(p), Int);
+#endif
+  return __builtin_convertvector(q, Vec);
 }
 
 template <int Count, class Number>
@@ -220,6 +231,8 @@ void add_up(Element from, const void* const* rows, int count, float* to, int64_t
       return add_up_of<Half>(rows, count, to, n);
     case Element::bf16:
       return add_up_of<Brain>(rows, count, to, n);
+    case Element::i8:
+      return add_up_of<int8_t>(rows, count, to, n);
     default:
       return add_up_of<float>(rows, count, to, n);
   }
@@ -288,6 +301,7 @@ void finish_geglu(const float* c, int64_t ldc, int64_t rows, int64_t cols, float
     for (int64_t j = 0; j < cols; j += kColumns) {
       const float* p = c + i * ldc + j;
       Vec value = load(p), gate = load(p + kLanes);
+      if (e.scale) value *= load(e.scale + j), gate *= load(e.scale + j + kLanes);
       if (e.bias) value += load(e.bias + j), gate += load(e.bias + j + kLanes);
       Vec y = value * gelu(gate);
       const int64_t left = (cols - j) / 2;
@@ -310,6 +324,7 @@ void finish(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out,
     for (int64_t j = 0; j < cols; j += kLanes) {
       const int64_t left = cols - j;
       Vec y = load(c + i * ldc + j);
+      if (e.scale) y *= load(e.scale + j);
       if (left >= kLanes) {
         if (e.bias) y += load(e.bias + j);
         if (e.shift) y += load(e.shift + j);

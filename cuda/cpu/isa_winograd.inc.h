@@ -122,6 +122,8 @@ void winograd_weights(Element from, const void* taps, int64_t step, int64_t dept
       return winograd_weights_of<F>(static_cast<const Half*>(taps), step, depth, to, to_step);
     case Element::bf16:
       return winograd_weights_of<F>(static_cast<const Brain*>(taps), step, depth, to, to_step);
+    case Element::i8:
+      return winograd_weights_of<F>(static_cast<const int8_t*>(taps), step, depth, to, to_step);
     default:
       return winograd_weights_of<F>(static_cast<const float*>(taps), step, depth, to, to_step);
   }

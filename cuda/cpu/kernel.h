@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -16,7 +17,7 @@ namespace latent_edge {
 struct PackedWeight {
   float* data = nullptr;
   size_t bytes = 0;
-  Element element = Element::f32;  // else `data` points to numbers of 16 bits
+  Element element = Element::f32;  // else `data` points to numbers of 16 bits, or what eight_bits.h makes
   ~PackedWeight();
 };
 
@@ -30,10 +31,14 @@ class WeightStore {
                                                   size_t floats,
                                                   const std::function<void(const float*, float*)>& fill) = 0;
   // The same with numbers as the files have them, `count` of them, of 16 bits where that is all they have and
-  // nothing is added to them: fill(element, raw, packed). The caller widens them when it computes.
+  // nothing is added to them: fill(element, raw, packed). The caller widens them when it computes. With `as` what
+  // is packed is of that type, whatever the raw numbers are.
   virtual std::shared_ptr<const PackedWeight> get_narrow(
       const WeightRef& ref, const std::string& form, size_t count,
-      const std::function<void(Element, const void*, void*)>& fill) = 0;
+      const std::function<void(Element, const void*, void*)>& fill,
+      std::optional<Element> as = std::nullopt) = 0;
+  // Whether products are to pack the weight in 8 bits.
+  virtual bool in_eight_bits(const WeightRef& ref) const = 0;
   // The tensor as it is, in float32.
   std::shared_ptr<const PackedWeight> raw(const WeightRef& ref) {
     const size_t n = static_cast<size_t>(elements(ref.shape));

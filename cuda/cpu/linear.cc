@@ -53,6 +53,7 @@ class Fast : public Step {
         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
           const int64_t at = row * ld + col / shrink;
           Epilogue e;
+          e.scale = weight_.scales(col);
           e.bias = bias_ ? bias_->data + col : nullptr;
           e.residual = residual ? residual + at : nullptr;
           e.activation = p_.activation;

@@ -54,23 +54,20 @@ class Fast : public Step {
         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
           for (int64_t i = 0; i < rows; i++) {
             const int64_t at = (row + i) * n + col;
-            add(tile + i * ldc, bias_->data + col, scales[(row + i) / p_.pixels], onto ? onto + at : nullptr,
-                y + at, std::min(cols, n - col));
+            add(tile + i * ldc, weight_.scales(col), bias_->data + col, scales[(row + i) / p_.pixels],
+                onto ? onto + at : nullptr, y + at, std::min(cols, n - col));
           }
         });
   }
 
  private:
-  void add(const float* product, const float* bias, float scale, const float* onto, float* y,
-           int64_t n) const {
+  // own: of a weight in 8 bits.
+  void add(const float* product, const float* own, const float* bias, float scale, const float* onto,
+           float* y, int64_t n) const {
     if (scale == 0) return p_.keep(onto, y, n);
-    if (!onto) {
-      for (int64_t j = 0; j < n; j++) y[j] = scale * (product[j] + bias[j]);
-      return;
-    }
     for (int64_t j = 0; j < n; j++) {
-      const float residual = scale * (product[j] + bias[j]);
-      y[j] = residual == 0 ? onto[j] : onto[j] + residual;
+      const float residual = scale * ((own ? own[j] * product[j] : product[j]) + bias[j]);
+      y[j] = !onto ? residual : residual == 0 ? onto[j] : onto[j] + residual;
     }
   }
 

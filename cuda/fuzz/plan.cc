@@ -73,15 +73,17 @@ class Ones final : public WeightStore {
     return packed;
   }
 
-  std::shared_ptr<const PackedWeight> get_narrow(
-      const WeightRef& ref, const std::string&, size_t count,
-      const std::function<void(Element, const void*, void*)>& fill) override {
+  std::shared_ptr<const PackedWeight> get_narrow(const WeightRef& ref, const std::string&, size_t count,
+                                                 const std::function<void(Element, const void*, void*)>& fill,
+                                                 std::optional<Element> as) override {
     constexpr uint16_t kOne = 0x3c00;
-    auto packed = empty(ref, count, Element::f16);
+    auto packed = empty(ref, count, as.value_or(Element::f16));
     const std::vector<uint16_t> raw(static_cast<size_t>(elements(ref.shape)), kOne);
     fill(Element::f16, raw.data(), packed->data);
     return packed;
   }
+
+  bool in_eight_bits(const WeightRef& ref) const override { return ref.names.size() % 2 == 0; }
 
  private:
   static std::shared_ptr<PackedWeight> empty(const WeightRef& ref, size_t count, Element element) {

@@ -45,7 +45,7 @@ export class ResultCache {
 
   /**
    * What a request's result is kept under: SHA-256 over the request as it goes to the sidecar, what is reported as
-   * ignored, and names, sizes and dates of all models and learned words. Undefined for one with adapters, whose files
+   * ignored, and names, sizes, dates and storage of all models, and of learned words. Undefined for one with adapters, whose files
    * are not listed.
    */
   async hashOf(request: GenerateRequest, ignored: string[]): Promise<string | undefined> {
@@ -75,7 +75,13 @@ export class ResultCache {
         this.#sidecar.listNames({ timeoutMs: LISTING_MS }),
       ]);
       const text = JSON.stringify([
-        models.map(({ name, bytes, created, isDefault }) => [name, bytes, created, isDefault]),
+        models.map(({ name, bytes, created, isDefault, weights }) => [
+          name,
+          bytes,
+          created,
+          isDefault,
+          weights,
+        ]),
         embeddings.map(({ name, bytes, modifiedMs }) => [name, bytes, modifiedMs]),
       ]);
       this.#listing = { text, until: Date.now() + LISTING_MS };

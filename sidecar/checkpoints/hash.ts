@@ -28,7 +28,8 @@ export function hashCacheFile(): string {
 
 /**
  * What a model is, whatever its files are called and however they are split: SHA-256 over the names, types, shapes
- * and bytes of all tensors, in order of their names. Reads all files once; then it comes from the cache.
+ * and bytes of all tensors, in order of their names, and which are kept in 8 bits. Reads all files once; then it comes
+ * from the cache.
  * @returns 64 hexadecimal digits.
  */
 export async function modelHash(
@@ -43,7 +44,7 @@ export async function modelHash(
   const files = new Map<string, FileHandle>();
   try {
     for (const { key, source } of tensors) {
-      hash.update(`${key}\0${source.dtype}\0${source.shape.join(',')}\0`);
+      hash.update(`${key}\0${source.dtype}\0${source.shape.join(',')}\0${source.int8 ? 'int8\0' : ''}`);
       if ('data' in source) {
         hash.update(new Uint8Array(source.data.buffer, source.data.byteOffset, source.data.byteLength));
         continue;
@@ -87,8 +88,8 @@ async function stampOf(
   for (const { file, size, mtimeMs } of stats) hash.update(`${file}\0${size}\0${mtimeMs}\0`);
   for (const { key, source } of tensors)
     if ('file' in source) {
-      const { file, offset, dtype, shape, transposed = false } = source;
-      hash.update(`${[key, file, offset, dtype, shape, transposed].join('\0')}\0`);
+      const { file, offset, dtype, shape, transposed = false, int8 } = source;
+      hash.update(`${[key, file, offset, dtype, shape, transposed, ...(int8 ? ['int8'] : [])].join('\0')}\0`);
     }
   return hash.digest('hex');
 }

@@ -11,7 +11,7 @@ import { readSafetensors, readTensors, type SafetensorsFile } from './safetensor
 // kohya's scripts, LyCORIS, diffusers and peft write them.
 
 /** The weights that an adapter may change, by part. */
-export type AdapterBase = ReadonlyMap<Part, readonly Pick<WeightSource, 'name' | 'shape'>[]>;
+export type AdapterBase = ReadonlyMap<Part, readonly Pick<WeightSource, 'name' | 'shape' | 'int8'>[]>;
 
 /** What an adapter adds to the weights of each part, at a scale of 1. */
 export type Adapter = Map<Part, WeightDelta[]>;

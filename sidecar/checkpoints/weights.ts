@@ -28,14 +28,30 @@ export async function weightSources(
   return [...sources.values()];
 }
 
+/** How matrices are kept in memory: in as many bits as their files have, or, where that costs little, in 8. */
+export type WeightStorage = (typeof weightStorages)[number];
+export const weightStorages = ['file', 'int8'] as const;
+
+/** Rows and columns, at least, of what is kept in 8 bits: not the first and last convolutions, which are small too. */
+const LEAST = 32;
+
+/** Marks those that are kept in 8 bits: matrices and convolutions, but not tables of words and positions. */
+export function inEightBits(sources: readonly WeightSource[]): WeightSource[] {
+  return sources.map((source) => {
+    const { name, shape } = source;
+    const isLarge = shape.length > 1 && Math.min(shape[0]!, shape[1]!) >= LEAST;
+    return isLarge && !name.endsWith('_embedding.weight') ? { ...source, int8: true } : source;
+  });
+}
+
 /**
- * What tensors take in memory: matrices as many bits as their files have, the rest float32. (On a GPU matrices take the
- * bits of its precision; this is then no less, but for float32 of 16-bit files.)
+ * What tensors take in memory: matrices as many bits as their files have, or 8 and a scale for each row, the rest
+ * float32. (On a GPU matrices take the bits of its precision; this is then no less, but for float32 of 16-bit files.)
  */
-export function loadedBytes(sources: readonly WeightSource[]): number {
-  return sources.reduce((sum, { dtype, shape }) => {
+export function loadedBytes(sources: readonly Pick<WeightSource, 'dtype' | 'shape' | 'int8'>[]): number {
+  return sources.reduce((sum, { dtype, shape, int8 }) => {
     const isNarrow = dtype !== 'F32' && shape.length > 1;
-    return sum + (isNarrow ? 2 : 4) * elements(shape);
+    return sum + (int8 ? elements(shape) + 4 * shape[0]! : (isNarrow ? 2 : 4) * elements(shape));
   }, 0);
 }
 

@@ -2,6 +2,7 @@ import { stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, parse, resolve } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { WeightStorage } from '../checkpoints/weights.ts';
 import { writeSafetensors } from '../checkpoints/write.ts';
 import { Engine, type GenerateResult } from '../engine/engine.ts';
 import { upscalers } from '../engine/hires.ts';
@@ -24,10 +25,12 @@ import {
   openOptions,
   seeds,
   size,
+  weightsOption,
   wholeNumber,
 } from './options.ts';
 
 interface GenerateFlags extends DeviceOptions {
+  weights: WeightStorage;
   prompt?: string;
   negative: string;
   promptSyntax?: string;
@@ -160,7 +163,7 @@ export function generateCommand(command: Command): Command {
     .option('--quality <n>', 'of JPEG and WebP, 1 to 100 (default: 100)', wholeNumber(1, 100))
     .option('--save-latents <file.safetensors>', 'the final latents, before the autoencoder')
     .option('--quiet', 'no progress, no report: file names alone, and a seed that was drawn');
-  return deviceOptions(command).action(run);
+  return deviceOptions(command).addOption(weightsOption()).action(run);
 }
 
 async function run(flags: GenerateFlags): Promise<void> {
@@ -175,7 +178,7 @@ async function run(flags: GenerateFlags): Promise<void> {
   );
   const engine = await Engine.open({
     ...openOptions(flags),
-    folders,
+    ...{ weights: flags.weights, folders },
     adapterFiles: await adapterFiles(flags),
     controlFiles: await controlFiles(flags.control ?? []),
     decoderFiles: await decoderFiles(flags),

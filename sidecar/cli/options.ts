@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { weightStorages } from '../checkpoints/weights.ts';
 import type { OpenOptions, Precision, Providers } from '../native.ts';
 
 /** A whole number from `min` to `max`, written in digits. */
@@ -140,6 +141,16 @@ export function deviceOptions(command: Command): Command {
         .argParser(bytes),
     )
     .addOption(runTimeoutOption());
+}
+
+export function weightsOption(): Option {
+  return new Option(
+    '--weights <name>',
+    'how matrices are kept in memory: file, as the files have them; int8, in 8 bits, on CPUs alone',
+  )
+    .choices(weightStorages)
+    .default('file')
+    .env('LATENT_EDGE_WEIGHTS');
 }
 
 export function runTimeoutOption(): Option {

@@ -49,7 +49,7 @@ async function run({ config, ...flags }: Record<string, unknown> & { config?: st
   const [{ Engine }, { serve }] = await Promise.all([import('../engine/engine.ts'), import('../main.ts')]);
   const engine = await Engine.open({
     ...{ folders, device, threads, dtype, concurrency },
-    ...{ providers: settings.providers, memoryBytes: settings.device_memory },
+    ...{ providers: settings.providers, memoryBytes: settings.device_memory, weights: settings.weights },
     memoryLimit: settings.device_memory,
     ...{ memoryBudget: settings.memory_budget, queueLimit: settings.queue_limit },
     runTimeout: settings.run_timeout,

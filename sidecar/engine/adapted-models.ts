@@ -1,6 +1,6 @@
 import type { Part } from '../checkpoints/keys.ts';
 import { type AdapterBase, readAdapter } from '../checkpoints/lora.ts';
-import { elements } from '../graph/signature.ts';
+import { loadedBytes } from '../checkpoints/weights.ts';
 import type { WeightDelta } from '../native.ts';
 import type { AdapterChoice } from './adapter-files.ts';
 import type { Model } from './model.ts';
@@ -66,12 +66,13 @@ function baseOf({ checkpoint }: Model): AdapterBase {
 
 type AdapterWeights = NonNullable<ReturnType<AdapterBase['get']>>;
 
-/** Of the weights that are there once more, in float32. */
+/** Of the weights that are there once more, in float32 or 8 bits. */
 function changedBytes(deltas: ReadonlyMap<Part, WeightDelta[]>, base: AdapterBase): number {
   let bytes = 0;
   for (const [part, list] of deltas) {
-    const changed = new Set(list.map(({ weight }) => weight));
-    for (const { name, shape } of base.get(part)!) if (changed.has(name)) bytes += 4 * elements(shape);
+    const names = new Set(list.map(({ weight }) => weight));
+    const changed = base.get(part)!.filter(({ name }) => names.has(name));
+    bytes += loadedBytes(changed.map((weight) => ({ ...weight, dtype: 'F32' })));
   }
   return bytes;
 }

@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import type { ModelFolder } from '../checkpoints/folder.ts';
 import { hashStamp, knownHashes } from '../checkpoints/hash.ts';
 import { partFolder } from '../checkpoints/links.ts';
-import { defaultSize, familyOf, openControlNet, openPart } from '../models/components.ts';
+import type { WeightStorage } from '../checkpoints/weights.ts';
+import {
+  type ComponentOptions,
+  defaultSize,
+  familyOf,
+  openControlNet,
+  openPart,
+} from '../models/components.ts';
 import type { WeightSource } from '../native.ts';
 import { tensorsOf } from './inspect.ts';
 import type { ModelFolders, NamedFolder } from './model-folders.ts';
@@ -32,12 +39,15 @@ export interface ModelDescription {
   created: number;
   /** SHA-256 of its tensors, hexadecimal, where it has been computed before; else empty. */
   modelHash: string;
+  /** How its matrices are kept in memory. */
+  weights: WeightStorage;
 }
 
 /** Describes the models of a server; those that cannot be opened, and so serve no request, are left out. */
 export async function describeAll(
   folders: ModelFolders,
   isLoaded: (folder: NamedFolder) => boolean = () => false,
+  weights: WeightStorage = 'file',
 ): Promise<ModelDescription[]> {
   const standard = await folders.default().catch(() => undefined);
   const named = [await folders.list(), await folders.controlNets(), await folders.tinyAutoencoders()];
@@ -45,10 +55,11 @@ export async function describeAll(
   const hashes = await knownHashes();
   const all = kinds.flatMap((describe, i) =>
     named[i]!.map(async (folder) => {
-      const { hashStamp, ...described } = await unlessKnown(folder, describe);
+      const { hashStamp, ...described } = await unlessKnown(folder, describe, weights);
       return {
         ...described,
         modelHash: (hashStamp && hashes[hashStamp]) || '',
+        weights,
         loaded: isLoaded(folder),
         isDefault: i === 0 && folder.name === standard?.name,
       };
@@ -59,7 +70,7 @@ export async function describeAll(
 }
 
 /** What does not depend on the server that lists it. */
-type Described = Omit<ModelDescription, 'loaded' | 'isDefault' | 'modelHash'> & {
+type Described = Omit<ModelDescription, 'loaded' | 'isDefault' | 'modelHash' | 'weights'> & {
   /** What its hash is found by. */
   hashStamp: string | undefined;
 };
@@ -69,15 +80,18 @@ const described = new UntilChanged<Described>();
 
 async function unlessKnown(
   { name, dir }: NamedFolder,
-  describe: (folder: NamedFolder) => Promise<Described>,
+  describe: Describe,
+  weights: WeightStorage,
 ): Promise<Described> {
   const stamp = await modelStamp(dir);
-  const find = () => describe({ name, dir });
-  return stamp === undefined ? find() : described.get(dir, `${name}\n${stamp}`, find);
+  const find = () => describe({ name, dir }, { weights });
+  return stamp === undefined ? find() : described.get(dir, [name, weights, stamp].join('\n'), find);
 }
 
-async function describeModel(folder: NamedFolder): Promise<Described> {
-  const model = await OpenModel.open(folder);
+type Describe = (folder: NamedFolder, options: ComponentOptions) => Promise<Described>;
+
+async function describeModel(folder: NamedFolder, options: ComponentOptions): Promise<Described> {
+  const model = await OpenModel.open(folder, options);
   const { settings, family, checkpoint } = model;
   const files = await weightFiles(checkpoint.folder);
   const trained = defaultSize(checkpoint);
@@ -96,8 +110,8 @@ async function describeModel(folder: NamedFolder): Promise<Described> {
 
 const noDefaults = { width: 0, height: 0, steps: 0, guidanceScale: 0, sampler: '' };
 
-async function describeControlNet({ name, dir }: NamedFolder) {
-  const { config, sources } = await openControlNet(dir);
+async function describeControlNet({ name, dir }: NamedFolder, options: ComponentOptions) {
+  const { config, sources } = await openControlNet(dir, options);
   const files = sizeAndTime(await filesOf(sources));
   return {
     ...{ name, kind: 'controlnet' as const, family: familyOf(config) },

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import type { WeightStorage } from '../checkpoints/weights.ts';
 import { errors } from '../errors.ts';
 import { nativeCode, type OpenOptions } from '../native.ts';
 import { findLearnedWords, type LearnedWordFile, learnedWordFiles } from '../text/learned-words.ts';
@@ -47,6 +48,8 @@ export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'cho
   queueLimit?: number;
   /** Seconds that one run of a program may take in any case, before its device is taken to hang; openDevices says more. */
   runTimeout?: number | undefined;
+  /** How matrices are kept in memory: `int8` on CPUs alone. Default: `file`. */
+  weights?: WeightStorage | undefined;
   /** Receives each device that fails for good, and why. */
   onDeviceLost?: ((device: string, reason: Error) => void) | undefined;
 }
@@ -82,6 +85,7 @@ export class Engine {
   readonly #adapterFiles: ReadonlyMap<string, string> | undefined;
   readonly #controlFiles: ReadonlyMap<string, string> | undefined;
   readonly #decoderFiles: ReadonlyMap<string, string>;
+  readonly #weights: WeightStorage;
   readonly #queue: RequestQueue<Place>;
   /** When no device is left: then it takes no requests any more. */
   readonly lost: Promise<void>;
@@ -90,13 +94,14 @@ export class Engine {
 
   private constructor(opened: Opened[], options: EngineOptions) {
     const { folders, concurrency = DEFAULT_CONCURRENCY, memoryBudget, memoryLimit, onDeviceLost } = options;
+    const { weights = 'file' } = options;
     let onAllLost = () => {};
     this.lost = new Promise((resolve) => {
       onAllLost = resolve;
     });
     const workers = new Workers(
       opened,
-      { concurrency, memoryBudget, memoryLimit },
+      { concurrency, memoryBudget, memoryLimit, weights },
       ({ id }, reason, left) => {
         onDeviceLost?.(id, reason);
         if (left > 0) return;
@@ -106,6 +111,7 @@ export class Engine {
     );
     this.#workers = workers;
     this.#folders = folders;
+    this.#weights = weights;
     this.#adapterFiles = options.adapterFiles;
     this.#controlFiles = options.controlFiles;
     this.#decoderFiles = options.decoderFiles ?? new Map();
@@ -118,8 +124,8 @@ export class Engine {
 
   /** @throws Error when there is no such device, or the addon is not built. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { device = 'cpu', threads, dtype, providers, memoryBytes, runTimeout } = options;
-    const opened = await openDevices({ device, threads, dtype, providers, memoryBytes, runTimeout });
+    const { device = 'cpu', threads, dtype, providers, memoryBytes, runTimeout, weights } = options;
+    const opened = await openDevices({ device, threads, dtype, providers, memoryBytes, runTimeout, weights });
     return new Engine(opened, options);
   }
 
@@ -250,7 +256,7 @@ export class Engine {
   }
 
   models(): Promise<ModelDescription[]> {
-    return describeAll(this.#folders, (folder) => this.#workers.isLoaded(folder));
+    return describeAll(this.#folders, (folder) => this.#workers.isLoaded(folder), this.#weights);
   }
 
   info() {

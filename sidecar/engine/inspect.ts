@@ -1,6 +1,7 @@
 import { isControlNet } from '../checkpoints/controlnet.ts';
 import { modelHash, type Parts } from '../checkpoints/hash.ts';
 import { dtypeBytes } from '../checkpoints/header.ts';
+import type { WeightStorage } from '../checkpoints/weights.ts';
 import { elements } from '../graph/signature.ts';
 import {
   type AnyCheckpoint,
@@ -53,12 +54,22 @@ export interface ComponentInspection {
   bytes: number;
 }
 
+export interface InspectOptions {
+  /** Whether to compute it too. */
+  hash?: boolean | undefined;
+  /** How its matrices would be kept in memory: bytes and hash are of that. */
+  weights?: WeightStorage | undefined;
+}
+
 /**
  * Reads a model's configs and headers, and holds one against the other.
  * @throws CheckpointError naming file and field or tensor of what is wrong.
  */
-export async function inspect(path: string, { hash = false } = {}): Promise<Inspection> {
-  const checkpoint = await openAnyCheckpoint(path);
+export async function inspect(
+  path: string,
+  { hash = false, weights }: InspectOptions = {},
+): Promise<Inspection> {
+  const checkpoint = await openAnyCheckpoint(path, { weights });
   const { folder, unet } = checkpoint;
   const [settings, sampler] = await Promise.all([readSettings(path), readSampler(folder)]);
   const components = Object.entries(componentsOf(checkpoint)).map(([name, component]) => ({
@@ -86,20 +97,23 @@ export async function inspect(path: string, { hash = false } = {}): Promise<Insp
  * The same of a ControlNet or an AutoencoderTiny that lies by itself; undefined for anything else.
  * @throws CheckpointError
  */
-export async function inspectPart(path: string, { hash = false } = {}): Promise<PartInspection | undefined> {
+export async function inspectPart(
+  path: string,
+  { hash = false, weights }: InspectOptions = {},
+): Promise<PartInspection | undefined> {
   if (await isTinyAutoencoder(path)) {
     const component = await openPart(path, 'taesd');
     const part = partOf('autoencoder', 'AutoencoderTiny', component);
     return { path, family: 'taesd', ...part, ...(hash && { hash: await tinyAutoencoderHash(path) }) };
   }
   if (!(await isControlNet(path))) return undefined;
-  const component = await openControlNet(path);
+  const component = await openControlNet(path, { weights });
   const part = partOf('controlnet', 'ControlNetModel', component);
   return {
     path,
     family: familyOf(component.config),
     ...part,
-    ...(hash && { hash: await controlNetHash(path) }),
+    ...(hash && { hash: await modelHash({ controlnet: component.sources }) }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { componentsOf } from '../models/components.ts';
+import { type ComponentOptions, componentsOf } from '../models/components.ts';
 import type { NativeDevice, WeightDelta } from '../native.ts';
 import { Autoencoder } from './autoencoder.ts';
 import { Denoiser } from './denoiser.ts';
@@ -44,8 +44,9 @@ export class Model extends OpenModel {
     folder: NamedFolder,
     device: NativeDevice,
     room: (bytes: number) => Promise<void> = async () => {},
+    options?: ComponentOptions,
   ): Promise<Model> {
-    const opened = await OpenModel.open(folder);
+    const opened = await OpenModel.open(folder, options);
     const { checkpoint } = opened;
     await room(opened.bytes);
     const pool = programPool();

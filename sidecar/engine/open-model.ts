@@ -3,6 +3,7 @@ import type { ClipTextConfig } from '../models/clip.ts';
 import {
   type AnyCheckpoint,
   type Component,
+  type ComponentOptions,
   componentsOf,
   type Family,
   openAnyCheckpoint,
@@ -63,8 +64,8 @@ export class OpenModel {
   }
 
   /** @throws CheckpointError naming file and field or tensor. */
-  static async open({ name, dir }: NamedFolder): Promise<OpenModel> {
-    const checkpoint = await openAnyCheckpoint(dir);
+  static async open({ name, dir }: NamedFolder, options?: ComponentOptions): Promise<OpenModel> {
+    const checkpoint = await openAnyCheckpoint(dir, options);
     checkChannels(checkpoint, dir);
     const [settings, choose, texts] = await Promise.all([
       readSettings(dir),

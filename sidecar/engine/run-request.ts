@@ -101,7 +101,11 @@ export async function runRequest(
     { ...run, ahead, onStep: (step) => onStep({ ...step, total: step.total + ahead }) },
   );
   const outcome = hires ? await goOver(model, work, hires, drawn, run) : drawn;
-  const notes = [...planned.effective.notes, ...(repeated > 0 ? [decodedAgain(worker)] : [])];
+  const notes = [
+    ...planned.effective.notes,
+    ...(repeated > 0 ? [decodedAgain(worker)] : []),
+    ...(worker.weights === 'int8' ? ["weights: in 8 bits, but for the autoencoder's"] : []),
+  ];
   const effective = effectiveOf({ ...planned.effective, notes }, outcome, {
     modelHash: await model.hash,
     decoder: decoderName(choices.images),

@@ -1,4 +1,4 @@
-import type { Component } from '../models/components.ts';
+import type { Component, ComponentOptions } from '../models/components.ts';
 import { openControlNet } from '../models/components.ts';
 import type { ControlNetConfig } from '../models/controlnet-config.ts';
 import type { NativeDevice } from '../native.ts';
@@ -22,11 +22,13 @@ export class ModelStore {
   readonly #device: NativeDevice;
   readonly #pool: FilePool<AdaptedModels | ControlNet>;
   readonly #adaptedBytes: number;
+  readonly #options: ComponentOptions;
   readonly #opening = new Map<string, Promise<OpenModel>>();
 
   /** @param budget bytes of weights, as float32. */
-  constructor(device: NativeDevice, budget: number) {
+  constructor(device: NativeDevice, budget: number, options: ComponentOptions = {}) {
     this.#device = device;
+    this.#options = options;
     this.#pool = new FilePool({ count: Number.POSITIVE_INFINITY, cost: budget });
     this.#adaptedBytes = budget * ADAPTED.share;
   }
@@ -40,7 +42,7 @@ export class ModelStore {
     const loaded = this.#pool.peek(dir) as AdaptedModels | undefined;
     const known = loaded?.model ?? this.#opening.get(dir);
     if (known) return known;
-    const opening = OpenModel.open(folder).finally(() => this.#opening.delete(dir));
+    const opening = OpenModel.open(folder, this.#options).finally(() => this.#opening.delete(dir));
     this.#opening.set(dir, opening);
     return opening;
   }
@@ -55,7 +57,7 @@ export class ModelStore {
     work: (model: Model) => Promise<R>,
   ): Promise<R> {
     const load = async (room: Room) => {
-      const model = await Model.load(folder, this.#device, room);
+      const model = await Model.load(folder, this.#device, room, this.#options);
       const value = new AdaptedModels(model, { count: ADAPTED.count, cost: this.#adaptedBytes });
       const dispose = async () => {
         await value.dispose();
@@ -72,7 +74,7 @@ export class ModelStore {
    */
   async openControlNet({ dir }: NamedFolder): Promise<Component<ControlNetConfig>> {
     const loaded = this.#pool.peek(dir) as ControlNet | undefined;
-    return loaded?.component ?? openControlNet(dir);
+    return loaded?.component ?? openControlNet(dir, this.#options);
   }
 
   /**
@@ -82,7 +84,7 @@ export class ModelStore {
   useControlNet<R>({ dir }: NamedFolder, work: (net: ControlNet) => Promise<R>): Promise<R> {
     const load = async (room: Room) => {
       // Its files may have changed while the request waited.
-      const component = await openControlNet(dir);
+      const component = await openControlNet(dir, this.#options);
       await room(component.bytes);
       const value = await ControlNet.load(component, this.#device);
       return { value, cost: component.bytes, dispose: () => value.dispose() };

@@ -1,14 +1,20 @@
 import { CheckpointError } from '../checkpoints/error.ts';
-import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
+import type { ModelFolder } from '../checkpoints/folder.ts';
 import { openModel } from '../checkpoints/model.ts';
 import type { ClipTextConfig } from './clip.ts';
-import { type Component, openComponent } from './parts.ts';
+import { type Component, type ComponentOptions, openComponent } from './parts.ts';
 import type { UNetConfig } from './unet-config.ts';
 import type { UnconditionalConfig } from './unet-unconditional.ts';
 import { type VaeConfig, vaeScale } from './vae.ts';
 import { type VqConfig, vqScale } from './vq.ts';
 
-export { type Component, openComponent, openControlNet, openPart } from './parts.ts';
+export {
+  type Component,
+  type ComponentOptions,
+  openComponent,
+  openControlNet,
+  openPart,
+} from './parts.ts';
 export {
   planContext,
   planControlContext,
@@ -69,7 +75,10 @@ export type AnyCheckpoint = Checkpoint | XLCheckpoint | UnconditionalCheckpoint;
  * Opens a checkpoint of whatever kind: a folder in diffusers layout, or a single file.
  * @throws CheckpointError, also when the parts do not fit each other.
  */
-export async function openAnyCheckpoint(path: string, options: FolderOptions = {}): Promise<AnyCheckpoint> {
+export async function openAnyCheckpoint(
+  path: string,
+  options: ComponentOptions = {},
+): Promise<AnyCheckpoint> {
   const folder = await openModel(path);
   if (folder.components.has('vqvae')) return openUnconditionalCheckpoint(folder, options);
   if (folder.components.has('text_encoder_2')) return openXLCheckpoint(folder, options);
@@ -80,11 +89,11 @@ export async function openAnyCheckpoint(path: string, options: FolderOptions = {
  * Opens a checkpoint of Stable Diffusion 1.x or 2.x: a folder in diffusers layout, or a single file.
  * @throws CheckpointError, also when the parts do not fit each other.
  */
-export async function openCheckpoint(path: string, options: FolderOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, options: ComponentOptions = {}): Promise<Checkpoint> {
   return openTextCheckpoint(await openModel(path), options);
 }
 
-async function openTextCheckpoint(folder: ModelFolder, options: FolderOptions): Promise<Checkpoint> {
+async function openTextCheckpoint(folder: ModelFolder, options: ComponentOptions): Promise<Checkpoint> {
   const [text_encoder, unet, vae] = await Promise.all([
     openComponent(folder, 'text_encoder', options),
     openComponent(folder, 'unet', options),
@@ -97,7 +106,7 @@ async function openTextCheckpoint(folder: ModelFolder, options: FolderOptions): 
   return { kind: 'text-to-image', folder, family: familyOf(unet.config), text_encoder, unet, vae };
 }
 
-async function openXLCheckpoint(folder: ModelFolder, options: FolderOptions): Promise<XLCheckpoint> {
+async function openXLCheckpoint(folder: ModelFolder, options: ComponentOptions): Promise<XLCheckpoint> {
   const [text_encoder, text_encoder_2, unet, vae] = await Promise.all([
     folder.components.has('text_encoder') ? openComponent(folder, 'text_encoder', options) : undefined,
     openComponent(folder, 'text_encoder_2', options),
@@ -125,7 +134,7 @@ async function openXLCheckpoint(folder: ModelFolder, options: FolderOptions): Pr
 
 async function openUnconditionalCheckpoint(
   folder: ModelFolder,
-  options: FolderOptions,
+  options: ComponentOptions,
 ): Promise<UnconditionalCheckpoint> {
   const [unet, vqvae] = await Promise.all([
     openComponent(folder, 'unconditional_unet', options),

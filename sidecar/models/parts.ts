@@ -5,7 +5,7 @@ import { CheckpointError } from '../checkpoints/error.ts';
 import type { FolderOptions, ModelFolder } from '../checkpoints/folder.ts';
 import type { Part } from '../checkpoints/keys.ts';
 import { type RawPart, readPart, readPartFolder, wrongPart } from '../checkpoints/model.ts';
-import { checkWeights, loadedBytes } from '../checkpoints/weights.ts';
+import { checkWeights, inEightBits, loadedBytes, type WeightStorage } from '../checkpoints/weights.ts';
 import type { Graph } from '../graph/builder.ts';
 import type { WeightSource } from '../native.ts';
 import { clipProjectionConfig, clipTextConfig, traceTextEncoder } from './clip.ts';
@@ -28,8 +28,15 @@ export interface Component<Config> {
   bytes: number;
 }
 
+export interface ComponentOptions extends FolderOptions {
+  /** Default: `file`. */
+  weights?: WeightStorage | undefined;
+}
+
 interface PartKind<Schema extends z.ZodType> {
   classes: string[];
+  /** Whether its weights are kept as its files have them, whatever is asked for. */
+  isExact?: boolean;
   /** Its name in model_index.json, where that is another. */
   folder?: string;
   schema: Schema;
@@ -85,6 +92,7 @@ const parts = {
   }),
   vae: kind({
     classes: ['AutoencoderKL', 'FlaxAutoencoderKL'],
+    isExact: true,
     schema: vaeConfig,
     graphs: (config) => {
       const size = vaeScale(config);
@@ -96,6 +104,7 @@ const parts = {
   }),
   vqvae: kind({
     classes: ['VQModel'],
+    isExact: true,
     schema: vqConfig,
     graphs: (config) => {
       const size = vqScale(config);
@@ -107,6 +116,7 @@ const parts = {
   }),
   taesd: kind({
     classes: ['AutoencoderTiny'],
+    isExact: true,
     folder: 'vae',
     schema: taesdConfig,
     graphs: (config) => [
@@ -125,12 +135,12 @@ type ConfigOf<P extends Part> = z.output<(typeof parts)[P]['schema']>;
 export async function openComponent<P extends Part>(
   folder: ModelFolder,
   part: P,
-  options: FolderOptions = {},
+  options: ComponentOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
   const { classes, folder: name = part } = parts[part] as PartKind<z.ZodType>;
   const className = folder.components.get(name);
   if (!className || !classes.includes(className)) throw wrongPart(folder, name, classes[0]!);
-  return checked(await readPart(folder, name, part, options), part);
+  return checked(await readPart(folder, name, part, options), part, options);
 }
 
 /**
@@ -140,22 +150,30 @@ export async function openComponent<P extends Part>(
 export async function openPart<P extends Part>(
   dir: string,
   part: P,
-  options: FolderOptions = {},
+  options: ComponentOptions = {},
 ): Promise<Component<ConfigOf<P>>> {
-  return checked(await readPartFolder(dir, part, options), part);
+  return checked(await readPartFolder(dir, part, options), part, options);
 }
 
 /**
  * Opens a ControlNet: a folder, or a single file.
  * @throws CheckpointError naming file and field or tensor.
  */
-export async function openControlNet(path: string): Promise<Component<ControlNetConfig>> {
-  return checked(await readControlNet(path), 'controlnet');
+export async function openControlNet(
+  path: string,
+  options: ComponentOptions = {},
+): Promise<Component<ControlNetConfig>> {
+  return checked(await readControlNet(path), 'controlnet', options);
 }
 
-function checked<P extends Part>(raw: RawPart, part: P): Component<ConfigOf<P>> {
-  const { schema, graphs } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
-  const { dir, configFile: file, sources } = raw;
+function checked<P extends Part>(
+  raw: RawPart,
+  part: P,
+  { weights }: ComponentOptions,
+): Component<ConfigOf<P>> {
+  const { schema, graphs, isExact } = parts[part] as unknown as PartKind<z.ZodType<ConfigOf<P>>>;
+  const { dir, configFile: file } = raw;
+  const sources = weights === 'int8' && !isExact ? inEightBits(raw.sources) : raw.sources;
   const config = parseConfig(schema, raw.config, file);
   const params = new Map(trace(file, () => graphs(config)).flatMap((graph) => [...graph.params]));
   checkWeights(params, sources, dir);

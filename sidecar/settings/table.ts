@@ -1,4 +1,5 @@
 import { delimiter } from 'node:path';
+import { weightStorages } from '../checkpoints/weights.ts';
 import { DEVICES } from '../engine/devices/spelling.ts';
 import { bytes, choice, flag, type Kind, list, port, text, wholeNumber } from './kinds.ts';
 
@@ -144,6 +145,12 @@ export const table = {
     flag: '--dtype <name>',
     what: 'what to compute in',
     otherwise: "the device's own; a CPU's is f32",
+  }),
+  weights: row(choice(...weightStorages), {
+    env: 'LATENT_EDGE_WEIGHTS',
+    flag: '--weights <name>',
+    what: 'how matrices are kept in memory: file, as the files have them; int8, in 8 bits, on CPUs alone',
+    fallback: 'file',
   }),
   providers: row(choice('hand', 'vendor', 'auto'), {
     env: 'LATENT_EDGE_PROVIDERS',

@@ -44,6 +44,18 @@ describe.each(others)('%s', (isa) => {
     expect(await latentEdge(isa, 'doctor', '--device', 'cpu')).toMatch(/cases of all ops agree/);
   });
 
+  it('a picture of weights in 8 bits is the best one’s', async () => {
+    const draw = async (by: string) => {
+      const latents = join(folder, `${by}-8-bits`);
+      const request = ['--prompt', 'x', '--seed', '1', '--steps', '2', '--size', '64x64'];
+      const to = ['--save-latents', latents, '--output', `${latents}.png`];
+      const model = await fixtureModel('tiny-sd15');
+      await latentEdge(by, 'generate', '--model', model, '--weights', 'int8', ...request, ...to);
+      return readTensors(latents).latents!.data;
+    };
+    expect(relativeL2(await draw(isa), await draw(best!))).toBeLessThanOrEqual(1e-5);
+  });
+
   it.each([
     ['unet', 'unet-sd15', 'sample'],
     ['vae.decode', 'vae', 'image'],

@@ -15,8 +15,10 @@ it('a result is another when a learned word or a model is', async () => {
   expect(await hashWith(fakeSidecar({ embeddings: [] }))).not.toBe(same);
   expect(await hashWith(fakeSidecar({ embeddings: [{ ...word!, modifiedMs: 1 }] }))).not.toBe(same);
   const models = await fakeSidecar().listModels();
-  const newer = { ...fakeSidecar(), listModels: async () => [{ ...models[0]!, created: 1 }] };
-  expect(await hashWith(newer)).not.toBe(same);
+  for (const change of [{ created: 1 }, { weights: 'int8' }]) {
+    const other = { ...fakeSidecar(), listModels: async () => [{ ...models[0]!, ...change }] };
+    expect(await hashWith(other)).not.toBe(same);
+  }
 });
 
 it('a reply says that its result is kept where it is', async () => {

@@ -124,6 +124,7 @@ export function fakeSidecar({
           isDefault: true,
           created: 1_700_000_000,
           modelHash: 'ab'.repeat(32),
+          weights: 'file',
         },
       ];
     },

@@ -24,10 +24,13 @@ test('a model is opened for a listing when its files have changed, and only then
   expect(first).toMatchObject({ name: 'tiny', family: 'ldm', steps: 50, loaded: false, isDefault: true });
   expect(await describeAll(folders, () => true)).toEqual([{ ...first, loaded: true }]);
   expect(open).toHaveBeenCalledTimes(1);
+  expect(await describeAll(folders, undefined, 'int8')).toEqual([{ ...first, weights: 'int8' }]);
+  expect(await describeAll(folders)).toEqual([first]);
+  open.mockClear();
 
   await writeFile(join(dir, 'latent-edge.json'), JSON.stringify({ steps: 7 }));
   expect(await describeAll(folders)).toEqual([{ ...first, steps: 7 }]);
-  expect(open).toHaveBeenCalledTimes(2);
+  expect(open).toHaveBeenCalledTimes(1);
 
   await writeFile(join(dir, 'unet', 'config.json'), '{}');
   expect(await describeAll(folders)).toEqual([]);
@@ -44,6 +47,8 @@ test('a listing has the hash of a model once it has been computed, until its fil
     const computed = await hashOf(dir);
     expect(computed).toMatch(/^[0-9a-f]{64}$/);
     expect(await hash()).toBe(computed);
+    const kept = await describeAll(new ModelFolders([join(root, 'hashed')]), undefined, 'int8');
+    expect(kept[0]!.modelHash).toBe('');
     const weights = join(dir, 'unet', 'diffusion_pytorch_model.safetensors');
     await utimes(weights, 1, 1);
     expect(await hash()).toBe('');

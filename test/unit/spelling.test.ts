@@ -3,7 +3,8 @@ import { openDevices } from '../../sidecar/engine/devices/open.ts';
 import { parseDevices } from '../../sidecar/engine/devices/spelling.ts';
 import type { DeviceInfo, Listing, NativeAddon, OpenOptions } from '../../sidecar/native.ts';
 
-const info = (id: string, threads = 0) => ({ id, threads, memoryBytes: 1200 }) as DeviceInfo;
+const info = (id: string, threads = 0) =>
+  ({ id, name: threads > 0 ? 'a CPU' : 'a GPU', threads, memoryBytes: 1200 }) as DeviceInfo;
 const list = () => [info('cpu', 5), info('cpu-reference', 5), info('cuda:0'), info('cuda:1')];
 
 describe('the setting device', () => {
@@ -74,6 +75,15 @@ describe('devices', () => {
     expect(listings.at(-1)).not.toBe(false);
     opened.length = 0;
     disposed.length = 0;
+  });
+
+  it('are CPUs where weights are to be kept in 8 bits', async () => {
+    const keep = (device: string) => openDevices({ device, weights: 'int8' }, () => {}, addon);
+    expect(await keep('cpu*2')).toHaveLength(2);
+    await expect(keep('cpu,cuda:0')).rejects.toThrow(
+      'Expected cpu or cpu*N for device where weights are kept in int8 but received cuda:0 (a GPU)',
+    );
+    expect(disposed.splice(0)).toEqual(['cpu', 'cuda:0']);
   });
 
   it('are opened all or none', async () => {

@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
+import type { WeightStorage } from '../../checkpoints/weights.ts';
 import { type Inspection, inspect, inspectPart, type PartInspection } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
 import { errors } from '../../errors.ts';
+import { weightsOption } from '../options.ts';
 import { bytesText, countText } from './text.ts';
 
 interface InspectFlags {
+  weights: WeightStorage;
   hash?: boolean;
   json?: boolean;
 }
@@ -16,10 +19,11 @@ export function inspectCommand(): Command {
     .argument('<model>', 'a name that `latent-edge models` lists, a folder in diffusers layout or a file')
     .option('--hash', 'with the SHA-256 of its tensors')
     .option('--json', 'as JSON')
-    .action(async (model: string, { hash, json }: InspectFlags) => {
+    .addOption(weightsOption())
+    .action(async (model: string, { json, ...options }: InspectFlags) => {
       // A path is looked at as it is, so that what is wrong with it is said.
       const path = existsSync(model) ? model : await placeOf(model);
-      const found = (await inspectPart(path, { hash })) ?? (await inspect(path, { hash }));
+      const found = (await inspectPart(path, options)) ?? (await inspect(path, options));
       if (json) console.log(JSON.stringify(found, null, 2));
       else for (const line of report(found)) console.log(line);
     });

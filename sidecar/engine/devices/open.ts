@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { WeightStorage } from '../../checkpoints/weights.ts';
 import type { Plan } from '../../graph/plan.ts';
 import { planFlops } from '../../graph/planner.ts';
 import {
@@ -25,14 +26,21 @@ export interface Opened {
   memoryBytes: number;
 }
 
+/** What devices are opened with. */
+export interface DeviceOptions extends OpenOptions {
+  runTimeout?: number | undefined;
+  /** How models are to be kept on them. */
+  weights?: WeightStorage | undefined;
+}
+
 /**
  * Opens all devices that a text names (spelling.ts), or none.
  * @param runTimeout seconds that one run of a program may take in any case (watchdog.ts); 0: as long as it wants;
  * default: GPU_SECONDS of a GPU, and as long as it wants on a CPU.
- * @throws Error when there is no such device, or the addon is not built.
+ * @throws Error when there is no such device, one that cannot keep weights so, or the addon is not built.
  */
 export async function openDevices(
-  { device: names, runTimeout, ...options }: OpenOptions & { runTimeout?: number | undefined },
+  { device: names, runTimeout, weights = 'file', ...options }: DeviceOptions,
   say: (line: string) => void = console.error,
   addon: NativeAddon = native(),
 ): Promise<Opened[]> {
@@ -49,6 +57,10 @@ export async function openDevices(
         ...{ id: id ?? info.id, memoryBytes: info.memoryBytes / workers },
         device: watchedFor(native, runTimeout),
       });
+      if (weights === 'int8' && info.id !== 'cpu')
+        throw new Error(
+          `Expected cpu or cpu*N for device where weights are kept in int8 but received ${info.id} (${info.name})`,
+        );
     }
     return opened;
   } catch (error) {

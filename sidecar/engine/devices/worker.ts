@@ -1,3 +1,4 @@
+import type { WeightStorage } from '../../checkpoints/weights.ts';
 import { loadingOf } from '../admission/loading.ts';
 import type { MemoryNeed } from '../admission/memory.ts';
 import { Speed } from '../admission/speed.ts';
@@ -25,6 +26,8 @@ export interface WorkerLimits {
   memoryBudget?: number | undefined;
   /** Bytes that weights and one program may take together. Default: its memory. */
   memoryLimit?: number | undefined;
+  /** How matrices are kept in memory. Default: `file`. */
+  weights?: WeightStorage | undefined;
 }
 
 /** A device with what is on it: models, what runs, and whose turn it is. */
@@ -36,6 +39,8 @@ export class Worker {
   readonly speed: Speed;
   /** Bytes that weights and one program may take together. */
   readonly memoryLimit: number;
+  /** How matrices are kept in memory. */
+  readonly weights: WeightStorage;
   readonly #opened: Opened;
   readonly #concurrency: number;
   readonly #budget: number;
@@ -51,7 +56,8 @@ export class Worker {
     this.#budget = limits.memoryBudget ?? memoryBytes / 2;
     this.memoryLimit = Math.min(limits.memoryLimit ?? memoryBytes, memoryBytes);
     this.#weights = new WeightsInUse(this.#budget);
-    this.store = new ModelStore(device, this.#budget);
+    this.weights = limits.weights ?? 'file';
+    this.store = new ModelStore(device, this.#budget, { weights: this.weights });
     this.decoders = new DecoderStore(device);
     this.speed = new Speed(device.info);
     this.evaluator = new Evaluator({
