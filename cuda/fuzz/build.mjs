@@ -41,12 +41,12 @@ async function planSeeds() {
   const plans = opCases().flatMap(({ cases }) => cases.map(({ plan }) => plan));
   return plans
     .filter(({ arenaBytes }) => arenaBytes <= 2 ** 20)
-    .map((plan) => Buffer.from(planText(plan)))
+    .flatMap((plan) => ['weight', 'weight8'].map((weight) => Buffer.from(planText(plan, weight))))
     .filter(({ length }) => length <= 4096);
 }
 
-/** As fuzz/plan.cc reads it. */
-function planText({ arenaBytes, ops }) {
+/** As fuzz/plan.cc reads it; `weight8`: with weights in 8 bits. */
+function planText({ arenaBytes, ops }, weight) {
   const tensor = ({ dtype, offset, shape }) => [dtype, offset, ...shape].join(' ');
   const attr = (name, value) => {
     if (Array.isArray(value)) return `numbers ${name} ${value.join(' ')}`;
@@ -59,7 +59,7 @@ function planText({ arenaBytes, ops }) {
   const lines = ops.flatMap(({ op, inputs, weights, attrs, output }) => [
     `op ${op}`,
     ...Object.entries(inputs).map(([name, input]) => `in ${name} ${tensor(input)}`),
-    ...Object.entries(weights).map(([name, { shape }]) => `weight ${name} ${shape.join(' ')}`),
+    ...Object.entries(weights).map(([name, { shape }]) => `${weight} ${name} ${shape.join(' ')}`),
     ...Object.entries(attrs).map(([name, value]) => attr(name, value)),
     `out ${tensor(output)}`,
   ]);

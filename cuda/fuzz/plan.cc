@@ -2,7 +2,7 @@
 //   arena 65536
 //   op conv2d
 //   in x f32 0 2 8 8 4
-//   weight weight 64 4 3 3
+//   weight weight 64 4 3 3 | weight8 weight 64 4 3 3 (to be kept in 8 bits)
 //   number stride 1 | numbers padding 1 1 1 1 | flag causal 1 | text fn silu
 //   out f32 8192 2 8 8 64
 #include <cmath>
@@ -38,12 +38,12 @@ PlanDesc plan_of(const std::string& text) {
     if (plan.ops.empty()) continue;
     OpDesc& op = plan.ops.back();
     if (what == "out") op.output = tensor(words);
-    if (what != "in" && what != "weight" && what != "number" && what != "numbers" && what != "flag" &&
-        what != "text")
+    if (what != "in" && what != "weight" && what != "weight8" && what != "number" && what != "numbers" &&
+        what != "flag" && what != "text")
       continue;
     const std::string name = words.text();
     if (what == "in") op.inputs[name] = tensor(words);
-    if (what == "weight") op.weights[name] = {{name}, words.shape()};
+    if (what == "weight" || what == "weight8") op.weights[name] = {{what}, words.shape()};
     if (what == "number") op.attrs[name] = words.number();
     if (what == "flag") op.attrs[name] = words.integer() != 0;
     if (what == "text") op.attrs[name] = words.text();
@@ -83,7 +83,7 @@ class Ones final : public WeightStore {
     return packed;
   }
 
-  bool in_eight_bits(const WeightRef& ref) const override { return ref.names.size() % 2 == 0; }
+  bool in_eight_bits(const WeightRef& ref) const override { return ref.names[0] == "weight8"; }
 
  private:
   static std::shared_ptr<PackedWeight> empty(const WeightRef& ref, size_t count, Element element) {

@@ -122,9 +122,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const WeightRef& ref : refs) try {
         checkpoint.WeightStore::raw(ref);
         const auto n = static_cast<size_t>(elements(ref.shape));
-        checkpoint.get_narrow(ref, "narrow", n, [n](Element type, const void* from, void* to) {
+        const auto copy = [n](Element type, const void* from, void* to) {
           std::memcpy(to, from, n * element_bytes(type));
-        });
+        };
+        checkpoint.get_narrow(ref, "narrow", n, copy, std::nullopt);
         checkpoint.drop_staging();
       } catch (const std::exception&) {
       }
