@@ -83,8 +83,7 @@ void pack_eight_bits(Element element, int64_t n, int64_t channels, int64_t taps,
     std::vector<T> narrow(panel);
     std::vector<float> wide(panel);
     pack_panel(p * nr, n, channels, taps, narrow.data(), at);
-    const void* const from = narrow.data();
-    isa().add_up(element, &from, 1, wide.data(), panel);
+    isa().widen(element, narrow.data(), wide.data(), panel);
     quantize_columns(wide.data(), depth, nr, packed + p * panel, scales + p * nr);
   });
 }
@@ -138,7 +137,7 @@ class Panels {
   const float* block(int64_t column, int64_t k0, int64_t depth, float* space) const {
     const void* from = at(column, k0);
     if (memory_->element == Element::f32) return static_cast<const float*>(from);
-    isa().add_up(memory_->element, &from, 1, space, depth * isa().nr);
+    isa().widen(memory_->element, from, space, depth * isa().nr);
     return space;
   }
 

@@ -42,8 +42,8 @@ struct Isa {
 
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
-  // to[i] = Σ rows[r][i] as floats: `count` rows, one, two or four, of n numbers of a weight; n a multiple of lanes.
-  void (*add_up)(Element from, const void* const* rows, int count, float* to, int64_t n);
+  // n numbers of a weight as floats; n a multiple of lanes.
+  void (*widen)(Element element, const void* from, float* to, int64_t n);
   WinogradLoops winograd2, winograd4;  // p = m + 2
   WinogradLoops doubled;               // m = 2, p = 3: each pixel stands for 2×2
   // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;

@@ -205,36 +205,20 @@ inline Vec load_number(const int8_t* p) {
   return __builtin_convertvector(q, Vec);
 }
 
-template <int Count, class Number>
-void add_up_of(const void* const* rows, float* to, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) {
-    Vec sum = load_number(static_cast<const Number*>(rows[0]) + i);
-#pragma GCC unroll 3
-    for (int r = 1; r < Count; r++) sum += load_number(static_cast<const Number*>(rows[r]) + i);
-    store(to + i, sum);
-  }
-}
 template <class Number>
-void add_up_of(const void* const* rows, int count, float* to, int64_t n) {
-  switch (count) {
-    case 1:
-      return add_up_of<1, Number>(rows, to, n);
-    case 2:
-      return add_up_of<2, Number>(rows, to, n);
-    default:
-      return add_up_of<4, Number>(rows, to, n);
-  }
+void widen_of(const Number* from, float* to, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store(to + i, load_number(from + i));
 }
-void add_up(Element from, const void* const* rows, int count, float* to, int64_t n) {
-  switch (from) {
+void widen(Element element, const void* from, float* to, int64_t n) {
+  switch (element) {
     case Element::f16:
-      return add_up_of<Half>(rows, count, to, n);
+      return widen_of(static_cast<const Half*>(from), to, n);
     case Element::bf16:
-      return add_up_of<Brain>(rows, count, to, n);
+      return widen_of(static_cast<const Brain*>(from), to, n);
     case Element::i8:
-      return add_up_of<int8_t>(rows, count, to, n);
+      return widen_of(static_cast<const int8_t*>(from), to, n);
     default:
-      return add_up_of<float>(rows, count, to, n);
+      return widen_of(static_cast<const float*>(from), to, n);
   }
 }
 
@@ -460,7 +444,7 @@ const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,
                                      kRows,
                                      kColumns,
                                      tile,
-                                     add_up,
+                                     widen,
                                      winograd_of<F2>(),
                                      winograd_of<F4>(),
                                      winograd_of<Doubled>(),
