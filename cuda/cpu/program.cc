@@ -61,7 +61,7 @@ void CpuProgram::run(RunRequest& request, const std::atomic<bool>& stop) {
   const Buffer& scratch = *scratches;
 
   if (options_.poison) {
-    std::memset(arena, kPoison, plan_.arena_bytes);
+    if (plan_.arena_bytes > 0) std::memset(arena, kPoison, plan_.arena_bytes);
     if (scratch.bytes() > 0) std::memset(scratch.data(), kPoison, scratch.bytes());
   }
   copy_in(request.inputs, arena);
