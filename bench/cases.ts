@@ -32,6 +32,8 @@ export interface Prepared {
   weights: NativeWeights;
   plan: Plan;
   inputs: Record<string, InputValue>;
+  /** Outputs that stay on the device; default: none. */
+  keep?: string[];
 }
 
 type Prepare = (device: NativeDevice, model: string, options: CaseOptions) => Promise<Prepared>;
@@ -112,15 +114,17 @@ async function control(device: NativeDevice, model: string, options: CaseOptions
   return { net, weights, inputs: { ...hint, ...context } };
 }
 
-/** One ControlNet evaluation, its residuals as outputs. */
+/**
+ * One ControlNet evaluation, its residuals as outputs that stay on the device: nothing of them comes home in a request,
+ * where it is one program with the U-Net.
+ */
 const controlnet: Prepare = async (device, model, options) => {
   const { net, weights, inputs } = await control(device, model, options);
   const { batch, size } = options;
   const side = size / 8;
+  const plan = planControlNet({ controlnet: net }, { batch, height: side, width: side, tokens: TOKENS });
   return {
-    name: `controlnet-b${batch}`,
-    weights,
-    plan: planControlNet({ controlnet: net }, { batch, height: side, width: side, tokens: TOKENS }),
+    ...{ name: `controlnet-b${batch}`, weights, plan, keep: plan.outputs.map(({ name }) => name) },
     inputs: {
       ...inputs,
       scales: new Float32Array(residualCount(net.config) * batch).fill(1),

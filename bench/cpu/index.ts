@@ -21,7 +21,15 @@ import {
 import { writeOriginalControlNet } from './original-controlnet.ts';
 import { writeCpuPage } from './page.ts';
 import { fmaPeak } from './peak.ts';
-import { CPU_RESULT, type CpuCase, type CpuReport, readCpuReport } from './report.ts';
+import {
+  addCase,
+  CPU_RESULT,
+  type CpuCase,
+  type Measured,
+  readCpuReport,
+  resumed,
+  rounded,
+} from './report.ts';
 import type { RequestResult } from './request.ts';
 import { runSdcpp } from './sdcpp.ts';
 
@@ -58,7 +66,10 @@ export function cpuCommand(): Command {
     .option('--python <path>', 'a Python with torch, diffusers and transformers: compare with torch')
     .option('--channels-last', "torch's channels_last layout")
     .option('--sdcpp <path>', "stable-diffusion.cpp's sd-cli: compare with it")
-    .option('--resume', 'keep the cases that the result has of the same commit, measure the others')
+    .option(
+      '--resume',
+      'keep the cases that the result has of the same commit, machine and threads, measure the others',
+    )
     .option('--json <file>', 'where the result goes, after every case', CPU_RESULT)
     .action(run);
 }
@@ -77,39 +88,26 @@ async function run(options: Options, command: Command): Promise<void> {
   if (options.isa) process.env.LATENT_EDGE_ISA = options.isa;
   const cpu = native().devices()[0]!;
   const threads = options.threads ?? cpu.threads;
-  let peak = 0;
-  const what = () =>
-    `${machine}; ${cpu.arch}, ${threads} threads, FMA peak ${(peak / 1e9).toFixed(0)} GFLOP/s`;
   const folders = await prepare();
 
+  const begun = { machine: `${machine}; ${cpu.arch}, ${threads} threads`, commit, date, command: line };
   const before = options.resume && existsSync(options.json) ? readCpuReport(options.json) : undefined;
-  const kept = before?.commit === commit ? before.cases : {};
-  const report: CpuReport = { machine: before?.machine ?? what(), commit, date, command: line, cases: {} };
-  const rates: Record<string, number> = {};
+  const report = resumed({ ...begun, peak_gflops: 0, cases: {} }, before);
   if (!options.python) console.error('torch is not measured: --python PATH');
   if (!options.sdcpp) console.error('stable-diffusion.cpp is not measured: --sdcpp PATH');
   const measure = measurement(folders, threads, options);
   for (const [name, which] of Object.entries(CASES)) {
-    const known = kept[name];
-    if (!options.cases.includes(name) || (options.resume && known)) {
-      if (known) report.cases[name] = known;
-      continue;
-    }
-    const { rate, ...times } = measure(which);
-    report.cases[name] = { ...times, fraction_of_peak: 0 };
-    rates[name] = rate;
-    // The most of the whole run: a peak that another process has lowered would flatter.
-    peak = Math.max(peak, fmaPeak(cpu.arch, threads));
-    report.machine = what();
-    for (const [each, value] of Object.entries(rates))
-      report.cases[each]!.fraction_of_peak = rounded(value / peak, 3);
-    const { ours_s, torch_s, sdcpp_s } = report.cases[name];
+    if (!options.cases.includes(name) || report.cases[name]) continue;
+    const measured = measure(which);
+    addCase(report, name, measured, fmaPeak(cpu.arch, threads) / 1e9);
+    const { ours_s, torch_s, sdcpp_s } = measured;
     console.error(`${name}: ours ${cell(ours_s)} s, torch ${cell(torch_s)}, sdcpp ${cell(sdcpp_s)}`);
     // Whole or not at all: this process may be ended at any time.
     writeFileSync(`${options.json}.part`, `${JSON.stringify(report, null, 2)}\n`);
     renameSync(`${options.json}.part`, options.json);
   }
-  console.error(`${report.machine}\n${tableOf(report.cases)}`);
+  const { machine: where, peak_gflops, cases } = report;
+  console.error(`${where}, FMA peak ${peak_gflops.toFixed(0)} GFLOP/s\n${tableOf(cases)}`);
 }
 
 async function prepare(): Promise<Folders> {
@@ -126,7 +124,7 @@ async function prepare(): Promise<Folders> {
   return { sd15: folder('sd15'), 'sd-turbo': folder('sd-turbo'), controlNet, hint };
 }
 
-/** Measures a case by every program that there is, turn by turn; `rate`: FLOP/s of ours. */
+/** Measures a case by every program that there is, turn by turn. */
 function measurement(folders: Folders, threads: number, options: Options) {
   const { runs, rounds, python, channelsLast, sdcpp, isa } = options;
   const torchEnv = (isa && TORCH_ISA[isa]) || {};
@@ -159,7 +157,7 @@ function measurement(folders: Folders, threads: number, options: Options) {
     return spawnForJson<RequestResult>(process.execPath, [script, folders[model], JSON.stringify(wanted)]);
   };
 
-  return (which: ModuleCase | RequestCase): Omit<CpuCase, 'fraction_of_peak'> & { rate: number } => {
+  return (which: ModuleCase | RequestCase): Measured => {
     const [ours, torch, theirs]: [ReturnType<typeof own>[], number[], number[]] = [[], [], []];
     for (let round = 0; round < rounds; round++) {
       ours.push(own(which));
@@ -190,13 +188,9 @@ function measurement(folders: Folders, threads: number, options: Options) {
       torch_s: middle(torch),
       sdcpp_s: middle(theirs),
       ours_rss_mb: Math.round(Math.max(...ours.map(({ peakRssBytes }) => peakRssBytes)) / 1e6),
-      rate: ours[0]!.flops / seconds,
+      gflops: ours[0]!.flops / seconds / 1e9,
     };
   };
-}
-
-function rounded(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
 }
 
 function cell(seconds: number | null): string {

@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { markdownTable } from '../page.ts';
 import { ROOT } from '../root.ts';
+import { GOALS_IN_WORDS, judgement } from './goals.ts';
 import { CPU_RESULT, type CpuReport, readCpuReport } from './report.ts';
 
 export const CPU_PAGE = join(ROOT, 'docs/cpu.md');
@@ -23,13 +24,15 @@ export function cpuPage(reports: CpuReport[]): string {
     '',
     '<!-- Written by npm run bench -- cpu-page out of bench/results/cpu.json and cpu-avx2.json. -->',
     '',
+    ...[GOALS_IN_WORDS, ''],
     ...(reports.length > 0 ? reports.flatMap(section) : ['There are no figures yet.', '']),
     ...HOW,
     '',
   ].join('\n');
 }
 
-function section({ machine, commit, date, command, cases }: CpuReport): string[] {
+function section(report: CpuReport): string[] {
+  const { machine, peak_gflops, commit, date, command, cases } = report;
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
     seconds(c.ours_s),
@@ -42,9 +45,13 @@ function section({ machine, commit, date, command, cases }: CpuReport): string[]
   ]);
   const head = ['', 'latent-edge s', 'torch s', 'stable-diffusion.cpp s', 'torch / ours'];
   return [
-    `${machine}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\``,
+    `${machine}, FMA peak ${peak_gflops.toFixed(0)} GFLOP/s, commit ${commit}, ${date.slice(0, 10)}: \`${command}\``,
     '',
     markdownTable([...head, 'stable-diffusion.cpp / ours', 'of FMA peak', 'peak memory MB'], rows),
+    '',
+    'Of the goals:',
+    '',
+    ...judgement(report),
     '',
   ];
 }
@@ -67,7 +74,7 @@ const HOW = [
   '```',
   'Random weights of the true shapes in fp16 files, 512×512, on a quiet machine, every program on the same threads and in turns, a process for each. torch computes in float32, as this engine does; stable-diffusion.cpp with the files’ fp16 weights and flash attention (`--fa`), as its default build for each instruction set has it (`GGML_NATIVE`, or `GGML_AVX2` and the like; without `GGML_LLAMAFILE`). Where the one for AVX-512 is slower than the one for AVX2, what counts is the lesser ratio. A program that is not given is left out.',
   '',
-  'Ours and torch’s modules: medians of the runs after one that is not counted, from tensors to tensors. stable-diffusion.cpp’s are what it reports: a U-Net evaluation is its sampling by steps (two evaluations one after the other with guidance), a ControlNet the difference it makes. Requests are from prompt to PNG, weights loaded; torch’s and stable-diffusion.cpp’s are their modules added up, text, steps and decode.',
+  'Ours and torch’s modules: medians of the runs after one that is not counted, from tensors to tensors; a ControlNet’s residuals are kept on the device, which still copies them once: in a request, where it is one program with the U-Net, nothing does. stable-diffusion.cpp’s are what it reports: a U-Net evaluation is its sampling by steps (two evaluations one after the other with guidance), a ControlNet the difference it makes. Requests are from prompt to PNG, weights loaded; torch’s and stable-diffusion.cpp’s are their modules added up, text, steps and decode.',
   '',
-  'Of FMA peak: operations over time over what the vector units do when they read nothing, the most of any time in the same run. A convolution counts as its direct sum, so that Winograd’s can be above 1. Memory: the most our process had at once.',
+  'Of FMA peak: operations over time over what the vector units do when they read nothing, the most of any time that the table was worked on. A convolution counts as its direct sum, so that Winograd’s can be above 1. Memory: the most our process had at once.',
 ];

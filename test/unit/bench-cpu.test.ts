@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
 import { addUp, CASES, type RequestCase, SdcppParts } from '../../bench/cpu/cases.ts';
+import { judgement } from '../../bench/cpu/goals.ts';
 import { originalNames } from '../../bench/cpu/original-controlnet.ts';
 import { CPU_PAGE, cpuPage, readCpuReports } from '../../bench/cpu/page.ts';
+import { addCase, type CpuReport, resumed } from '../../bench/cpu/report.ts';
 import { timesOf } from '../../bench/cpu/sdcpp.ts';
 import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { traceControlContext, traceControlNet, traceHint } from '../../sidecar/models/controlnet.ts';
@@ -16,7 +18,8 @@ test('a result becomes a table with ratios; what was not measured is left out', 
   const measured = { ours_s: 2, ours_rss_mb: 1234, fraction_of_peak: 0.5 };
   const page = cpuPage([
     {
-      machine: 'Some CPU',
+      machine: 'Some CPU; avx2, 2 threads',
+      peak_gflops: 205.6,
       commit: 'abc',
       date: '2030-01-02T03:04:05Z',
       command: 'npm run bench:cpu',
@@ -26,9 +29,54 @@ test('a result becomes a table with ratios; what was not measured is left out', 
       },
     },
   ]);
-  expect(page).toContain('Some CPU, commit abc, 2030-01-02: `npm run bench:cpu`');
+  expect(page).toContain(
+    'Some CPU; avx2, 2 threads, FMA peak 206 GFLOP/s, commit abc, 2030-01-02: `npm run bench:cpu`',
+  );
   expect(page).toContain('| a | 2.00 | 5.00 | 20.00 | 2.50× | 10.00× | 0.50 | 1234 |');
   expect(page).toContain('| b | 0.250 |  |  |  |  | 0.50 | 1234 |');
+});
+
+const measured = { ours_s: 2, torch_s: 3, sdcpp_s: 7.9, ours_rss_mb: 3000 };
+const begun: CpuReport = {
+  ...{ machine: 'Some CPU', peak_gflops: 0, commit: 'abc', date: '2030-01-02', command: 'x', cases: {} },
+};
+
+test('a result says which goals are met, which are missed, and which nothing is known of', () => {
+  const whole = { ...measured, fraction_of_peak: 0.5 };
+  const cases = {
+    'sd15-unet-b1': whole,
+    'controlnet-sd15-b1': { ...whole, torch_s: 2.98, sdcpp_s: null },
+    'sd15-20step': whole,
+  };
+  expect(judgement({ ...begun, cases })).toEqual([
+    '- Met: sd15-unet-b1 1.5× torch (1.500×), sd15-20step within 3000 MB (3000).',
+    '- Missed: sd15-unet-b1 4× stable-diffusion.cpp (3.950×), controlnet-sd15-b1 1.5× torch (1.490×).',
+    '- Not measured: sd15-unet-b2 1.5× torch, sd15-unet-b2 4× stable-diffusion.cpp, controlnet-sd15-b1 4× stable-diffusion.cpp, vae-decode-512 2× torch, vae-decode-512 6× stable-diffusion.cpp.',
+  ]);
+  const over = { 'sd15-20step': { ...whole, ours_rss_mb: 3001 } };
+  expect(judgement({ ...begun, cases: over })[0]).toBe('- Missed: sd15-20step within 3000 MB (3001).');
+});
+
+test('shares are of the highest peak, also of a result that is gone on with', () => {
+  const first = resumed(begun, undefined);
+  addCase(first, 'sd15-unet-b1', { ...measured, gflops: 100 }, 200);
+  expect(first.cases['sd15-unet-b1']).toEqual({ ...measured, fraction_of_peak: 0.5 });
+  const second = resumed({ ...begun, date: '2030-01-03' }, structuredClone(first));
+  addCase(second, 'text-clip-l', { ...measured, gflops: 100 }, 250);
+  expect(second).toMatchObject({ date: '2030-01-03', peak_gflops: 250 });
+  const shares = Object.entries(second.cases).map(([name, { fraction_of_peak }]) => [name, fraction_of_peak]);
+  expect(shares).toEqual([
+    ['text-clip-l', 0.4],
+    ['sd15-unet-b1', 0.4],
+  ]);
+  addCase(second, 'vae-decode-512', { ...measured, gflops: 100 }, 125);
+  expect(second).toMatchObject({ peak_gflops: 250, cases: { 'vae-decode-512': { fraction_of_peak: 0.4 } } });
+});
+
+test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }])('nothing is kept of another %j', (other) => {
+  const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
+  expect(resumed(begun, before)).toEqual(before);
+  expect(resumed(begun, { ...before, ...other })).toEqual(begun);
 });
 
 const LOG = (text: string, sampling: string, decode: string) => `
