@@ -142,12 +142,12 @@ class Winograd : public Step {
   int64_t places_[kMaxPoints];  // of each point in the left operand
 };
 
-}  // namespace
-
 // To exactly twice the size: the last row of an odd one has a tap that falls outside.
-static bool doubles(const Conv2dOp& p) {
+bool doubles(const Conv2dOp& p) {
   return p.shift == 1 && p.in_height == 2 * p.height && p.in_width == 2 * p.width;
 }
+
+}  // namespace
 
 // By what an image's size and the weight are alone: an image's result must not depend on how many are in the batch.
 bool winograd_fits(const Conv2dOp& p) {

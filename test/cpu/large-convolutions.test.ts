@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { runOp } from '../../sidecar/doctor/bound.ts';
+import { runOp, type Values } from '../../sidecar/doctor/bound.ts';
 import { runnable } from '../../sidecar/doctor/cases.ts';
 import { type NativeDevice, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
 
 // Convolutions of images so large that the CPU takes them by Winograd's F(4x4, 3x3), and some after an upsampling that
-// are several blocks in every direction, against the plain loops. No cases of the op table, as the emulator would take
-// too long.
+// are several blocks in every direction, against the plain loops, and each image of a batch against itself alone. No
+// cases of the op table, as the emulator would take too long.
 
 /** Rounding of F(4x4) is about three times that of F(2x2). */
 const TOLERANCE = 2e-6;
@@ -20,6 +20,19 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([reference, ...devices].map((device) => device.dispose())));
 
+const bytes = (y: Float32Array | Int32Array) => Buffer.from(y.buffer, y.byteOffset, y.byteLength);
+
+/** What one image of a batch has of a tensor. */
+function part<T extends Float32Array | Int32Array>(all: T, i: number, images: number): T {
+  const size = all.length / images;
+  return all.subarray(i * size, (i + 1) * size) as T;
+}
+
+function image({ weights, inputs }: Values, i: number, images: number): Values {
+  const parts = Object.entries(inputs).map(([name, all]) => [name, part(all, i, images)]);
+  return { weights, inputs: Object.fromEntries(parts) };
+}
+
 const padded = { stride: 1, padding: [1, 1, 1, 1] };
 
 describe('conv2d', () => {
@@ -28,15 +41,26 @@ describe('conv2d', () => {
     { x: [2, 131, 126, 20], weight: [17, 37, 3, 3], also: ['bias', 'x2'] },
     { x: [1, 128, 130, 100], weight: [3, 100, 3, 3], also: ['bias'] },
     { x: [2, 13, 9, 150], weight: [70, 150, 3, 3], also: ['bias', 'temb', 'residual'], upsample: [26, 18] },
-    { x: [1, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
+    { x: [3, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
+    // As many pixels as go by F(4x4), but of two images.
+    { x: [2, 96, 98, 32], weight: [8, 32, 3, 3], also: ['bias', 'temb'] },
   ])('x $x weight $weight $also upsample $upsample', async ({ x, weight, also, upsample }) => {
     const attrs = { ...padded, ...(upsample && { upsample }) };
     const { plan, draw } = runnable('conv2d', { tensors: { x, weight }, attrs, also });
     const values = draw();
     const [expected] = await runOp(reference, plan, values);
-    const [alone, shared] = await Promise.all(devices.map((device) => runOp(device, plan, values)));
-    expect(relativeL2(alone![0]!, expected!)).toBeLessThanOrEqual(TOLERANCE);
-    // Whatever the number of threads.
-    expect(shared).toEqual(alone);
+    const [[alone], [shared]] = await Promise.all([
+      runOp(devices[0]!, plan, values),
+      runOp(devices[1]!, plan, values),
+    ]);
+    expect(relativeL2(alone!, expected!)).toBeLessThanOrEqual(TOLERANCE);
+    // Bit for bit, whatever the number of threads, and whoever is in the batch.
+    expect(bytes(shared!).equals(bytes(alone!))).toBe(true);
+    const [images, ...size] = x as [number, ...number[]];
+    const one = runnable('conv2d', { tensors: { x: [1, ...size], weight }, attrs, also }).plan;
+    for (let i = 0; images > 1 && i < images; i++) {
+      const [y] = await runOp(devices[1]!, one, image(values, i, images));
+      expect(bytes(y!).equals(bytes(part(alone!, i, images)))).toBe(true);
+    }
   });
 });
