@@ -1,0 +1,104 @@
+// eˣ, erf, tanh and the activations that are made of them, of vectors: part of isa_kernels.inc.h.
+
+// e^r and n of y = n·ln2 + r, |r| ≤ ln2/2: a degree-6 polynomial (Taylor's, its last terms refitted).
+inline Vec exp_parts(Vec y, Int* n_of) {
+  const Vec magic = all(12582912.0f);  // 1.5·2²³: adding it rounds to a whole number
+  const Vec shifted = y * 1.44269504f + magic;
+  const Vec n = shifted - magic;
+  const Vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vec p = all(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  *n_of = __builtin_convertvector(n, Int);
+  return p * r * r + r + 1.0f;
+}
+
+constexpr float kLowestExponent = -87.33654f;
+
+// eˣ to 1 ulp or so. Below −87.3 the result is 0, so that −∞ is a mask.
+inline Vec exp(Vec x) {
+  const Vec low = all(kLowestExponent);
+  Int bits;
+  const Vec p = exp_parts(clamp(x, low, all(88.72283f)), &bits);
+  // In two halves: 2¹²⁸ does not fit into one exponent.
+  const Int half = bits >> 1;
+  const Int first = (half + 127) << 23, second = (bits - half + 127) << 23;
+  const Vec result = p * (Vec)first * (Vec)second;
+  return x < low ? Vec{} : result;
+}
+
+// The same of x ≤ 0.
+inline Vec exp_below(Vec x) {
+  const Vec low = all(kLowestExponent);
+  Int bits;
+  const Vec p = exp_parts(x < low ? low : x, &bits);
+  return x < low ? Vec{} : p * (Vec)((bits + 127) << 23);
+}
+
+// erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).
+inline Vec erf(Vec x) {
+  const Vec c = clamp(x, all(-4.0f), all(4.0f));
+  const Vec s = c * c;
+  Vec p = all(-2.72614225801306e-10f);
+  p = p * s + 2.77068142495902e-08f;
+  p = p * s - 2.10102402082508e-06f;
+  p = p * s - 5.69250639462346e-05f;
+  p = p * s - 7.34990630326855e-04f;
+  p = p * s - 2.95459980854025e-03f;
+  p = p * s - 1.60960333262415e-02f;
+  Vec q = all(-1.45660718464996e-05f);
+  q = q * s - 2.13374055278905e-04f;
+  q = q * s - 1.68282697438203e-03f;
+  q = q * s - 7.37332916720468e-03f;
+  q = q * s - 1.42647390514189e-02f;
+  return c * p / q;
+}
+
+inline Vec silu(Vec x) {
+  return x / (1.0f + exp(-x));
+}
+inline Vec gelu(Vec x) {
+  return 0.5f * x * (1.0f + erf(x * 0.70710678f));
+}
+inline Vec quick_gelu(Vec x) {
+  return x / (1.0f + exp(-1.702f * x));
+}
+
+// tanh to a few ulp: an odd rational function over |x| < 7.9, beyond which it is ±1 (coefficients as in
+// Eigen).
+inline Vec tanh(Vec x) {
+  const Vec c = clamp(x, all(-7.90531110763549805f), all(7.90531110763549805f));
+  const Vec s = c * c;
+  Vec p = all(-2.76076847742355e-16f);
+  p = p * s + 2.00018790482477e-13f;
+  p = p * s - 8.60467152213735e-11f;
+  p = p * s + 5.12229709037114e-08f;
+  p = p * s + 1.48572235717979e-05f;
+  p = p * s + 6.37261928875436e-04f;
+  p = p * s + 4.89352455891786e-03f;
+  Vec q = all(1.19825839466702e-06f);
+  q = q * s + 1.18534705686654e-04f;
+  q = q * s + 2.26843463243900e-03f;
+  q = q * s + 4.89352518554385e-03f;
+  return c * p / q;
+}
+
+inline Vec apply(Vec x, Activation a) {
+  switch (a) {
+    case Activation::silu:
+      return silu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::quick_gelu:
+      return quick_gelu(x);
+    case Activation::relu:
+      return x < 0.0f ? Vec{} : x;
+    case Activation::tanh:
+      return tanh(x);
+    default:
+      return x;
+  }
+}
