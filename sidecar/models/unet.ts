@@ -72,8 +72,16 @@ export function traceContext(config: UNetConfig, shape: ContextShape): Graph {
   return contextGraph('context', config, crossAttentionLayers(config), shape);
 }
 
-/** The cross-attention layers in the order of the trace. */
-export function crossAttentionLayers(config: UNetConfig): CrossLayer[] {
+const layersOf = new WeakMap<UNetConfig, readonly CrossLayer[]>();
+
+/** The cross-attention layers in the order of the trace, which takes milliseconds: remembered as long as the config is there. */
+export function crossAttentionLayers(config: UNetConfig): readonly CrossLayer[] {
+  const layers = layersOf.get(config) ?? traceLayers(config);
+  layersOf.set(config, layers);
+  return layers;
+}
+
+function traceLayers(config: UNetConfig): CrossLayer[] {
   const layers: CrossLayer[] = [];
   const g = new Graph('layers');
   const size = 2 ** config.block_out_channels.length;
