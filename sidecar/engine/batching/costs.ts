@@ -1,12 +1,15 @@
 /** Runs after which a time that was not measured again is forgotten, so that a size once slow gets another chance. */
 const FORGOTTEN_AFTER = 64;
 
-/** The share of a new measurement in the running mean. */
-const SHARE = 0.3;
+/** Of so many measurements the middle one counts: a run that others held up changes nothing. */
+const RECENT = 5;
 
 type Point = [size: number, ms: number | undefined];
 
 interface Measured {
+  /** Oldest first. */
+  recent: readonly number[];
+  /** The middle one; of two the smaller. */
   ms: number;
   /** The run that it was last measured in. */
   at: number;
@@ -21,14 +24,14 @@ export class Costs {
   add(size: number, ms: number, isCold = false): void {
     this.#runs++;
     if (isCold) return;
-    const before = this.ms(size);
-    const mean = before === undefined || !Number.isFinite(before) ? ms : before + SHARE * (ms - before);
-    this.#known.set(size, { ms: mean, at: this.#runs });
+    const isKnown = Number.isFinite(this.ms(size));
+    const recent = [...(isKnown ? this.#known.get(size)!.recent : []), ms].slice(-RECENT);
+    this.#put(size, recent);
   }
 
   /** For a batch for which there was no memory. */
   fail(size: number): void {
-    this.#known.set(size, { ms: Number.POSITIVE_INFINITY, at: this.#runs });
+    this.#put(size, [Number.POSITIVE_INFINITY]);
   }
 
   hasFailed(size: number): boolean {
@@ -63,5 +66,10 @@ export class Costs {
     const [at, ms] = above < 0 ? [m, b] : [n, a];
     const slope = Math.min(ms / at, Math.max(0, (b - a) / (m - n)));
     return ms + slope * (size - at);
+  }
+
+  #put(size: number, recent: readonly number[]): void {
+    const ms = recent.toSorted((a, b) => a - b)[(recent.length - 1) >> 1]!;
+    this.#known.set(size, { recent, ms, at: this.#runs });
   }
 }
