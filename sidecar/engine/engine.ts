@@ -10,6 +10,7 @@ import { type Admission, RequestQueue } from './admission/queue.ts';
 import type { NeededWeights } from './admission/weights-in-use.ts';
 import { workloadOf } from './admission/workload.ts';
 import type { Occupancy } from './batching/occupancy.ts';
+import type { Priority } from './batching/ticket.ts';
 import { describeAll, type ModelDescription } from './catalog.ts';
 import { type AdmittedControl, admitControls } from './control/admit.ts';
 import { useControls, withPart } from './control/plan.ts';
@@ -78,6 +79,13 @@ export interface PartOptions extends GenerateOptions {
   bytes?: number | undefined;
 }
 
+interface RunOptions extends PartOptions {
+  /** The one device to use; default: any. */
+  only?: Worker;
+  /** Called when it is about to be in line for a device. */
+  arrived?: () => void;
+}
+
 /** Devices, their models and the queue before them: all of the sidecar but the wire. */
 export class Engine {
   readonly #workers: Workers;
@@ -133,18 +141,18 @@ export class Engine {
    * Makes the images of a request, when its turn comes.
    * @throws ServiceError, CheckpointError, or the signal's reason.
    */
-  generate(input: ImageRequestInput, options: GenerateOptions = {}): Promise<GenerateResult> {
-    return this.#generate(input, options);
+  async generate(input: ImageRequestInput, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const request = parseRequest(input);
+    const arrived = this.#expect(request.priority);
+    try {
+      return await this.#generate(request, { ...options, bytes: heldBytes(input), arrived });
+    } finally {
+      arrived();
+    }
   }
 
-  /** @param only the one device to use. */
-  async #generate(
-    input: ImageRequestInput,
-    options: GenerateOptions,
-    only?: Worker,
-  ): Promise<GenerateResult> {
-    const { signal, deadline, onQueued, onStage, traceparent } = options;
-    const parsed = parseRequest(input);
+  async #generate(parsed: ImageRequest, options: RunOptions = {}): Promise<GenerateResult> {
+    const { signal, deadline, onQueued, onStage, traceparent, bytes, only, arrived = () => {} } = options;
     // Drawn once, however often the request is planned.
     const request = { ...parsed, seeds: parsed.seeds.length > 0 ? parsed.seeds : [randomInt(2 ** 32)] };
     const { priority } = request;
@@ -167,7 +175,7 @@ export class Engine {
     const asked = performance.now();
     let isAgain = false;
     const over = stages(onStage);
-    const waiting = { onQueued, bytes: heldBytes(input) };
+    const waiting = { onQueued, bytes };
     return this.#enqueue(demand, waiting, (place) => {
       const began = performance.now();
       over('queue');
@@ -191,6 +199,7 @@ export class Engine {
               options.onProgress?.(progress);
             };
             const run = { refiner, request, planned: plan, control, controls, choices, decoders };
+            arrived();
             return runRequest(model, place, { ...run, learnedWords, onProgress, onStage }, timings);
           }),
         );
@@ -208,7 +217,8 @@ export class Engine {
     const warm = async (worker: Worker) => {
       await worker.store.use(folder, [], ({ hash }) => hash);
       // One that cannot do without a picture is loaded, no more.
-      if (!inpaints) await this.#generate({ prompt: '', steps: 1, seeds: [0] }, {}, worker);
+      if (!inpaints)
+        await this.#generate(parseRequest({ prompt: '', steps: 1, seeds: [0] }), { only: worker });
     };
     for (const worker of this.#workers.left)
       await warm(worker).catch((error) => {
@@ -221,6 +231,15 @@ export class Engine {
    * @throws as generate.
    */
   async part<T>(part: Part<T>, options: PartOptions = {}): Promise<T> {
+    const arrived = this.#expect();
+    try {
+      return await this.#part(part, options, arrived);
+    } finally {
+      arrived();
+    }
+  }
+
+  async #part<T>(part: Part<T>, options: PartOptions, arrived: () => void): Promise<T> {
     const { signal, deadline, onQueued, onStage, traceparent, bytes } = options;
     const folder = await this.#folders.find(part.model);
     const opened = await this.#open(folder);
@@ -233,6 +252,7 @@ export class Engine {
       return worker.store.use(folder, [], async (model) => {
         signal?.throwIfAborted();
         over('load model', { model: model.name, device: worker.id });
+        arrived();
         return part.run(model, { evaluator: worker.evaluator, ticket, learnedWords, onStage });
       });
     });
@@ -289,6 +309,11 @@ export class Engine {
     this.close();
     await this.#queue.idle();
     await this.#workers.dispose();
+  }
+
+  /** Has the devices make way for a request that is being read and planned; a bulk one can wait. */
+  #expect(priority?: Priority): () => void {
+    return priority === 'bulk' ? () => {} : this.#workers.expect();
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { LatentSize } from './autoencoder.ts';
+import { Arrivals } from './batching/arrivals.ts';
 import { Batches, type BatchLimits, BatchRow, type Step } from './batching/batches.ts';
 import type { Occupancy } from './batching/occupancy.ts';
 import type { Ticket } from './batching/ticket.ts';
@@ -35,12 +36,14 @@ export function rowsPerRun({ height, width }: LatentSize): number {
  */
 export class Evaluator {
   readonly #turns = new Turns();
+  readonly #arrivals = new Arrivals();
   readonly #batches: Batches;
   #controlNetEvaluations = 0;
 
   /** @param hasRoom whether the device has memory for so many bytes more; default: always. */
-  constructor({ hasRoom = () => true, onRun }: Partial<Omit<BatchLimits, 'maxRows'>> = {}) {
-    this.#batches = new Batches({ hasRoom, onRun, maxRows: ({ size }) => rowsPerRun(size) });
+  constructor({ hasRoom = () => true, onRun }: Partial<Pick<BatchLimits, 'hasRoom' | 'onRun'>> = {}) {
+    const isShort = () => this.#arrivals.isShort();
+    this.#batches = new Batches({ hasRoom, onRun, isShort, maxRows: ({ size }) => rowsPerRun(size) });
   }
 
   /** Evaluations of ControlNets so far: one for each image and text that one saw. */
@@ -90,6 +93,14 @@ export class Evaluator {
       ).flat(),
     );
     return predictions;
+  }
+
+  /**
+   * A request comes that may go before others, and is not in line yet: the next batch is to be short.
+   * @returns to be called when it is in line, or comes no more.
+   */
+  expect(): () => void {
+    return this.#arrivals.add();
   }
 
   /** Runs `work` alone on the device when its turn comes; not at all, when the ticket's signal has fired by then. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { batchSize, STRETCH, type Waiting } from '../../sidecar/engine/batching/batch-size.ts';
+import { batchSize, SHORT_STRETCH, STRETCH, type Waiting } from '../../sidecar/engine/batching/batch-size.ts';
 import { Costs } from '../../sidecar/engine/batching/costs.ts';
 
 function costsOf(known: Record<number, number>): Costs {
@@ -12,7 +12,7 @@ function costsOf(known: Record<number, number>): Costs {
 function size(known: Record<number, number>, waiting: Partial<Waiting> & { rows: number }) {
   const costs = costsOf(known);
   const isReady = (size: number) => size in known;
-  return batchSize({ own: 1, limit: 64, costs, isReady, fits: () => true, ...waiting });
+  return batchSize({ own: 1, limit: 64, stretch: STRETCH, costs, isReady, fits: () => true, ...waiting });
 }
 
 describe('what is not compiled yet', () => {
@@ -35,7 +35,8 @@ describe('what is not compiled yet', () => {
     expect(size({ 2: 10 }, { rows: 4, own: 2, fits: () => false })).toBe(2);
     const costs = costsOf({ 2: 10 });
     costs.fail(4);
-    const waiting = { rows: 4, own: 2, limit: 64, costs, isReady: (n: number) => n === 2, fits: () => true };
+    const isReady = (n: number) => n === 2;
+    const waiting = { rows: 4, own: 2, limit: 64, stretch: STRETCH, costs, isReady, fits: () => true };
     expect(batchSize(waiting)).toBe(2);
     for (let i = 0; i < 64; i++) costs.add(2, 10);
     expect(batchSize(waiting)).toBe(4);
@@ -67,6 +68,16 @@ describe('of what was measured', () => {
     expect(size({ 2: 10, 4: 15, 8: 21 }, { rows: 8, own: 2 })).toBe(4);
     expect(size({ 1: 6, 2: 10, 4: 15, 8: 21 }, { rows: 8, own: 1 })).toBe(2);
   });
+
+  it(`nor more than ${SHORT_STRETCH} times, while somebody comes who may go before it`, () => {
+    const stretch = SHORT_STRETCH;
+    expect(size({ 2: 10, 4: 15, 8: 19 }, { rows: 8, own: 2, stretch })).toBe(2);
+    // Where rows cost next to nothing, they come along all the same.
+    expect(size({ 2: 10, 4: 11, 8: 13 }, { rows: 8, own: 2, stretch })).toBe(4);
+    // Nothing larger is compiled then.
+    expect(size({ 2: 10 }, { rows: 4, own: 2, stretch })).toBe(2);
+    expect(size({ 2: 10, 4: 15 }, { rows: 4, own: 4, stretch })).toBe(4);
+  });
 });
 
 describe('Costs', () => {
@@ -86,8 +97,11 @@ describe('Costs', () => {
     expect(costs.ms(2)).toBeUndefined();
     costs.add(2, 10);
     expect(costs.ms(2)).toBe(10);
-    for (let i = 0; i < 20; i++) costs.add(2, 20);
-    expect(costs.ms(2)).toBeCloseTo(20, 1);
+    for (const ms of [10, 90, 10, 90]) costs.add(2, ms);
+    // Of five the middle one: what others held up changes nothing.
+    expect(costs.ms(2)).toBe(10);
+    for (let i = 0; i < 3; i++) costs.add(2, 20);
+    expect(costs.ms(2)).toBe(20);
   });
 
   it('forget', () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Ticket } from '../../sidecar/engine/batching/ticket.ts';
 import type { Context, Denoiser, Kind, Row } from '../../sidecar/engine/denoiser.ts';
 import { Evaluator } from '../../sidecar/engine/evaluator.ts';
@@ -6,7 +6,10 @@ import { Evaluator } from '../../sidecar/engine/evaluator.ts';
 const SIZE = { height: 2, width: 2 };
 
 /** A denoiser that adds the timestep to the sample, and the rows of its runs. */
-function fake(fails: (rows: readonly Row[]) => Error | undefined = () => undefined) {
+function fake(
+  fails: (rows: readonly Row[]) => Error | undefined = () => undefined,
+  onRun = (_rows: number) => {},
+) {
   const ready = new Set<number>();
   const runs: number[][] = [];
   const denoiser = {
@@ -15,6 +18,7 @@ function fake(fails: (rows: readonly Row[]) => Error | undefined = () => undefin
       ready.has(typeof rows === 'number' ? rows : rows.length),
     async predict(_: Kind, rows: readonly Row[]) {
       await new Promise(setImmediate);
+      onRun(rows.length);
       const error = fails(rows);
       if (error) throw error;
       ready.add(rows.length);
@@ -81,6 +85,29 @@ describe('a batch', () => {
     ]);
     expect(other.runs).toEqual([[2]]);
     expect(runs.flat()).not.toContain(2);
+  });
+});
+
+describe('while a request comes', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  it('the next batch is of no more rows than the first in line has', async () => {
+    let ms = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => ms);
+    const { denoiser, runs } = fake(undefined, (rows) => {
+      ms += 4 + rows;
+    });
+    const evaluator = await warm(denoiser);
+    const two = async () => {
+      runs.length = 0;
+      await Promise.all([1, 2].map((name) => step(evaluator, denoiser, name, new Ticket(), { texts: 2 })));
+      return runs.map((rows) => rows.join(' '));
+    };
+    expect(await two()).toEqual(['1 1 2 2']);
+    const arrived = evaluator.expect();
+    expect(await two()).toEqual(['1 1', '2 2']);
+    arrived();
+    expect(await two()).toEqual(['1 1 2 2']);
   });
 });
 

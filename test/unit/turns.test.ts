@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { FAVOUR_EVERY, inOrder, mostPassedOver, PATIENCE } from '../../sidecar/engine/batching/order.ts';
+import {
+  FAVOUR_EVERY,
+  FAVOUR_WAITS,
+  inOrder,
+  mostPassedOver,
+  PATIENCE,
+} from '../../sidecar/engine/batching/order.ts';
 import { Ticket, type TicketOptions } from '../../sidecar/engine/batching/ticket.ts';
 import { Alone, Turns, type Unit } from '../../sidecar/engine/batching/turns.ts';
 
@@ -129,6 +135,23 @@ describe('Turns', () => {
       // One that has begun, or a favour.
       expect(had.slice(before).filter((name) => name === 'long').length).toBeLessThanOrEqual(2);
     }
+    await Promise.all(longs);
+  });
+
+  it('give no favour amid a request of one step, as long as it has few turns', async () => {
+    const { had, request, work } = device();
+    const longs = Array.from({ length: 12 }, () => request('long', ticket(20)));
+    while (had.length < 40) await new Promise(setImmediate);
+    const one = async (turns: number) => {
+      const before = had.length;
+      const last = ticket(0);
+      for (let turn = 0; turn < turns; turn++) await work('one', last);
+      const own = had.slice(before);
+      return own.slice(own.indexOf('one'), own.lastIndexOf('one') + 1);
+    };
+    for (let i = 0; i < 20; i++) expect(await one(FAVOUR_WAITS)).toEqual(Array(FAVOUR_WAITS).fill('one'));
+    // One of many images does not hold them up.
+    expect((await one(3 * FAVOUR_EVERY)).filter((name) => name === 'long').length).toBeGreaterThanOrEqual(2);
     await Promise.all(longs);
   });
 

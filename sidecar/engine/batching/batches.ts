@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { nativeCode } from '../../native.ts';
 import type { Denoiser, Kind, Row } from '../denoiser.ts';
-import { batchSize } from './batch-size.ts';
+import { batchSize, SHORT_STRETCH, STRETCH } from './batch-size.ts';
 import { Costs } from './costs.ts';
 import { type Occupancy, OccupancyCounter } from './occupancy.ts';
 import type { Ticket } from './ticket.ts';
@@ -22,6 +22,8 @@ export interface BatchLimits {
   hasRoom: (bytes: number) => boolean;
   /** Rows of one run, at most. */
   maxRows: (kind: Kind) => number;
+  /** Whether the turn that begins is to be short, as somebody comes who may go first. */
+  isShort: () => boolean;
   /** Receives each measured run: what its rows are measured by, how many, milliseconds. */
   onRun?: ((key: string, rows: number, ms: number) => void) | undefined;
 }
@@ -48,6 +50,7 @@ export class Batches {
       rows: rows.length,
       own: rows.filter((row) => row.step === step).length,
       limit: this.#limits.maxRows(kind),
+      stretch: this.#limits.isShort() ? SHORT_STRETCH : STRETCH,
       costs: this.#costsOf(first),
       isReady: (size) => denoiser.isReady(kind, size),
       fits: (size) => this.#limits.hasRoom(denoiser.kindBytes(kind, size)),

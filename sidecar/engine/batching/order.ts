@@ -7,6 +7,12 @@ export const PATIENCE: Readonly<Record<Priority, number>> = { interactive: 8, bu
 export const FAVOUR_EVERY = 16;
 
 /**
+ * So many turns more a favour waits for a request that had the last one and has one step to go at most: text, its
+ * beginning, step and picture of a request of one step. Then it comes between requests, and not amid one.
+ */
+export const FAVOUR_WAITS = 4;
+
+/**
  * Who goes first: interactive requests before bulk ones; of these, those that are pressed for time, by their deadlines;
  * then those with the fewest steps to go; then those that came first.
  */

@@ -1,5 +1,5 @@
 import { setImmediate as macrotask } from 'node:timers/promises';
-import { FAVOUR_EVERY, inOrder, mostPassedOver } from './order.ts';
+import { FAVOUR_EVERY, FAVOUR_WAITS, inOrder, mostPassedOver } from './order.ts';
 import type { Ticket } from './ticket.ts';
 
 /** What waits for its turn on the device. */
@@ -24,6 +24,8 @@ export class Turns {
   #sinceFavour = FAVOUR_EVERY;
   /** Whether the last turn was one request's and no other waited: it need not wait for anybody. */
   #isOneAlone = true;
+  /** Whose the last turn was. */
+  #served: ReadonlySet<Ticket> = new Set();
 
   add(unit: Unit): void {
     this.#waiting.push(unit);
@@ -48,7 +50,10 @@ export class Turns {
   }
 
   #favoured(inLine: readonly Unit[]): Unit | undefined {
-    const favoured = ++this.#sinceFavour < FAVOUR_EVERY ? undefined : mostPassedOver(inLine);
+    const last = inLine[0]?.ticket;
+    const isAmid = last !== undefined && last.stepsLeft <= 1 && this.#served.has(last);
+    const from = FAVOUR_EVERY + (isAmid ? FAVOUR_WAITS : 0);
+    const favoured = ++this.#sinceFavour < from ? undefined : mostPassedOver(inLine);
     if (favoured) this.#sinceFavour = 0;
     return favoured;
   }
@@ -83,6 +88,7 @@ export class Turns {
     for (const ticket of new Set(this.#waiting.map(({ ticket }) => ticket)))
       if (!served.has(ticket)) ticket.passedOver++;
     for (const ticket of served) ticket.passedOver = 0;
+    this.#served = served;
     return served;
   }
 }

@@ -80,6 +80,17 @@ export class Workers {
     return place;
   }
 
+  /**
+   * A request comes that may go before others, to whichever device.
+   * @returns to be called when it is in line there, or comes no more.
+   */
+  expect(): () => void {
+    const ends = this.left.map(({ evaluator }) => evaluator.expect());
+    return () => {
+      for (const end of ends) end();
+    };
+  }
+
   /** How full batches have been, of all of them. */
   get occupancy(): Occupancy {
     const all = this.all.map(({ evaluator }) => evaluator.occupancy);
