@@ -1,8 +1,9 @@
 import { cp, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Engine } from '../../sidecar/engine/engine.ts';
+import { Evaluator } from '../../sidecar/engine/evaluator.ts';
 import { ModelFolders } from '../../sidecar/engine/model-folders.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 import { readTensors, writeTensors } from '../support/safetensors.ts';
@@ -49,6 +50,36 @@ describe('requests at once', () => {
     };
     await Promise.all([run('long', 40), run('short', 2)]);
     expect(ended).toEqual(['short', 'long']);
+  });
+});
+
+describe('a device', () => {
+  it('is told of an interactive request until it gets in line, or fails', async () => {
+    const told: string[] = [];
+    const { expect: real, exclusive } = Evaluator.prototype;
+    const expected = vi.spyOn(Evaluator.prototype, 'expect').mockImplementation(function (this: Evaluator) {
+      told.push('comes');
+      const end = real.call(this);
+      return () => {
+        if (told.at(-1) === 'comes') told.push('is there');
+        end();
+      };
+    });
+    const first = vi.spyOn(Evaluator.prototype, 'exclusive').mockImplementation(function (
+      this: Evaluator,
+      ...given
+    ) {
+      told.push('text');
+      first.mockRestore();
+      return exclusive.apply(this, given) as Promise<never>;
+    });
+    await engine.generate({ ...small, model: 'whole', prompt: 'not said before', steps: 1 });
+    expect(told).toEqual(['comes', 'is there', 'text']);
+    await engine.generate({ ...small, model: 'whole', steps: 1, priority: 'bulk' });
+    expect(told).toHaveLength(3);
+    await expect(engine.generate({ ...small, model: 'nowhere' })).rejects.toThrow('nowhere');
+    expect(told.slice(3)).toEqual(['comes', 'is there']);
+    expected.mockRestore();
   });
 });
 
