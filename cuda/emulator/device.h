@@ -180,6 +180,65 @@ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   });
 }
 
+// Products of warpgroups are computed when they are waited for, by each warp for itself: until then their sums are what
+// they were, and operands that are overwritten too early show.
+constexpr bool kHasWarpgroups = true;
+
+inline void fence_products() {}
+inline void warpgroup_arrive() {
+  sync_warp();
+}
+inline void warpgroup_commit() {
+  emulator::current.products->emplace_back();
+}
+template <int kPending>
+void warpgroup_wait() {
+  emulator::meet_warp(emulator::current.products, [](void* const* operands) {
+    using Groups = std::vector<std::vector<emulator::PendingProduct>>;
+    const auto groups = [&](int lane) -> Groups& { return *static_cast<Groups*>(operands[lane]); };
+    while (groups(0).size() - 1 > kPending) {
+      for (size_t i = 0; i < groups(0).front().size(); i++) {
+        float* sums[emulator::kWarp];
+        for (int lane = 0; lane < emulator::kWarp; lane++) sums[lane] = groups(lane).front()[i].sums;
+        const emulator::PendingProduct& product = groups(0).front()[i];
+        product.run(sums, product);
+      }
+      for (int lane = 0; lane < emulator::kWarp; lane++) groups(lane).erase(groups(lane).begin());
+    }
+  });
+}
+template <int kCount>
+void take(float (&)[kCount][4]) {}
+
+template <class T, int kColumns, int kRow>
+void warpgroup_mma(float (&d)[kColumns / 8][4], const T* left, const T* right, int k) {
+  constexpr int kBytes = kRow * 2;
+  static_assert(kBytes == 64 || kBytes == 128);
+  if (reinterpret_cast<uintptr_t>(left) % (8 * kBytes) || reinterpret_cast<uintptr_t>(right) % (8 * kBytes))
+    emulator::fault("the rows of a product do not begin at a piece of eight rows");
+  const int warp = static_cast<int>(threadIdx.x) / emulator::kWarp % 4;
+  emulator::current.products->back().push_back(
+      {&d[0][0], left, right, k, warp, [](float* const* sums, const emulator::PendingProduct& p) {
+         const auto at = [&](const void* rows, int row, int c) {
+           const int chunk = p.k * 2 + c / 8;
+           const int to = kBytes == 64 ? (chunk ^ (row >> 1)) & 3 : (chunk ^ row) & 7;
+           return to_float(static_cast<const T*>(rows)[row * kRow + to * 8 + c % 8]);
+         };
+         float a[16][16], b[kColumns][16];
+         for (int c = 0; c < 16; c++) {
+           for (int r = 0; r < 16; r++) a[r][c] = at(p.left, p.warp * 16 + r, c);
+           for (int n = 0; n < kColumns; n++) b[n][c] = at(p.right, n, c);
+         }
+         for (int lane = 0; lane < emulator::kWarp; lane++)
+           for (int i = 0; i < kColumns / 2; i++) {
+             const int row = lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+             float sum = sums[lane][i];
+             for (int c = 0; c < 16; c++) sum += a[row][c] * b[column][c];
+             sums[lane][i] = sum;
+           }
+       }});
+}
+
 template <class T>
 uint32_t pack2(float low, float high) {
   return from_float<T>(low).bits | static_cast<uint32_t>(from_float<T>(high).bits) << 16;

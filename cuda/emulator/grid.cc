@@ -24,6 +24,7 @@ struct Lane {
   void* operand = nullptr;
   void (*combine)(void* const*) = nullptr;
   std::vector<std::vector<PendingCopy>> copies;
+  std::vector<std::vector<PendingProduct>> products;
 };
 
 Lane* running = nullptr;
@@ -53,6 +54,7 @@ class Block {
       Lane& lane = *lanes()[i];
       lane.state = State::ready;
       lane.copies.assign(1, {});
+      lane.products.assign(1, {});
       lane.fiber.start([](void* kernel) { (*static_cast<const std::function<void()>*>(kernel))(); },
                        const_cast<std::function<void()>*>(&kernel_));
     }
@@ -97,6 +99,7 @@ class Block {
         running = &lane;
         current.thread.x = index;
         current.copies = &lane.copies;
+        current.products = &lane.products;
         lane.fiber.resume();
         if (!faulted.empty()) fail(faulted);
         if (lane.fiber.done()) lane.state = State::done;
@@ -148,19 +151,19 @@ void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const std::funct
   faulted.clear();
   if (threads == 0 || threads % kWarp || threads > kMaxThreads)
     fail("expected a block of whole warps, at most 1024 threads, received " + std::to_string(threads));
-  if (shared_bytes > kMaxShared)
-    fail("expected at most " + std::to_string(kMaxShared) + " bytes of shared memory, received " +
+  if (shared_bytes > kHopperShared)
+    fail("expected at most " + std::to_string(kHopperShared) + " bytes of shared memory, received " +
          std::to_string(shared_bytes));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     fail("expected a grid of at least one block and at most 65535 in y and z");
   elapsed += uint64_t{grid.x} * grid.y * grid.z * threads;
-  const Memory shared(shared_bytes);
+  const Memory shared(shared_bytes, 1024);
   Block block(threads, kernel);
   for (unsigned z = 0; z < grid.z; z++)
     for (unsigned y = 0; y < grid.y; y++)
       for (unsigned x = 0; x < grid.x; x++) {
         if (shared_bytes > 0) std::memset(shared.data(), 0xff, shared_bytes);
-        current = {{}, {x, y, z}, {threads, 1, 1}, grid, shared.data(), shared_bytes, nullptr};
+        current = {{}, {x, y, z}, {threads, 1, 1}, grid, shared.data(), shared_bytes};
         block.run();
       }
 }

@@ -18,8 +18,8 @@ struct Dim3 {
 };
 
 constexpr int kWarp = 32;
-// What a block may have: the least of the supported chips (sm_86, sm_89).
-constexpr size_t kMaxShared = 99 << 10;
+// What a block may have: the least of the supported chips (sm_86, sm_89), and a Hopper's.
+constexpr size_t kMaxShared = 99 << 10, kHopperShared = 227 << 10;
 constexpr unsigned kMaxThreads = 1024;
 
 // A copy from global to shared memory that has been asked for and not yet waited for.
@@ -29,13 +29,23 @@ struct PendingCopy {
   unsigned bytes, valid;  // the rest of the bytes become 0
 };
 
+// A product of a warpgroup that has been asked for and not yet waited for: run(sums) computes a warp's part, given the
+// sums of each of its lanes.
+struct PendingProduct {
+  float* sums;
+  const void *left, *right;
+  int k, warp;
+  void (*run)(float* const* sums, const PendingProduct& product);
+};
+
 // The thread that runs, as a kernel sees it.
 struct Thread {
   Dim3 thread, block, block_size, grid_size;
   char* shared = nullptr;
   size_t shared_bytes = 0;
 
-  std::vector<std::vector<PendingCopy>>* copies = nullptr;  // its groups of copies; the last one is open
+  std::vector<std::vector<PendingCopy>>* copies = nullptr;       // its groups of copies; the last one is open
+  std::vector<std::vector<PendingProduct>>* products = nullptr;  // the same of products
 };
 extern Thread current;
 // Threads that have run for this thread of the host, and what providers.cc adds.

@@ -14,11 +14,10 @@
 
 namespace latent_edge::emulator {
 
-// Null where there is not enough. Aligned as cudaMalloc aligns.
-inline void* allocate(size_t bytes) {
-  constexpr size_t kAlign = 256;
-  const size_t rounded = (bytes + kAlign - 1) / kAlign * kAlign;
-  void* data = std::aligned_alloc(kAlign, rounded == 0 ? kAlign : rounded);
+// Null where there is not enough. Aligned as cudaMalloc aligns, unless more is asked for.
+inline void* allocate(size_t bytes, size_t align = 256) {
+  const size_t rounded = (bytes + align - 1) / align * align;
+  void* data = std::aligned_alloc(align, rounded == 0 ? align : rounded);
   if (data) ASAN_POISON_MEMORY_REGION(static_cast<char*>(data) + bytes, rounded - bytes);
   return data;
 }
@@ -28,7 +27,7 @@ inline void release(void* data) {
 
 class Memory {
  public:
-  explicit Memory(size_t bytes) : data_(static_cast<char*>(allocate(bytes))) {
+  explicit Memory(size_t bytes, size_t align = 256) : data_(static_cast<char*>(allocate(bytes, align))) {
     if (!data_) throw std::bad_alloc();
   }
   ~Memory() { release(data_); }

@@ -26,13 +26,13 @@ class EmulatedGraph final : public Runtime::Graph {
   emulator::Work work;
 };
 
-// Two devices: the memory of one is not the other's.
+// Two devices: the memory of one is not the other's. The second has what a Hopper has.
 constexpr int kDevices = 2;
 std::atomic<size_t> used[kDevices];
 
 class EmulatedRuntime final : public Runtime {
  public:
-  explicit EmulatedRuntime(std::atomic<size_t>& used) : used_(used) {}
+  EmulatedRuntime(std::atomic<size_t>& used, bool hopper) : used_(used), hopper_(hopper) {}
   // Another thread may be another device's to a driver.
   ~EmulatedRuntime() override {
     if (std::this_thread::get_id() == thread_) return;
@@ -41,7 +41,11 @@ class EmulatedRuntime final : public Runtime {
   }
 
   // A small chip, so that small shapes fill it.
-  Chip chip() const override { return {.multiprocessors = 4, .shared_bytes = emulator::kMaxShared}; }
+  Chip chip() const override {
+    return {.multiprocessors = 4,
+            .shared_bytes = hopper_ ? emulator::kHopperShared : emulator::kMaxShared,
+            .warpgroups = hopper_};
+  }
   std::string identity() const override { return "emulator"; }
   size_t free_bytes() override { return kTotal - std::min(kTotal, used_.load()); }
   size_t total_bytes() override { return kTotal; }
@@ -127,6 +131,7 @@ class EmulatedRuntime final : public Runtime {
   emulator::Stream stream_;
   std::exception_ptr failure_;
   std::atomic<size_t>& used_;
+  const bool hopper_;
   std::map<void*, size_t> sizes_;
   const std::thread::id thread_ = std::this_thread::get_id();
 };
@@ -145,7 +150,7 @@ std::string gpu_trouble() {
 }
 
 std::shared_ptr<Runtime> open_gpu(const std::string& id) {
-  return std::make_shared<EmulatedRuntime>(used[id == "emulator:1"]);
+  return std::make_shared<EmulatedRuntime>(used[id == "emulator:1"], id == "emulator:1");
 }
 
 }  // namespace latent_edge::gpu

@@ -42,6 +42,7 @@ class WeightStore {
 struct Chip {
   int multiprocessors = 1;
   size_t shared_bytes = 0;  // most that a block may have
+  bool warpgroups = false;  // runs sm_90a's instructions, and this build has them
 };
 
 class Choice;  // providers.h

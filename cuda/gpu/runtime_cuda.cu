@@ -41,6 +41,16 @@ void check(cudaError_t error, const char* doing) {
   throw std::runtime_error(message);
 }
 
+__global__ void probe() {}
+
+// Whether kernels are here as sm_90a's machine code: from PTX of an earlier architecture, which a driver compiles for
+// a newer GPU, they have none of its instructions.
+bool has_warpgroups(int major) {
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, probe), "asking for a kernel's architecture");
+  return major == 9 && attributes.ptxVersion >= 90;
+}
+
 class CudaGraph final : public Runtime::Graph {
  public:
   explicit CudaGraph(cudaGraph_t graph) {
@@ -66,7 +76,8 @@ class CudaRuntime final : public Runtime {
     int driver = 0;
     check(cudaDriverGetVersion(&driver), "asking for the driver's version");
     identity_ = std::string(properties.name) + ", driver " + std::to_string(driver);
-    chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+    chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
+             has_warpgroups(properties.major)};
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& mark : marks_)
       check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");

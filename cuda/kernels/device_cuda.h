@@ -59,7 +59,7 @@ __device__ __forceinline__ V shuffle(V value, int lane) {
 
 template <class S>
 __device__ __forceinline__ S& shared_memory() {
-  extern __shared__ __align__(128) char bytes[];
+  extern __shared__ __align__(1024) char bytes[];
   return *reinterpret_cast<S*>(bytes);
 }
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
@@ -135,6 +135,94 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const
         "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Warpgroup products (sm_90a): four warps in a row, the first one's index a multiple of four, compute
+// d += left·rightᵀ of 64 rows and N columns, 16 channels deep. Both operands lie in shared memory in rows of kRow
+// elements, swizzled (swizzled_chunk), from a multiple of 1 KB on. Products run while the threads go on: what they read
+// and write is free once warpgroup_wait says so.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+constexpr bool kHasWarpgroups = true;
+#else
+constexpr bool kHasWarpgroups = false;
+#endif
+
+// What this thread wrote or copied to shared memory is there for products after the next barrier.
+__device__ __forceinline__ void fence_products() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// Before the first product of a group: registers are as the threads left them.
+__device__ __forceinline__ void warpgroup_arrive() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void warpgroup_commit() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+// Until at most kPending groups are under way.
+template <int kPending>
+__device__ __forceinline__ void warpgroup_wait() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#endif
+}
+// Sums of products that have been waited for: none is read before this.
+template <int kCount>
+__device__ __forceinline__ void take(float (&d)[kCount][4]) {
+#pragma unroll
+  for (int n = 0; n < kCount; n++)
+    asm volatile("" : "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])::"memory");
+}
+
+// Where 64 or 128 bytes wide rows lie (PTX ISA, matrix-descriptor format): rows follow each other, eight of them are a
+// piece, channels are contiguous.
+template <int kRowBytes>
+__device__ __forceinline__ uint64_t matrix_descriptor(const void* row, int channel_bytes) {
+  static_assert(kRowBytes == 64 || kRowBytes == 128);
+  const uint64_t address = (shared_address(row) + channel_bytes) >> 4 & 0x3fff;
+  constexpr uint64_t kPiece = 8 * kRowBytes / 16, kSwizzle = kRowBytes == 128 ? 1 : 2;
+  return address | uint64_t{1} << 16 | kPiece << 32 | kSwizzle << 62;
+}
+
+// Channels k·16 … k·16 + 15 of the rows from `left` and `right` on. d is laid out as mma's, eight columns after eight,
+// warp w of the four has the rows from 16·w on.
+template <class T, int kColumns, int kRow>
+__device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const T* left, const T* right,
+                                              int k) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  const uint64_t a = matrix_descriptor<kRow * 2>(left, k * 32),
+                 b = matrix_descriptor<kRow * 2>(right, k * 32);
+#define LE_D4(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
+#define LE_D16(n) LE_D4(n), LE_D4(n + 1), LE_D4(n + 2), LE_D4(n + 3)
+#define LE_D64(n) LE_D16(n), LE_D16(n + 4), LE_D16(n + 8), LE_D16(n + 12)
+#define LE_R64                                                                                             \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27," \
+  "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,"   \
+  "%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define LE_R80 LE_R64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+#define LE_WGMMA(columns, type, registers, a_at, b_at)                                                   \
+  "{.reg .pred onto; setp.eq.u32 onto, 0, 0; wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type \
+  "." type " {" registers "}, " a_at ", " b_at ", onto, 1, 1, 0, 0;}"
+  if constexpr (kColumns == 128 && std::is_same_v<T, f16>)
+    asm volatile(LE_WGMMA(128, "f16", LE_R64, "%64", "%65") : LE_D64(0) : "l"(a), "l"(b));
+  else if constexpr (kColumns == 128)
+    asm volatile(LE_WGMMA(128, "bf16", LE_R64, "%64", "%65") : LE_D64(0) : "l"(a), "l"(b));
+  else if constexpr (kColumns == 160 && std::is_same_v<T, f16>)
+    asm volatile(LE_WGMMA(160, "f16", LE_R80, "%80", "%81") : LE_D64(0), LE_D16(16) : "l"(a), "l"(b));
+  else {
+    static_assert(kColumns == 160);
+    asm volatile(LE_WGMMA(160, "bf16", LE_R80, "%80", "%81") : LE_D64(0), LE_D16(16) : "l"(a), "l"(b));
+  }
+#undef LE_D4
+#undef LE_D16
+#undef LE_D64
+#undef LE_R64
+#undef LE_R80
+#undef LE_WGMMA
+#endif
 }
 
 template <class T>
