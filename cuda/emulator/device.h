@@ -90,6 +90,14 @@ template <class V>
 V shuffle(V value, int lane) {
   return detail::exchange(value, lane, [](const V* values, int, int from) { return values[from]; });
 }
+// Whether it is so for a lane of the warp.
+inline bool any_lane(bool value) {
+  return detail::exchange(value, 0, [](const bool* values, int, int) {
+    for (int i = 0; i < emulator::kWarp; i++)
+      if (values[i]) return true;
+    return false;
+  });
+}
 
 template <class S>
 S& shared_memory() {
@@ -176,6 +184,32 @@ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
       const auto& o = *static_cast<Operand*>(operands[lane]);
       const int row = lane / 4, pair = lane % 4 * 2;
       for (int i = 0; i < 4; i++) o.d[i] = sum[row + i / 2 * 8][pair + i % 2];
+    }
+  });
+}
+
+// The same of eight channels: mma.sync.aligned.m16n8k8.row.col.f32.T.T.f32.
+template <class T>
+void mma8(float (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+  struct Operand {
+    float* d;
+    const uint32_t* a;
+    uint32_t b;
+  } mine{d, a, b};
+  emulator::meet_warp(&mine, [](void* const* operands) {
+    float left[16][8], right[8][8];  // right [k][n]
+    for (int lane = 0; lane < emulator::kWarp; lane++) {
+      const auto& o = *static_cast<Operand*>(operands[lane]);
+      const int row = lane / 4, pair = lane % 4 * 2;
+      for (int h = 0; h < 2; h++) {
+        for (int i = 0; i < 2; i++) left[row + i * 8][pair + h] = detail::half_of<T>(o.a[i], h);
+        right[pair + h][row] = detail::half_of<T>(o.b, h);
+      }
+    }
+    for (int lane = 0; lane < emulator::kWarp; lane++) {
+      const auto& o = *static_cast<Operand*>(operands[lane]);
+      for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 8; k++) o.d[i] += left[lane / 4 + i / 2 * 8][k] * right[k][lane % 4 * 2 + i % 2];
     }
   });
 }

@@ -56,6 +56,9 @@ template <class V>
 __device__ __forceinline__ V shuffle(V value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
 }
+__device__ __forceinline__ bool any_lane(bool value) {
+  return __any_sync(0xffffffffu, value);
+}
 
 template <class S>
 __device__ __forceinline__ S& shared_memory() {
@@ -135,6 +138,20 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const
         "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+template <class T>
+__device__ __forceinline__ void mma8(float (&d)[4], const uint32_t (&a)[2], uint32_t b) {
+  if constexpr (std::is_same_v<T, f16>)
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
+  else
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
 // Warpgroup products (sm_90a): four warps in a row, the first one's index a multiple of four, compute
