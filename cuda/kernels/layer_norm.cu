@@ -1,7 +1,8 @@
 // layer_norm: y = (x − μ)·rsqrt(σ² + eps)·weight + bias, μ and σ² over the channels of each row; arXiv:1607.06450
 // x, y [..., C] in the storage's type; weight, bias [C] float32; sums in float32, σ² about μ.
-// One warp a row, kept in registers where C ≤ 2048 and rows are read 16 bytes at a time; else read again, from the
-// cache. Bound by bandwidth.
+// One warp a row, kept in registers where C is a multiple of 4 and at most 1280; else read again, from the cache. A
+// lane has four neighbouring channels at a time, so that a warp's loads of x, weight and bias have no gaps; all of them
+// are on their way before the first is waited for. Bound by bandwidth.
 #include "../ops/layer_norm.h"
 #include "bind.h"
 #include "kernels.h"
@@ -11,38 +12,54 @@ namespace {
 
 constexpr int kThreads = 128, kRows = kThreads / kLanes;
 
-// kVectors: 16-byte vectors that a lane holds at most.
+constexpr int kCount = 4;
+
+// kVectors: of four channels, that a lane holds at most.
 template <class T, int kVectors>
-__global__ void __launch_bounds__(kThreads) layer_norm(const T* x, const float* weight, const float* bias,
-                                                       T* y, int64_t rows, int channels, float eps) {
-  constexpr int kCount = kWide<T>;
+__global__ void __launch_bounds__(kThreads)
+    layer_norm(const T* x, const float* __restrict__ weight, const float* __restrict__ bias, T* y,
+               int64_t rows, int channels, float eps) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + warp();
   if (row >= rows) return;
   x += row * channels, y += row * channels;
-  float v[kVectors][kCount];
-  float sum = 0;
+  Vec<T, kCount> from[kVectors];
+  Vec<float, kCount> scale[kVectors], shift[kVectors];
 #pragma unroll
   for (int i = 0; i < kVectors; i++) {
     const int c = (i * kLanes + lane()) * kCount;
-    if (c < channels) {
-      const auto from = load<Vec<T, kCount>>(x + c);
-      for (int j = 0; j < kCount; j++) sum += v[i][j] = to_float(from.at[j]);
-    }
+    if (c < channels) from[i] = load<Vec<T, kCount>>(x + c);
   }
-  const float mean = warp_sum(sum) / static_cast<float>(channels);
-  float square = 0;
+#pragma unroll
+  for (int i = 0; i < kVectors; i++) {
+    const int c = (i * kLanes + lane()) * kCount;
+    if (c < channels)
+      scale[i] = load<Vec<float, kCount>>(weight + c), shift[i] = load<Vec<float, kCount>>(bias + c);
+  }
+  float sum = 0, square = 0;
 #pragma unroll
   for (int i = 0; i < kVectors; i++)
     if ((i * kLanes + lane()) * kCount < channels)
-      for (int j = 0; j < kCount; j++) square += (v[i][j] - mean) * (v[i][j] - mean);
+#pragma unroll
+      for (int j = 0; j < kCount; j++) sum += to_float(from[i].at[j]);
+  const float mean = warp_sum(sum) / static_cast<float>(channels);
+#pragma unroll
+  for (int i = 0; i < kVectors; i++)
+    if ((i * kLanes + lane()) * kCount < channels)
+#pragma unroll
+      for (int j = 0; j < kCount; j++) {
+        const float d = to_float(from[i].at[j]) - mean;
+        square += d * d;
+      }
   const float inverse = rsqrtf(warp_sum(square) / static_cast<float>(channels) + eps);
 #pragma unroll
   for (int i = 0; i < kVectors; i++) {
     const int c = (i * kLanes + lane()) * kCount;
     if (c < channels) {
       Vec<T, kCount> to;
+#pragma unroll
       for (int j = 0; j < kCount; j++)
-        to.at[j] = from_float<T>((v[i][j] - mean) * inverse * weight[c + j] + bias[c + j]);
+        to.at[j] =
+            from_float<T>((to_float(from[i].at[j]) - mean) * inverse * scale[i].at[j] + shift[i].at[j]);
       store(y + c, to);
     }
   }
@@ -66,11 +83,11 @@ __global__ void __launch_bounds__(kThreads) layer_norm_any(const T* x, const flo
 
 template <class T>
 auto choose(int64_t channels) {
-  constexpr int64_t kAll = kLanes * kWide<T>;
-  if (channels % kWide<T>) return layer_norm_any<T>;
-  if (channels <= 2 * kAll) return layer_norm<T, 2>;
-  if (channels <= 5 * kAll) return layer_norm<T, 5>;
-  if (channels <= 8 * kAll) return layer_norm<T, 8>;
+  constexpr int64_t kAll = kLanes * kCount;
+  if (channels % kCount) return layer_norm_any<T>;
+  if (channels <= 3 * kAll) return layer_norm<T, 3>;
+  if (channels <= 6 * kAll) return layer_norm<T, 6>;
+  if (channels <= 10 * kAll) return layer_norm<T, 10>;
   return layer_norm_any<T>;
 }
 
