@@ -271,6 +271,11 @@ const table = {
       norm([1, 9, 64], 32, false),
       norm([2, 7, 3, 5], 1, true),
       norm([1, 64, 65, 32], 32, true),
+      norm([1, 20, 20, 64], 4, true, 96),
+      norm([2, 48, 40, 24], 2, true, 40),
+      norm([1, 64, 65, 32], 1, false),
+      norm([1, 50, 515], 1, true),
+      norm([2, 40, 41, 7], 1, true, 33),
     ],
   },
 
