@@ -42,6 +42,7 @@ describe('conv2d', () => {
     { x: [1, 128, 130, 100], weight: [3, 100, 3, 3], also: ['bias'] },
     { x: [2, 13, 9, 150], weight: [70, 150, 3, 3], also: ['bias', 'temb', 'residual'], upsample: [26, 18] },
     { x: [3, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
+    { x: [2, 9, 14, 5], weight: [6, 5, 3, 3], also: ['bias', 'residual'], upsample: [18, 28] },
     // As many pixels as go by F(4x4), but of two images.
     { x: [2, 96, 98, 32], weight: [8, 32, 3, 3], also: ['bias', 'temb'] },
   ])('x $x weight $weight $also upsample $upsample', async ({ x, weight, also, upsample }) => {
