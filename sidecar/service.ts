@@ -8,7 +8,8 @@ import type { Tracing } from '../proto/tracing/index.ts';
 import { type Attended, type CallLog, Calls, isLook } from './calls.ts';
 import { heldBytes } from './engine/admission/held-bytes.ts';
 import { hostMemory } from './engine/admission/host-memory.ts';
-import type { Engine, GeneratedImage } from './engine/engine.ts';
+import type { Engine, GeneratedImage, PartOptions } from './engine/engine.ts';
+import { parseRequest } from './engine/request.ts';
 import { decodePart, encodePart } from './engine/tensors/autoencoder.ts';
 import { denoisePart } from './engine/tensors/denoise.ts';
 import type { Part } from './engine/tensors/part.ts';
@@ -81,13 +82,9 @@ export function diffusionService(
           (status) => call.emit('error', status),
         );
     };
-  const partOf = <T>(
-    request: object,
-    part: Part<T>,
-    { signal, deadline, onStage, traceparent, note }: Attended,
-  ) => {
-    note(part.model);
-    return engine.part(part, { signal, deadline, onStage, traceparent, bytes: heldBytes(request) });
+  const partOf = <T>(request: { priority: string }, part: Part<T>, attended: Attended) => {
+    attended.note(part.model);
+    return engine.part(part, partOptions(request, attended));
   };
 
   const handlers: DiffusionHandlers = {
@@ -124,6 +121,15 @@ export function diffusionService(
   return { handlers, calls };
 }
 
+/** What a part of a request is run with. */
+function partOptions(
+  request: { priority: string },
+  { signal, deadline, onStage, traceparent }: Attended,
+): PartOptions {
+  const { priority } = parseRequest({ priority: request.priority });
+  return { priority, signal, deadline, onStage, traceparent, bytes: heldBytes(request) };
+}
+
 async function generate(
   runs: SharedRuns,
   call: GenerateCall,
@@ -151,18 +157,14 @@ async function generate(
   note(`${model} ${width}x${height} ${images.length}×${effective.stepsRun}`);
 }
 
-async function denoise(
-  engine: Engine,
-  call: DenoiseCall,
-  { signal, deadline, onStage, traceparent, note }: Attended,
-): Promise<void> {
+async function denoise(engine: Engine, call: DenoiseCall, attended: Attended): Promise<void> {
+  const { signal, note } = attended;
   const part = denoisePart(call.request, (step) => {
     if (!signal.aborted) call.write({ progress: step });
   });
   const onQueued = (position: number) => call.write({ queued: { position } });
-  const { latents, timings, ...rest } = await engine.part(part, {
-    ...{ signal, deadline, onStage, onQueued, traceparent, bytes: heldBytes(call.request) },
-  });
+  const options = { ...partOptions(call.request, attended), onQueued };
+  const { latents, timings, ...rest } = await engine.part(part, options);
   signal.throwIfAborted();
   call.write({ denoised: { latents: tensorMessage('latents', latents), timings, ...rest } });
   note(`${part.model} ${latents.shape.join('x')} ${rest.evaluationsRun}`);

@@ -77,9 +77,11 @@ export interface GenerateOptions {
 export interface PartOptions extends GenerateOptions {
   /** Of the tensors and pictures that it was given. */
   bytes?: number | undefined;
+  /** Default: interactive. */
+  priority?: Priority | undefined;
 }
 
-interface RunOptions extends PartOptions {
+interface RunOptions extends Omit<PartOptions, 'priority'> {
   /** The one device to use; default: any. */
   only?: Worker;
   /** Called when it is about to be in line for a device. */
@@ -231,7 +233,7 @@ export class Engine {
    * @throws as generate.
    */
   async part<T>(part: Part<T>, options: PartOptions = {}): Promise<T> {
-    const arrived = this.#expect();
+    const arrived = this.#expect(options.priority);
     try {
       return await this.#part(part, options, arrived);
     } finally {
@@ -240,12 +242,12 @@ export class Engine {
   }
 
   async #part<T>(part: Part<T>, options: PartOptions, arrived: () => void): Promise<T> {
-    const { signal, deadline, onQueued, onStage, traceparent, bytes } = options;
+    const { signal, deadline, onQueued, onStage, traceparent, bytes, priority } = options;
     const folder = await this.#folders.find(part.model);
     const opened = await this.#open(folder);
     const weights = neededWeights([folder, opened], [undefined, undefined], [], []);
     const learnedWords = () => findLearnedWords(this.#folders.embeddings(folder));
-    const demand = { weights, ...part.check(opened), deadline, signal, traceparent };
+    const demand = { weights, ...part.check(opened), priority, deadline, signal, traceparent };
     const over = stages(onStage);
     return this.#enqueue(demand, { onQueued, bytes }, ({ worker, ticket }) => {
       over('queue');
