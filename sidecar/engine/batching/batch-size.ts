@@ -52,7 +52,8 @@ export function batchSize({ rows, own, limit, stretch, costs, isReady, fits }: W
 
   const larger = Math.max(alone, 2 * largest);
   if (larger <= most && isUntried(larger) && (larger === alone || fits(larger))) return larger;
-  const untried = ready.findLast(isUntried);
+  // Smaller pieces are measured where somebody has no more rows.
+  const untried = ready.findLast((size) => isUntried(size) && size >= Math.min(alone, largest));
   if (untried) return untried;
 
   const perRow = (size: number) => costs.ms(size)! / size;

@@ -1,8 +1,9 @@
 /** Runs after which a time that was not measured again is forgotten, so that a size once slow gets another chance. */
 const FORGOTTEN_AFTER = 64;
 
-/** Of so many measurements the middle one counts: a run that others held up changes nothing. */
+/** Of so many measurements the middle one counts, once there are so many: a run that others held up changes nothing. */
 const RECENT = 5;
+export const LEAST = 3;
 
 type Point = [size: number, ms: number | undefined];
 
@@ -24,9 +25,8 @@ export class Costs {
   add(size: number, ms: number, isCold = false): void {
     this.#runs++;
     if (isCold) return;
-    const isKnown = Number.isFinite(this.ms(size));
-    const recent = [...(isKnown ? this.#known.get(size)!.recent : []), ms].slice(-RECENT);
-    this.#put(size, recent);
+    const before = this.#current(size)?.recent ?? [];
+    this.#put(size, [...before.filter(Number.isFinite), ms].slice(-RECENT));
   }
 
   /** For a batch for which there was no memory. */
@@ -38,10 +38,12 @@ export class Costs {
     return this.ms(size) === Number.POSITIVE_INFINITY;
   }
 
-  /** Milliseconds as measured; infinite where there was no memory; undefined where nothing is known. */
+  /** Milliseconds as measured; infinite where there was no memory; undefined where that is not known yet. */
   ms(size: number): number | undefined {
-    const known = this.#known.get(size);
-    return known && this.#runs - known.at < FORGOTTEN_AFTER ? known.ms : undefined;
+    const known = this.#current(size);
+    return known && (known.recent.length >= LEAST || known.ms === Number.POSITIVE_INFINITY)
+      ? known.ms
+      : undefined;
   }
 
   /**
@@ -66,6 +68,11 @@ export class Costs {
     const [at, ms] = above < 0 ? [m, b] : [n, a];
     const slope = Math.min(ms / at, Math.max(0, (b - a) / (m - n)));
     return ms + slope * (size - at);
+  }
+
+  #current(size: number): Measured | undefined {
+    const known = this.#known.get(size);
+    return known && this.#runs - known.at < FORGOTTEN_AFTER ? known : undefined;
   }
 
   #put(size: number, recent: readonly number[]): void {
