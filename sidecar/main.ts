@@ -89,6 +89,7 @@ export async function serve(engine: Engine, options: ServeOptions): Promise<Runn
   const health = new Health(() => engine.models());
   const isReady = () => health.isReady;
   const metrics = options.operations && new Metrics(engine);
+  if (metrics) engine.watch(metrics);
   const { handlers, calls } = diffusionService(engine, {
     ...{ log, stopping: stopping.signal, isReady, metrics, logPrompts: options.logPrompts },
     tracing: options.tracing,

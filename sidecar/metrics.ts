@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { CallLog } from './calls.ts';
-import type { Engine, Timings } from './engine/engine.ts';
+import type { Engine, StepKind, Watcher } from './engine/engine.ts';
+import { toServiceError } from './errors.ts';
 
 /** Seconds, from a step of a small model on a GPU to a whole request on a CPU. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
@@ -8,21 +9,13 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 /** Plans that have a series of their own; any further one counts as `other`, however many sizes are asked for. */
 const MAX_PLANS = 100;
 
-/** What steps are timed by: what the U-Net's plan is made for. */
-export interface PlanLabel {
-  model: string;
-  width: number;
-  height: number;
-  images: number;
-}
-
 /** What Prometheus is told of a sidecar. Names begin with latent_edge_; units are seconds and bytes. */
-export class Metrics {
+export class Metrics implements Watcher {
   readonly registry = new Registry();
   readonly #plans = new Set<string>();
   readonly #calls: Counter<'method' | 'code'>;
   readonly #seconds: Histogram<'method'>;
-  readonly #queueSeconds: Histogram;
+  readonly #queueSeconds: Histogram<'outcome'>;
   readonly #stepSeconds: Histogram<'model' | 'size' | 'images'>;
 
   constructor(engine: Pick<Engine, 'info' | 'memory' | 'occupancy'>) {
@@ -40,8 +33,9 @@ export class Metrics {
       ...{ help: 'From a call to its answer, of calls that were answered with ok.', buckets: SECONDS },
     });
     this.#queueSeconds = new Histogram({
-      ...{ registers, name: 'latent_edge_queue_wait_seconds', buckets: SECONDS },
-      help: 'What requests that were run have waited for their turn.',
+      ...{ registers, name: 'latent_edge_queue_wait_seconds', labelNames: ['outcome'] as const },
+      help: 'What requests have waited for their turn, by what their wait ended in: "begun", or the code of an error.',
+      buckets: SECONDS,
     });
     this.#stepSeconds = new Histogram({
       ...{ registers, name: 'latent_edge_step_seconds', buckets: SECONDS },
@@ -104,14 +98,16 @@ export class Metrics {
     if (code === 'ok') this.#seconds.observe({ method }, ms / 1000);
   }
 
-  /** A request was run: how long it waited, and its steps, in milliseconds each. */
-  ran({ queueMs }: Pick<Timings, 'queueMs'>, plan: PlanLabel, steps: readonly number[]): void {
-    this.#queueSeconds.observe(queueMs / 1000);
-    const labels = this.#labels(plan);
-    for (const ms of steps) this.#stepSeconds.observe(labels, ms / 1000);
+  waited(ms: number, refusal?: unknown): void {
+    const outcome = refusal === undefined ? 'begun' : toServiceError(refusal).code;
+    this.#queueSeconds.observe({ outcome }, ms / 1000);
   }
 
-  #labels({ model, width, height, images }: PlanLabel) {
+  stepped(kind: StepKind, ms: number): void {
+    this.#stepSeconds.observe(this.#labels(kind), ms / 1000);
+  }
+
+  #labels({ model, width, height, images }: StepKind) {
     const size = `${width}x${height}`;
     const key = `${model} ${size} ${images}`;
     if (!this.#plans.has(key) && this.#plans.size >= MAX_PLANS)

@@ -91,7 +91,7 @@ export function diffusionService(
     Generate: stream('Generate', (call: GenerateCall, attended) => {
       const { prompt, negativePrompt } = call.request;
       if (logPrompts) attended.say({ prompt, negativePrompt });
-      return generate(runs, call, attended, metrics);
+      return generate(runs, call, attended);
     }),
     Denoise: stream('Denoise', (call: DenoiseCall, attended) => denoise(engine, call, attended)),
     ListModels: unary('ListModels', async () => ({ models: await engine.models() })),
@@ -134,9 +134,7 @@ async function generate(
   runs: SharedRuns,
   call: GenerateCall,
   { signal, deadline, onStage, traceparent, note }: Attended,
-  metrics: Metrics | undefined,
 ): Promise<void> {
-  const steps: number[] = [];
   const { images, effective, timings, textTokens } = await runs.generate(call.request, {
     idempotencyKey: call.metadata.get(metadataKeys.idempotencyKey)[0]?.toString().slice(0, 128),
     bytes: () => diffusion.service.Generate.requestSerialize(call.request),
@@ -144,7 +142,6 @@ async function generate(
     onQueued: (position) => call.write({ queued: { position } }),
     onProgress: ({ step, total, stepMs, previews }) => {
       if (signal.aborted) return;
-      steps.push(stepMs);
       // A caller who reads slowly gets fewer previews, rather than a pile of them.
       const shown = call.writableNeedDrain ? [] : previews;
       call.write({ progress: { step, total, stepMs, previews: shown.map(imageMessage) } });
@@ -152,7 +149,6 @@ async function generate(
   });
   signal.throwIfAborted();
   const { model, width, height } = effective;
-  metrics?.ran(timings, { model, width, height, images: images.length }, steps);
   call.write({ result: { images: images.map(imageMessage), effective, timings, textTokens } });
   note(`${model} ${width}x${height} ${images.length}×${effective.stepsRun}`);
 }

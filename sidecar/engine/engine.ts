@@ -24,7 +24,7 @@ import { type ImageRequest, type ImageRequestInput, parseRequest } from './reque
 import { openPictures, type Pictures, type Planned, planRequest } from './request-plan/index.ts';
 import { type GenerateResult, type Progress, runRequest } from './run-request.ts';
 import { type OnStage, stages } from './stage.ts';
-import type { Part } from './tensors/part.ts';
+import type { Bench, Part } from './tensors/part.ts';
 
 export type { GeneratedImage } from './images.ts';
 export type { GenerateResult, Progress, Timings } from './run-request.ts';
@@ -60,6 +60,23 @@ export interface EngineOptions extends Partial<Omit<OpenOptions, 'poison' | 'cho
  * hundred. What its steps need while they are computed, all share.
  */
 export const DEFAULT_CONCURRENCY = 16;
+
+/** What steps are timed by. */
+export interface StepKind {
+  model: string;
+  /** Pixels. */
+  width: number;
+  height: number;
+  images: number;
+}
+
+/** Is told what requests come to, whatever becomes of them. */
+export interface Watcher {
+  /** One has begun after so many milliseconds in the queue; or, with a reason, never will. */
+  waited(ms: number, refusal?: unknown): void;
+  /** A denoising step, of all images of a request, has taken so many milliseconds. */
+  stepped(kind: StepKind, ms: number): void;
+}
 
 export interface GenerateOptions {
   /** Stops the work within one step; what is thrown then is its reason. */
@@ -101,6 +118,7 @@ export class Engine {
   readonly lost: Promise<void>;
   #stepsRun = 0;
   #restarts = 0;
+  #watcher: Watcher | undefined;
 
   private constructor(opened: Opened[], options: EngineOptions) {
     const { folders, concurrency = DEFAULT_CONCURRENCY, memoryBudget, memoryLimit, onDeviceLost } = options;
@@ -129,6 +147,7 @@ export class Engine {
       devices: () => workers.left.length,
       places: () => workers.places,
       limit: options.queueLimit ?? 256,
+      onWaited: (ms, refusal) => this.#watcher?.waited(ms, refusal),
     });
   }
 
@@ -197,7 +216,8 @@ export class Engine {
             over('load model', { model: model.name, device: place.worker.id });
             const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
             const onProgress = (progress: Progress) => {
-              this.#stepsRun++;
+              const { model, width, height } = plan.effective;
+              this.#stepped({ model, width, height, images: plan.work.count }, progress.stepMs);
               options.onProgress?.(progress);
             };
             const run = { refiner, request, planned: plan, control, controls, choices, decoders };
@@ -255,7 +275,8 @@ export class Engine {
         signal?.throwIfAborted();
         over('load model', { model: model.name, device: worker.id });
         arrived();
-        return part.run(model, { evaluator: worker.evaluator, ticket, learnedWords, onStage });
+        const onStep: Bench['onStep'] = (kind, ms) => this.#stepped({ ...kind, model: model.name }, ms);
+        return part.run(model, { evaluator: worker.evaluator, ticket, learnedWords, onStage, onStep });
       });
     });
   }
@@ -301,6 +322,11 @@ export class Engine {
     return this.#workers.occupancy;
   }
 
+  /** Tells one who keeps count, in the place of who was told before. */
+  watch(watcher: Watcher): void {
+    this.#watcher = watcher;
+  }
+
   /** Takes no more requests. */
   close(): void {
     this.#queue.close();
@@ -311,6 +337,11 @@ export class Engine {
     this.close();
     await this.#queue.idle();
     await this.#workers.dispose();
+  }
+
+  #stepped(kind: StepKind, ms: number): void {
+    this.#stepsRun++;
+    this.#watcher?.stepped(kind, ms);
   }
 
   /** Has the devices make way for a request that is being read and planned; a bulk one can wait. */

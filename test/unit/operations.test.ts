@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { errors } from '../../sidecar/errors.ts';
 import { callLogger } from '../../sidecar/log.ts';
 import { Metrics } from '../../sidecar/metrics.ts';
 import { type RunningOperations, startOperations } from '../../sidecar/operations.ts';
@@ -32,7 +33,11 @@ describe('metrics', () => {
   it('are written as Prometheus reads them', async () => {
     metrics.call({ requestId: 'a', method: 'Generate', code: 'ok', ms: 700 });
     metrics.call({ requestId: 'b', method: 'Generate', code: 'cancelled', ms: 9 });
-    metrics.ran({ queueMs: 30 }, { model: 'a "b"\\', width: 64, height: 72, images: 2 }, [40, 60]);
+    metrics.waited(30);
+    metrics.waited(2000, errors.cancelled());
+    metrics.waited(0, errors.queueFull(8, 500));
+    metrics.waited(70, new Error('unexpected'));
+    for (const ms of [40, 60]) metrics.stepped({ model: 'a "b"\\', width: 64, height: 72, images: 2 }, ms);
     const response = await get('/metrics');
     expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
     const text = await response.text();
@@ -41,7 +46,10 @@ describe('metrics', () => {
       'latent_edge_requests_total{method="Generate",code="ok"} 1',
       'latent_edge_requests_total{method="Generate",code="cancelled"} 1',
       'latent_edge_request_seconds_count{method="Generate"} 1',
-      'latent_edge_queue_wait_seconds_bucket{le="0.05"} 1',
+      'latent_edge_queue_wait_seconds_bucket{le="0.05",outcome="begun"} 1',
+      'latent_edge_queue_wait_seconds_sum{outcome="cancelled"} 2',
+      'latent_edge_queue_wait_seconds_count{outcome="queue_full"} 1',
+      'latent_edge_queue_wait_seconds_count{outcome="internal"} 1',
       'latent_edge_step_seconds_sum{model="a \\"b\\"\\\\",size="64x72",images="2"} 0.1',
       'latent_edge_requests_waiting 3',
       'latent_edge_steps_total 40',
@@ -61,8 +69,7 @@ describe('metrics', () => {
   });
 
   it('have no more series than a hundred plans take', async () => {
-    for (let n = 1; n < 300; n++)
-      metrics.ran({ queueMs: 0 }, { model: 'm', width: 8 * n, height: 8, images: 1 }, [1]);
+    for (let n = 1; n < 300; n++) metrics.stepped({ model: 'm', width: 8 * n, height: 8, images: 1 }, 1);
     const text = await metrics.registry.metrics();
     expect(text.match(/^latent_edge_step_seconds_count/gm)!.length).toBe(101);
     expect(text).toMatch(/latent_edge_step_seconds_count\{model="other",size="other",images="other"\} \d+/);

@@ -3,6 +3,7 @@ import { heldBytes } from '../../sidecar/engine/admission/held-bytes.ts';
 import { type Admission, RequestQueue, type Seat } from '../../sidecar/engine/admission/queue.ts';
 import { WeightsInUse } from '../../sidecar/engine/admission/weights-in-use.ts';
 import { PATIENCE } from '../../sidecar/engine/batching/order.ts';
+import { errors, toServiceError } from '../../sidecar/errors.ts';
 
 /** Work that ends when it is told to. */
 function work() {
@@ -28,11 +29,12 @@ interface QueueOptions {
   limit: number;
   devices?: number;
   bytes?: number;
+  onWaited?: (ms: number, refusal?: unknown) => void;
 }
 
 /** A queue before one device, of requests that take two seconds and anything that is there. */
-function queueOf({ places, limit, devices = 1, bytes }: QueueOptions) {
-  const queue = new RequestQueue<Seat>({ places: () => places, devices: () => devices, limit, bytes });
+function queueOf({ places, limit, devices = 1, ...rest }: QueueOptions) {
+  const queue = new RequestQueue<Seat>({ places: () => places, devices: () => devices, limit, ...rest });
   const seat = (workMs: number): Seat => ({ leftMs: workMs, leave: () => {} });
   const run = <T>(work: () => Promise<T>, { workMs = 2000, ...asked }: Asked = {}) =>
     queue.run(work, { workMs, reserve: () => seat(workMs), ...asked });
@@ -49,6 +51,34 @@ it('a request holds its pictures and tensors, wherever they stand', () => {
 });
 
 describe('RequestQueue', () => {
+  it('tells of each wait once, what it ended in too', async () => {
+    const told: unknown[] = [];
+    const onWaited = (ms: number, refusal?: unknown) => {
+      expect(ms).toBeGreaterThanOrEqual(0);
+      told.push(refusal === undefined ? 'begun' : toServiceError(refusal).code);
+    };
+    const { queue, run } = queueOf({ places: 1, limit: 2, onWaited });
+    const first = work();
+    const running = run(first.run);
+    const leaving = new AbortController();
+    const waiting = run(work().run, { signal: leaving.signal });
+    const failing = run(() => Promise.reject(new Error('its own')));
+    await expect(run(work().run)).rejects.toMatchObject({ code: 'queue_full' });
+    await expect(run(work().run, { deadline: Date.now() })).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+    });
+    leaving.abort(errors.cancelled());
+    await expect(waiting).rejects.toMatchObject({ code: 'cancelled' });
+    expect(told).toEqual(['begun', 'queue_full', 'deadline_exceeded', 'cancelled']);
+    const failed = expect(failing).rejects.toThrow('its own');
+    first.finish();
+    await running;
+    await failed;
+    queue.close();
+    await expect(run(work().run)).rejects.toMatchObject({ code: 'shutting_down' });
+    expect(told.slice(4)).toEqual(['begun', 'shutting_down']);
+  });
+
   it('runs as many as it may, keeps the rest in order, and refuses what is more', async () => {
     const { queue, run } = queueOf({ places: 2, limit: 2 });
     const jobs = Array.from({ length: 4 }, work);

@@ -12,6 +12,8 @@ export interface QueueLimits {
   limit: number;
   /** Bytes of pictures and tensors that they may hold together; default: SHARE of the machine's memory. */
   bytes?: number;
+  /** Told how long each has waited when it begins, or why it never did; begun again elsewhere, it is not told of anew. */
+  onWaited?: ((ms: number, refusal?: unknown) => void) | undefined;
 }
 
 /** Of the machine's memory, for what requests hold while they wait: most of it is for models. */
@@ -106,6 +108,21 @@ export class RequestQueue<S extends Seat> {
    * signal fires while it waits.
    */
   async run<T>(work: (seat: S) => Promise<T>, admission: Admission<S>): Promise<T> {
+    const { onWaited } = this.#limits;
+    const came = performance.now();
+    let entry: Entry<S>;
+    try {
+      entry = this.#enter(admission);
+      if (!entry.seat) await this.#begin(entry);
+    } catch (reason) {
+      onWaited?.(performance.now() - came, reason);
+      throw reason;
+    }
+    onWaited?.(performance.now() - came);
+    return this.#work(entry, work);
+  }
+
+  #enter(admission: Admission<S>): Entry<S> {
     const { signal, workMs, deadline, onQueued } = admission;
     if (this.#closed) throw this.#closed;
     signal?.throwIfAborted();
@@ -117,7 +134,7 @@ export class RequestQueue<S extends Seat> {
     this.#next();
     if (!entry.seat) this.#checkWait(entry);
     onQueued?.(entry.seat ? this.running - 1 : this.running + this.queued - 1);
-    return this.#work(entry, work);
+    return entry;
   }
 
   /** Refuses new requests; those that run or wait go on. */

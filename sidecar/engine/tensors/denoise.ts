@@ -73,9 +73,19 @@ export function denoisePart(
         workload: { ...noWork, passes: [pass], steps: work.count * evaluations },
       };
     },
-    async run(model, { evaluator, ticket, onStage }) {
+    async run(model, bench) {
+      const { evaluator, ticket, onStage } = bench;
       const { work, evaluations } = workOf(request, model, drawn);
-      const outcome = await latentDiffusion(model, work, { evaluator, ticket, onStep, onStage });
+      const [, height, width] = work.shape;
+      const { scale } = model.latentSpace;
+      const kind = { width: width * scale, height: height * scale, images: work.count };
+      const outcome = await latentDiffusion(model, work, {
+        ...{ evaluator, ticket, onStage },
+        onStep: (step) => {
+          bench.onStep?.(kind, step.stepMs);
+          onStep(step);
+        },
+      });
       return {
         latents: { shape: [work.count, ...work.shape], data: outcome.latents },
         evaluationsRun: outcome.stepsRun,

@@ -16,6 +16,8 @@ export interface Bench {
   learnedWords(): Promise<LearnedWords>;
   ticket: Ticket;
   onStage?: OnStage | undefined;
+  /** Told of each denoising step: of what size in pixels, of how many images, its milliseconds. */
+  onStep?: ((kind: { width: number; height: number; images: number }, ms: number) => void) | undefined;
 }
 
 /** What a part takes of a device. */
