@@ -1,3 +1,6 @@
+/** Milliseconds that a sidecar keeps the result of a request with an idempotency key. */
+export const RESULT_KEPT_MS = 10 * 60_000;
+
 /**
  * Metadata that travels beside the messages. A failed call carries, in its trailers, what an HTTP edge needs for
  * its answer without knowing the sidecar's errors. Beside these a request may have W3C's `traceparent` and

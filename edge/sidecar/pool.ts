@@ -1,3 +1,4 @@
+import { RESULT_KEPT_MS } from '../../proto/metadata.ts';
 import { firstToBegin } from './attempts.ts';
 import type { CallOptions, DeviceInfo, GenerateEvent, GenerateRequest, SidecarClient } from './client.ts';
 import { isFull, isGone, Refusals } from './refusals.ts';
@@ -12,8 +13,6 @@ export interface PoolOptions {
 
 /** Requests that may come again, of which it is known that they did not begin where they belong. */
 const MOVED = 1000;
-/** Milliseconds that a sidecar keeps the result of a run with a key (sidecar/sharing/runs.ts); of others it keeps none. */
-const KEPT = 10 * 60_000;
 
 /** Where a request has begun. */
 interface Moved {
@@ -71,7 +70,7 @@ export function sidecarPool(
     const known = moved.get(digest);
     if (known?.place !== place) return;
     known.running--;
-    if (isKept) known.until = performance.now() + KEPT;
+    if (isKept) known.until = performance.now() + RESULT_KEPT_MS;
     else if (known.running === 0 && known.until === 0) moved.delete(digest);
   }
 

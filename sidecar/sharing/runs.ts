@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
+import { RESULT_KEPT_MS } from '../../proto/metadata.ts';
 import type { Engine, GenerateOptions, GenerateResult } from '../engine/engine.ts';
 import type { ImageRequestInput } from '../engine/request.ts';
 import { errors } from '../errors.ts';
@@ -9,7 +10,7 @@ import { SharedRun } from './run.ts';
 /** A client that tries again waits 8 s at most before it does. */
 const LINGER_MS = 10_000;
 /** What is kept of runs with a key: for how long, and how many bytes of images in all. */
-const KEPT = { ttl: 10 * 60_000, maxSize: 64 * 2 ** 20 };
+const KEPT = { ttl: RESULT_KEPT_MS, maxSize: 64 * 2 ** 20 };
 
 export interface SharedOptions extends GenerateOptions {
   /** The caller's name for the request, in its own namespace: with the same, it is not run again. */
