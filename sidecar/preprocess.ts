@@ -1,15 +1,16 @@
 import sharp from 'sharp';
 import type { PreprocessRequest__Output } from '../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import type { PreprocessResponse } from '../proto/gen/latentedge/v1/PreprocessResponse.ts';
-import { openPicture, type Picture, transparentIn } from './engine/picture.ts';
+import { MAX_PIXELS, openPicture, type Picture, transparentIn } from './engine/picture.ts';
 import { errors } from './errors.ts';
 import { choosePreprocessor, type Hint, hintPixels, readResizeMode } from './preprocessors/index.ts';
 import { hintInThread } from './preprocessors/thread.ts';
+import { Room } from './room.ts';
 
 /** Pixels of a hint: some preprocessors take a second for so many. */
-const MAX_PIXELS = 2 ** 22;
+const MAX_HINT_PIXELS = 2 ** 22;
 
-/** Calls that may wait, or be at work: each holds its picture. */
+/** Calls that may wait, or be at work: each holds its picture's file. */
 const CALLS = 16;
 
 /** Of a retry hint, in milliseconds. */
@@ -18,12 +19,16 @@ const HINT = { least: 500, most: 60_000 };
 /** The calls for hints of pictures. */
 export class Preprocessing {
   readonly #limit: number;
+  /** Of pixels that are decoded at once: others wait with their files. */
+  readonly #decoded: Room;
   #calls = 0;
   /** Milliseconds that the last of them waited and worked. */
   #lastMs = 0;
 
-  constructor(limit = CALLS) {
+  /** @param pixels of all pictures that are decoded at once; default: as many as one may have. */
+  constructor(limit = CALLS, pixels = MAX_PIXELS) {
     this.#limit = limit;
+    this.#decoded = new Room(pixels);
   }
 
   /**
@@ -37,7 +42,7 @@ export class Preprocessing {
     const began = performance.now();
     this.#calls++;
     try {
-      const response = await preprocess(request, signal);
+      const response = await preprocess(request, this.#decoded, signal);
       this.#lastMs = performance.now() - began;
       return response;
     } finally {
@@ -48,25 +53,30 @@ export class Preprocessing {
 
 async function preprocess(
   request: PreprocessRequest__Output,
+  decoded: Room,
   signal: AbortSignal | undefined,
 ): Promise<PreprocessResponse> {
   const preprocessor = choosePreprocessor(request.preprocessor, request.preprocessorOptions);
   const mode = readResizeMode(request.resize, 'resize');
   const picture = await openPicture(request.image, 'image');
   const size = { width: request.width || picture.width, height: request.height || picture.height };
-  if (size.width * size.height > MAX_PIXELS)
+  if (size.width * size.height > MAX_HINT_PIXELS)
     throw errors.unexpected(
       'width',
-      `a hint of at most ${MAX_PIXELS} pixels`,
+      `a hint of at most ${MAX_HINT_PIXELS} pixels`,
       `${size.width}x${size.height}`,
     );
-  signal?.throwIfAborted();
   const { width, height } = picture;
-  const image = { data: await picture.rgb(picture), width, height };
-  const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
-  const hint = await hintInThread(preprocessor, image, size, mode, mask, { signal });
-  const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
-  return { hint: { ...file, width: hint.width, height: hint.height } };
+  const giveBack = await decoded.take(width * height, signal);
+  try {
+    const image = { data: await picture.rgb(picture), width, height };
+    const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
+    const hint = await hintInThread(preprocessor, image, size, mode, mask, { signal });
+    const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
+    return { hint: { ...file, width: hint.width, height: hint.height } };
+  } finally {
+    giveBack();
+  }
 }
 
 /** [H,W] of the picture's size: from a file, or what of the picture is transparent. */

@@ -2,7 +2,7 @@ import sharp, { type Sharp } from 'sharp';
 import { errors } from '../errors.ts';
 
 /** Pixels of a picture that is taken, at most: what a camera makes, and 256 MB while it is decoded. */
-const MAX_PIXELS = 2 ** 26;
+export const MAX_PIXELS = 2 ** 26;
 const EXPECTED = `a PNG, JPEG or WebP image of at most ${MAX_PIXELS / 2 ** 20} megapixels`;
 
 /** A picture that a request brings along: checked, not decoded yet. Of an animation, its first frame. */

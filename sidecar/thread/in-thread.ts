@@ -27,13 +27,18 @@ interface Job extends Asked {
 /** Of the sources themselves, which only tests run, Node 20 loads none into a thread. */
 const isCompiled = import.meta.url.endsWith('.js');
 
+/** Of requests' own work so much in a row, while other work waits: the next is of that. */
+const IN_A_ROW = 8;
+
 let thread: Worker | undefined;
 let underWay: Job | undefined;
 const waiting: Job[] = [];
+let inARow = 0;
 
 /**
  * Does work on pictures in a thread, which begins with the first of it, one after the other: of 1024×1024 pixels some
- * takes most of a second, in which nobody else's step would be begun. In the order in which it comes, requests' own first.
+ * takes most of a second, in which nobody else's step would be begun. In the order in which it comes, requests' own first,
+ * but other work too after IN_A_ROW of those.
  * @throws what the work throws, or the signal's reason: what has not begun by then never is.
  */
 export async function inThread<N extends TaskName>(
@@ -64,7 +69,10 @@ export async function inThread<N extends TaskName>(
 
 function next(): void {
   if (underWay) return;
-  underWay = waiting.shift();
+  const other = waiting.findIndex(({ isForRequest }) => !isForRequest);
+  const at = other > 0 && inARow >= IN_A_ROW ? other : 0;
+  underWay = waiting.splice(at, 1)[0];
+  inARow = underWay?.isForRequest && other >= 0 ? inARow + 1 : 0;
   if (!underWay) {
     // It keeps the process for as long as it has something to do.
     thread?.unref();

@@ -65,6 +65,24 @@ it('who leaves is not waited for: work that waits is dropped, of what is under w
   });
 });
 
+it("a stream of requests' own work does not hold up other work without end", async () => {
+  const program = `
+    const { inThread } = await import(${built('thread/in-thread.js')});
+    const size = { width: 8, height: 8 };
+    const rgb = new Uint8Array(3 * 64);
+    const mask = new Uint8Array(64).fill(255, 20);
+    const order = [];
+    const fill = (name, isForRequest) =>
+      inThread('fillMasked', [rgb, mask, size], { isForRequest }).then(() => order.push(name));
+    await Promise.all([
+      ...['first', 'other', 'another'].map((name) => fill(name, false)),
+      ...Array.from({ length: 20 }, () => fill('own', true)),
+    ]);
+    console.log(JSON.stringify(order.join(' ').replace(/own( own)*/g, (all) => all.split(' ').length)));
+  `;
+  expect(await told(program)).toBe('first 8 other 8 another 4');
+});
+
 it("requests' own work goes before what is asked for by itself, each in the order of coming", async () => {
   const program = `
     const { choosePreprocessor } = await import(${built('preprocessors/index.js')});

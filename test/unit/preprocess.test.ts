@@ -1,7 +1,8 @@
 import sharp from 'sharp';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { PreprocessRequest__Output } from '../../proto/gen/latentedge/v1/PreprocessRequest.ts';
 import { Preprocessing } from '../../sidecar/preprocess.ts';
+import { Room } from '../../sidecar/room.ts';
 
 async function request(preprocessor = 'canny'): Promise<PreprocessRequest__Output> {
   const create = { width: 8, height: 6, channels: 3, background: 'red' } as const;
@@ -26,6 +27,30 @@ test('so many calls wait or are at work, and the next is refused with a hint', a
   for (let i = 0; i < 3; i++)
     await expect(preprocessing.run(wrong)).rejects.toMatchObject({ code: 'invalid_argument' });
   await expect(preprocessing.run(asked)).resolves.toMatchObject({ hint: { width: 8 } });
+});
+
+test('so many pixels are decoded at once, also by calls that fail', async () => {
+  let [held, most] = [0, 0];
+  const real = Room.prototype.take;
+  const take = vi.spyOn(Room.prototype, 'take').mockImplementation(async function (this: Room, ...given) {
+    const giveBack = await real.apply(this, given);
+    held += given[0];
+    most = Math.max(most, held);
+    return () => {
+      held -= given[0];
+      giveBack();
+    };
+  });
+  // Two pictures of 8×6.
+  const preprocessing = new Preprocessing(8, 100);
+  const calls = await Promise.all([request(), request('inpaint'), request(), request('invert'), request()]);
+  const made = await Promise.allSettled(calls.map((call) => preprocessing.run(call)));
+  expect(made.map(({ status }) => status).sort()).toEqual([...Array(4).fill('fulfilled'), 'rejected']);
+  expect(take).toHaveBeenCalledTimes(5);
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThanOrEqual(96);
+  expect(held).toBe(0);
+  take.mockRestore();
 });
 
 test('who leaves is told so', async () => {
