@@ -31,6 +31,8 @@ export interface CallOptions {
   idempotencyKey?: string | undefined;
   /** Whether the caller chose the seeds: what it sends again is the same request, and goes to the same sidecar. */
   isSeeded?: boolean | undefined;
+  /** Whether it has been tried at this sidecar: where that is a name for several, another may do better. */
+  isAgain?: boolean | undefined;
   /** Milliseconds from now. */
   timeoutMs?: number;
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   type ChannelCredentials,
   type ClientUnaryCall,
@@ -9,6 +10,7 @@ import {
 import { diffusion, metadataKeys } from '../../proto/index.ts';
 import type {
   CallOptions,
+  DeviceInfo,
   GenerateEvent,
   GenerateRequest,
   Image,
@@ -18,7 +20,7 @@ import type {
 import { connecting } from './connecting.ts';
 import { cancelled, sidecarError } from './failure.ts';
 import { Refusals } from './refusals.ts';
-import { goElsewhere, roundRobin } from './round-robin.ts';
+import { goElsewhere, goTogether, roundRobin } from './round-robin.ts';
 import { closesSilent } from './silent-sockets.ts';
 
 /** Ten images of 4096×4096 as PNG stay below it. */
@@ -59,9 +61,10 @@ export function grpcSidecar(
   address: string,
   { token, tls, keepalive = 20 }: GrpcOptions = {},
 ): SidecarClient {
-  const metadata = (options: CallOptions, beenTo: readonly string[] = []) => {
+  const metadata = (options: CallOptions, beenTo: readonly string[] = [], name?: string) => {
     const sent = metadataOf(options, token);
     goElsewhere(sent, beenTo);
+    if (name !== undefined) goTogether(sent, name);
     return sent;
   };
   const channelOptions = {
@@ -105,9 +108,10 @@ export function grpcSidecar(
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
       const refusals = new Refusals<string>();
       const within = callOptions(options);
+      const name = options.isAgain ? undefined : nameOf(request, options);
       for (;;) {
         if (options.signal?.aborted) throw cancelled(options.signal.reason);
-        const call = opened(refusals).generate(request, metadata(options, refusals.all), within);
+        const call = opened(refusals).generate(request, metadata(options, refusals.all, name), within);
         const cancel = () => call.cancel();
         options.signal?.addEventListener('abort', cancel, { once: true });
         try {
@@ -130,8 +134,26 @@ export function grpcSidecar(
       return models;
     },
 
-    deviceInfo: (options = {}) =>
-      unary((done) => client().deviceInfo({}, metadata(options), callOptions(options), done)),
+    // Of several behind one name, one that is ready, where there is one.
+    async deviceInfo(options = {}) {
+      const within = callOptions(options);
+      const beenTo: string[] = [];
+      let notReady: DeviceInfo | undefined;
+      for (;;) {
+        let call: ClientUnaryCall | undefined;
+        try {
+          const info = await unary<DeviceInfo>((done) => {
+            call = client().deviceInfo({}, metadata(options, beenTo), within, done);
+          });
+          if (info.ready || beenTo.includes(call!.getPeer())) return info;
+          notReady ??= info;
+          beenTo.push(call!.getPeer());
+        } catch (error) {
+          if (notReady) return notReady;
+          throw error;
+        }
+      }
+    },
 
     listNames: (options = {}) =>
       unary((done) => client().listNames({}, metadata(options), callOptions(options), done)),
@@ -176,6 +198,20 @@ function metadataOf({ requestId, idempotencyKey, trace }: CallOptions, token: st
   if (idempotencyKey) metadata.set(metadataKeys.idempotencyKey, idempotencyKey);
   if (requestId) metadata.set(metadataKeys.requestId, requestId);
   return metadata;
+}
+
+/**
+ * What a request that may come again is known by: its key; with a seed, what is asked for in the main, as a digest of
+ * its pictures would take time.
+ */
+function nameOf(
+  { model, prompt, seeds }: GenerateRequest,
+  { idempotencyKey, isSeeded }: CallOptions,
+): string | undefined {
+  if (idempotencyKey !== undefined || !isSeeded) return idempotencyKey;
+  return createHash('sha256')
+    .update(JSON.stringify([model, prompt, seeds]))
+    .digest('hex');
 }
 
 function callOptions({ timeoutMs }: CallOptions): GrpcCallOptions {

@@ -93,12 +93,16 @@ export function sidecarPool(
     async *generate(request, options = {}) {
       const refusals = new Refusals<number>();
       const digest = await digestOf(request, options);
-      async function* begin(place: number, signal: AbortSignal): AsyncGenerator<GenerateEvent> {
+      async function* begin(
+        place: number,
+        isAgain: boolean,
+        signal: AbortSignal,
+      ): AsyncGenerator<GenerateEvent> {
         const refusal = refusals.of(place);
         if (refusal) throw refusal;
         let last: GenerateEvent['event'];
         try {
-          for await (const event of sidecars[place]!.generate(request, { ...options, signal })) {
+          for await (const event of sidecars[place]!.generate(request, { ...options, signal, isAgain })) {
             if (digest !== undefined && !last) hasBegun(digest, place);
             last = event.event;
             yield event;
@@ -113,7 +117,9 @@ export function sidecarPool(
         }
       }
       const places = inTurn(digest === undefined ? undefined : placeOf(digest));
-      const attempts = places.map((place) => (signal: AbortSignal) => begin(place, signal));
+      const attempts = places.map(
+        (place, i) => (signal: AbortSignal) => begin(place, i >= sidecars.length, signal),
+      );
       // Without a seed, two sidecars would make two different pictures: either will do.
       yield* firstToBegin(attempts, {
         ...{ signal: options.signal, hedgeMs },

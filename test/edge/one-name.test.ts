@@ -66,6 +66,53 @@ it('who has room does the work, and nobody else any', async () => {
   expect(fakes[2].preprocessed).toHaveLength(COUNT);
 });
 
+it('what is sent again goes to the same one, and while that has no room to the same other one', async () => {
+  await untilReady();
+  for (let i = 0; i < COUNT; i++) fakes[i] = fakeSidecar();
+  const counts = () => fakes.map(({ requests }) => requests.splice(0).length);
+  for (const options of [{ isSeeded: true }, { idempotencyKey: 'a-key' }]) {
+    const several = () => Promise.all(Array.from({ length: 5 }, () => generate(options)));
+    await several();
+    const before = counts();
+    expect(before.toSorted()).toEqual([0, 0, 5]);
+    const home = before.indexOf(5);
+    const own = fakes[home]!;
+    fakes[home] = full(100);
+    await several();
+    const meanwhile = counts();
+    expect(meanwhile.toSorted()).toEqual([0, 5, 5]);
+    expect(meanwhile[home]).toBe(5);
+    fakes[home] = own;
+    await several();
+    expect(counts()).toEqual(before);
+  }
+  await Promise.all(Array.from({ length: 60 }, (_, i) => generate({ idempotencyKey: `key-${i}` })));
+  expect(Math.min(...counts())).toBeGreaterThan(0);
+  // Where the first try has failed, it goes round.
+  for (let i = 0; i < COUNT; i++) await generate({ isSeeded: true, isAgain: true });
+  expect(counts()).toEqual([1, 1, 1]);
+});
+
+it('health is told of one that is ready, where there is one', async () => {
+  await untilReady();
+  const asked: number[] = [];
+  const isReady = [false, false, true];
+  for (let i = 0; i < COUNT; i++) {
+    const fake = fakeSidecar();
+    fakes[i] = fake;
+    const deviceInfo = fake.deviceInfo.bind(fake);
+    fake.deviceInfo = async () => {
+      asked.push(i);
+      return { ...(await deviceInfo()), ready: isReady[i]! };
+    };
+  }
+  for (let i = 0; i < COUNT; i++) expect(await sidecar.deviceInfo()).toMatchObject({ ready: true });
+  isReady[2] = false;
+  asked.length = 0;
+  expect(await sidecar.deviceInfo()).toMatchObject({ ready: false });
+  expect(asked.toSorted()).toEqual([0, 1, 2]);
+});
+
 it('who leaves meanwhile asks nobody any more', async () => {
   const leaving = new AbortController();
   let calls = 0;
