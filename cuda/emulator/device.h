@@ -128,6 +128,9 @@ void cp_async(void* to, const void* from, bool valid) {
   std::memset(to, 0xff, kBytes);  // until it is waited for
   emulator::current.copies->back().push_back({to, from, kBytes, valid ? kBytes : 0u});
 }
+inline void cp_async_cached(void* to, const void* from, bool valid) {
+  cp_async<16>(to, from, valid);
+}
 inline void cp_async_commit() {
   emulator::current.copies->emplace_back();
 }

@@ -90,6 +90,12 @@ __device__ __forceinline__ void cp_async(void* to, const void* from, bool valid)
                  "r"(size), "n"(kBytes)
                  : "memory");
 }
+// 16 bytes, kept in the multiprocessor's cache for those that read them again.
+__device__ __forceinline__ void cp_async_cached(void* to, const void* from, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(valid ? 16 : 0)
+               : "memory");
+}
 __device__ __forceinline__ void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

@@ -5,76 +5,19 @@
 // 320, 640 and 1280 channels exactly, 128×128 the autoencoder's; 64×64 is for what is small or has odd channel counts.
 // Where tiles are fewer than multiprocessors the depth is split: partial sums go to scratch in float32 and are added
 // up in order by a second kernel (finish.cu).
-#include "gemm.h"
+#include "gemm_tile.h"
 
 namespace latent_edge::gpu {
 namespace {
 
 constexpr int kStages = 4;
 
-// Element (row, 16-byte chunk) of a stage of rows of 32 16-bit elements.
-__device__ __forceinline__ int swizzled(int row, int chunk) {
-  return row * kSlab + ((chunk ^ (row >> 1)) & 3) * 8;
-}
-
-// Where in the left operand a slab lies. Slabs are visited in order.
-template <class T>
-struct Slab {
-  int tap_y, tap_x, index;  // index: within the tap
-
-  __device__ Slab(const Patches<T>& p, int slab) {
-    const int per_tap = p.slabs_of_tap(), tap = slab / per_tap;
-    index = slab - tap * per_tap;
-    tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
-  }
-  __device__ void next(const Patches<T>& p) {
-    if (++index < p.slabs_of_tap()) return;
-    index = 0;
-    if (++tap_x == p.kw) tap_x = 0, tap_y++;
-  }
-};
-
-// One row of the left operand: where its window begins.
-template <class T>
-struct Row {
-  int64_t image;  // in pixels of the sources
-  int y, x;
-  bool inside;
-
-  __device__ void begin(const Patches<T>& p, int64_t m) {
-    inside = m < p.rows;
-    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0) {
-      image = m, y = x = 0;  // the pixel itself
-      return;
-    }
-    const int64_t line = m / p.out_width;
-    x = static_cast<int>(m - line * p.out_width) * p.stride - p.left;
-    const int64_t n = line / p.out_height;
-    y = static_cast<int>(line - n * p.out_height) * p.stride - p.top;
-    image = n * p.height * p.width;
-  }
-  // Channel `c` of the slab's source under this row; null outside of the image or the source.
-  __device__ const T* at(const Patches<T>& p, const Slab<T>& s, int c) const {
-    const bool second = s.index >= p.slabs1();
-    const int channels = second ? p.c2 : p.c1;
-    c += (second ? s.index - p.slabs1() : s.index) * kSlab;
-    const int iy = y + s.tap_y, ix = x + s.tap_x;
-    if (!inside || c >= channels || iy < 0 || iy >= p.in_height || ix < 0 || ix >= p.in_width) return nullptr;
-    const int64_t pixel = image + static_cast<int64_t>(iy >> p.shift) * p.width + (ix >> p.shift);
-    return (second ? p.x2 : p.x) + pixel * channels + c;
-  }
-  __device__ int left_of(const Patches<T>& p, const Slab<T>& s, int c) const {  // channels from c on
-    const bool second = s.index >= p.slabs1();
-    return (second ? p.c2 - (s.index - p.slabs1()) * kSlab : p.c1 - s.index * kSlab) - c;
-  }
-};
-
 template <class T, int kM, int kN>
 union TileMemory {
   struct {
     T left[kStages][kM * kSlab], right[kStages][kN * kSlab];
   };
-  T out[kM][kN + 8];
+  Sums<kM, kN> sums;
 };
 
 // kAligned: channel counts are multiples of 8, so that 16 bytes lie within one pixel.
@@ -165,86 +108,18 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kLanes)
   }
   cp_async_wait<0>();
 
-  // sum[m][n][2h + j] is at row m·16 + h·8 + lane/4, column n·8 + lane%4·2 + j of the warp's part.
-  const int lane_row = warp_row + lane() / 4, lane_column = lane() % 4 * 2;
+  const int lane_row = warp_row + lane() / 4, lane_column = warp_column + lane() % 4 * 2;
   if (partial) {
-    const bool even = p.packed % 2 == 0;
 #pragma unroll
     for (int m = 0; m < kTilesM; m++)
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        const int64_t row = row0 + lane_row + m * 16 + h * 8;
-        if (row >= p.left.rows) continue;
-        float* to = partial + (blockIdx.y * p.left.rows + row) * p.packed;
-#pragma unroll
-        for (int n = 0; n < kTilesN; n++) {
-          const int column = column0 + warp_column + n * 8 + lane_column;
-          if (even && column < p.packed)
-            store(to + column, Vec<float, 2>{{sum[m][n][2 * h], sum[m][n][2 * h + 1]}});
-          else
-            for (int j = 0; j < 2; j++)
-              if (column + j < p.packed) to[column + j] = sum[m][n][2 * h + j];
-        }
-      }
+      write_partial(p, partial, row0 + lane_row + m * 16, column0 + lane_column, sum[m]);
     return;
   }
-
-  // Residuals come and finished values go through shared memory, in rows of 16 bytes at a time.
   sync_block();
-  const bool geglu = p.finish.activation == Activation::geglu, wide = p.finish.columns % 8 == 0;
-  const int out_column0 = geglu ? column0 / 2 : column0, width = geglu ? kN / 2 : kN;
-  // f(eight values in shared memory, where they are in y, how many of them)
-  const auto each_vector = [&](auto f) {
-#pragma unroll 1
-    for (int v = tid; v < kM * width / 8; v += kThreads) {
-      const int r = v / (width / 8), c = v % (width / 8) * 8, left = p.finish.columns - out_column0 - c;
-      if (row0 + r < p.left.rows && left > 0)
-        f(&memory.out[r][c], (row0 + r) * p.finish.columns + out_column0 + c, left < 8 ? left : 8);
-    }
-  };
-  if (p.finish.residual) {
-    each_vector([&](T* here, int64_t at, int count) {
-      if (wide)
-        cp_async<16>(here, p.finish.residual + at, true);
-      else
-        for (int j = 0; j < count; j++) here[j] = p.finish.residual[at + j];
-    });
-    cp_async_commit();
-    cp_async_wait<0>();
-    sync_block();
-  }
 #pragma unroll
-  for (int m = 0; m < kTilesM; m++)
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      const int r = lane_row + m * 16 + h * 8;
-      if (row0 + r >= p.left.rows) continue;
-      const int image = p.finish.image(row0 + r);
-#pragma unroll
-      for (int n = 0; n < kTilesN; n++) {
-        if (geglu && n % 2) continue;
-        const int packed = warp_column + n * 8 + lane_column;
-        const int c = geglu ? (warp_column + n * 8) / 2 + lane_column : packed;
-        auto both = p.finish.residual ? load<Vec<T, 2>>(&memory.out[r][c]) : Vec<T, 2>{};
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-          if (out_column0 + c + j >= p.finish.columns) continue;
-          const float* bias = p.finish.bias ? p.finish.bias + column0 + packed + j : nullptr;
-          const float v = sum[m][n][2 * h + j] + (bias ? bias[0] : 0);
-          const float gate =
-              geglu ? sum[m][n + 1 < kTilesN ? n + 1 : n][2 * h + j] + (bias ? bias[8] : 0) : 0;
-          both.at[j] = p.finish(image, out_column0 + c + j, v, gate, both.at[j]);
-        }
-        store(&memory.out[r][c], both);
-      }
-    }
+  for (int m = 0; m < kTilesM; m++) memory.sums.put(lane_row + m * 16, lane_column, sum[m]);
   sync_block();
-  each_vector([&](T* here, int64_t at, int count) {
-    if (wide)
-      store(p.finish.y + at, load<Vec<T, 8>>(here));
-    else
-      for (int j = 0; j < count; j++) p.finish.y[at + j] = here[j];
-  });
+  finish_tile<T, kM, kN, kThreads>(p, memory.sums, nullptr, row0, column0);
 }
 
 // The same sums in float32, into `partial`. 64×64 tiles, 4×4 a thread.
@@ -328,6 +203,8 @@ void launch_product(Stream stream, const Product<T>& p, const Cut& cut, float* p
 
 template <class T>
 Step hand_step(const Product<T>& p, const Chip& chip) {
+  if constexpr (!std::is_same_v<T, float>)
+    if (auto step = hopper_step(p, chip)) return *step;
   const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;
   if constexpr (std::is_same_v<T, float>) {
     const auto run = [=](Stream stream, char* scratch) {

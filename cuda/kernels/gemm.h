@@ -46,16 +46,58 @@ struct Finish {
   }
   // `v` and with geglu its gate have their biases; `before`: the residual's value there, 0 without one.
   __device__ __forceinline__ T operator()(int image, int column, float v, float gate, T before) const {
+    if (!scale)
+      v = activation == Activation::geglu  ? v * gelu(gate)
+          : activation == Activation::none ? v
+                                           : activate(v, activation);
+    return join(v, temb ? temb[static_cast<int64_t>(image) * columns + column] : from_float<T>(0),
+                scale ? scale[image] : 0, before);
+  }
+  // The same of `count` columns of a row from `column` on: 8, or those that are left where columns are no multiple of 8.
+  // What activations are is compiled once, around the eight.
+  __device__ __forceinline__ void eight(int64_t row, int column, int count, float (&v)[8],
+                                        const float (&gate)[8], const Vec<T, 8>& before) const {
+    if (!scale && activation != Activation::none) switch (activation) {
+#define LE_EIGHT(name, value)                                   \
+  case Activation::name:                                        \
+    _Pragma("unroll") for (int j = 0; j < 8; j++) v[j] = value; \
+    break
+        LE_EIGHT(silu, silu(v[j]));
+        LE_EIGHT(gelu, gelu(v[j]));
+        LE_EIGHT(geglu, v[j] * gelu(gate[j]));
+        default:
+#pragma unroll
+          for (int j = 0; j < 8; j++) v[j] = activate(v[j], activation);
+#undef LE_EIGHT
+      }
+    const int n = image(row);
+    const float factor = scale ? scale[n] : 0;
+    Vec<T, 8> add{}, out;
+    if (temb) add = read(temb + static_cast<int64_t>(n) * columns + column, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) out.at[j] = join(v[j], add.at[j], factor, before.at[j]);
+    T* to = y + row * columns + column;
+    if (columns % 8 == 0)
+      store(to, out);
+    else
+      for (int j = 0; j < 8; j++)
+        if (j < count) to[j] = out.at[j];
+  }
+  __device__ __forceinline__ Vec<T, 8> read(const T* from, int count) const {
+    if (columns % 8 == 0) return load<Vec<T, 8>>(from);
+    Vec<T, 8> some{};
+    for (int j = 0; j < 8; j++)
+      if (j < count) some.at[j] = from[j];
+    return some;
+  }
+
+ private:
+  __device__ __forceinline__ T join(float v, T add, float factor, T before) const {
     if (scale) {
-      const float factor = scale[image];
       v *= factor;
       if (factor == 0 || v == 0) return before;
-    } else if (activation == Activation::geglu) {
-      v *= gelu(gate);
-    } else if (activation != Activation::none) {
-      v = activate(v, activation);
     }
-    if (temb) v += to_float(temb[static_cast<int64_t>(image) * columns + column]);
+    if (temb) v += to_float(add);
     if (residual) v += to_float(before);
     return from_float<T>(v);
   }
@@ -99,9 +141,12 @@ struct Cut {
   int splits;         // of the depth; more than 1: partial sums in scratch, finished by a second kernel
 };
 
-// The step of a product by our kernels. gemm.cu
+// The step of a product by our kernels. gemm.cu; where the chip has warpgroups and the shape suits them gemm_hopper.cu
 template <class T>
 Step hand_step(const Product<T>& product, const Chip& chip);
+
+template <class T>
+std::optional<Step> hopper_step(const Product<T>& product, const Chip& chip);
 
 // y out of sums in float32, [splits][rows][packed], that are added up in order. finish.cu
 template <class T>

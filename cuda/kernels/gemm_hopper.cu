@@ -1,0 +1,257 @@
+// The products of gemm.h on Hopper's warpgroups (wgmma, sm_90a), 16-bit types: the same operands and sums as gemm.cu.
+//
+// Two warpgroups compute a tile of y, 64 or 128 rows each. A stage of the ring holds 64 channels of one tap, as two slabs
+// whose rows of 64 bytes lie as the tensor cores' 64-byte swizzle has them. The threads copy stage i + kStages − 2 while
+// the tensor cores are at stages i − 1 and i. Taps go round faster than channels: a window's pixels come from the
+// multiprocessor's own cache after the first tap.
+#include "gemm_tile.h"
+
+namespace latent_edge::gpu {
+namespace {
+
+constexpr int kThreads = 256, kDepth = 2 * kSlab;  // channels of a stage
+
+constexpr size_t kShared = 227 << 10;  // of a block
+
+template <class T, int kM, int kN>
+constexpr bool kHasRoom = sizeof(Sums<kM, kN>) + kM * kN * sizeof(T) <= kShared;
+
+template <class T, int kM, int kN, int kStages>
+union WarpgroupMemory {
+  struct {
+    T left[kStages][2][kM * kSlab], right[kStages][2][kN * kSlab];
+  };
+  struct {
+    Sums<kM, kN> sums;
+    T before[kHasRoom<T, kM, kN> ? kM * kN : 1];  // the residual, where there is room for it
+  };
+};
+
+// Where the stages of a product are, for the slab of each that this thread copies from.
+template <class T>
+struct Stages {
+  int half, taps, slabs;  // slabs: of a tap
+  int tap = 0, tap_y = 0, tap_x = 0, slab;
+
+  __device__ Stages(const Patches<T>& p, int half, int stage)
+      : half(half), taps(p.kh * p.kw), slabs(p.slabs_of_tap()) {
+    tap = stage % taps, tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
+    slab = stage / taps * 2 + half;
+  }
+  __device__ void next(const Patches<T>& p) {
+    if (++tap_x == p.kw) tap_x = 0, tap_y++;
+    if (++tap == taps) tap = tap_y = 0, slab += 2;
+  }
+};
+
+template <class T>
+__host__ __device__ int stages_of(const Patches<T>& p) {
+  return p.kh * p.kw * ((p.slabs_of_tap() + 1) / 2);
+}
+
+// A row of the left operand: the source's pixel under the window's first tap, and which taps lie inside (bit by bit);
+// of what is upsampled, bits 30 and 31 are the parities of that tap's x and y.
+struct Window {
+  int pixel;
+  uint32_t inside;
+
+  template <class T>
+  __device__ void begin(const Patches<T>& p, int64_t row) {
+    pixel = 0, inside = 0;
+    if (row >= p.rows) return;
+    const int m = static_cast<int>(row), line = m / p.out_width, n = line / p.out_height;
+    const int x = (m - line * p.out_width) * p.stride - p.left,
+              y = (line - n * p.out_height) * p.stride - p.top;
+    pixel = (n * p.height + (y >> p.shift)) * p.width + (x >> p.shift);
+    for (int i = 0, tap = 0; i < p.kh; i++)
+      for (int j = 0; j < p.kw; j++, tap++)
+        if (y + i >= 0 && y + i < p.in_height && x + j >= 0 && x + j < p.in_width) inside |= 1u << tap;
+    if (p.shift) inside |= (x & 1u) << 30 | (y & 1u) << 31;
+  }
+};
+
+// kBlocks: of a multiprocessor.
+template <class T, int kM, int kN, int kStages, int kBlocks, bool kUpsampled>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    product_warpgroups(const Product<T> p, float* partial, int stages_per_split) {
+  constexpr int kParts = kM / 128;                     // of 64 rows, of a warpgroup
+  constexpr int kLoadsM = kM / 32, kLoadsN = kN / 32;  // eight threads copy a row's 128 bytes
+  if constexpr (kHasWarpgroups) {
+    auto& memory = shared_memory<WarpgroupMemory<T, kM, kN, kStages>>();
+    const int tiles_n = (p.packed + kN - 1) / kN;
+    const int64_t row0 = static_cast<int64_t>(blockIdx.x / tiles_n) * kM;
+    const int column0 = static_cast<int>(blockIdx.x % tiles_n) * kN;
+    const int stages = stages_of(p.left);
+    const int begin = static_cast<int>(blockIdx.y) * stages_per_split;
+    const int count = stages - begin < stages_per_split ? stages - begin : stages_per_split;
+
+    const int tid = static_cast<int>(threadIdx.x), row = tid / 8, half = tid % 8 / 4, chunk = tid % 4;
+    const int place = swizzled(row, chunk);  // the same for every 32nd row
+    Window windows[kLoadsM];
+#pragma unroll
+    for (int j = 0; j < kLoadsM; j++) windows[j].begin(p.left, row0 + row + j * 32);
+    Stages<T> at(p.left, half, begin);
+    const int64_t depth = static_cast<int64_t>(at.taps) * at.slabs * kSlab;
+    const T* weight = p.weight + (column0 + row) * depth + chunk * 8;
+    const int columns_left = p.packed - column0 - row;
+
+    // Stage begin + i; an empty group past the end keeps the count of groups.
+    const auto fetch = [&](int i) {
+      if (i < count) {
+        T* left = memory.left[i % kStages][half] + place;
+        T* right = memory.right[i % kStages][half] + place;
+        const bool second = at.slab >= p.left.slabs1(), here = at.slab < at.slabs;
+        const int channels = second ? p.left.c2 : p.left.c1;
+        const int c = (second ? at.slab - p.left.slabs1() : at.slab) * kSlab + chunk * 8;
+        const T* source = (second ? p.left.x2 : p.left.x) + c;
+        const bool used = here && c < channels;
+        const int offset = at.tap_y * p.left.width + at.tap_x;
+#pragma unroll
+        for (int j = 0; j < kLoadsM; j++) {
+          const uint32_t inside = windows[j].inside;
+          const bool valid = used && (inside >> at.tap & 1);
+          int pixel = windows[j].pixel + offset;
+          if constexpr (kUpsampled)
+            pixel = windows[j].pixel + static_cast<int>((inside >> 31) + at.tap_y >> 1) * p.left.width +
+                    static_cast<int>((inside >> 30 & 1) + at.tap_x >> 1);
+          cp_async_cached(left + j * 32 * kSlab,
+                          valid ? source + static_cast<int64_t>(pixel) * channels : p.left.x, valid);
+        }
+        const T* from = weight + (at.tap * at.slabs + at.slab) * kSlab;
+#pragma unroll
+        for (int j = 0; j < kLoadsN; j++) {
+          const bool valid = here && j * 32 < columns_left;
+          cp_async<16>(right + j * 32 * kSlab, valid ? from + j * 32 * depth : p.weight, valid);
+        }
+        at.next(p.left);
+      }
+      cp_async_commit();
+    };
+
+    float sum[kParts][kN / 8][4] = {};
+    const int group_row = tid / 128 * (kM / 2);
+#pragma unroll
+    for (int i = 0; i < kStages - 2; i++) fetch(i);
+    for (int i = 0; i < count; i++) {
+      cp_async_wait<kStages - 3>();
+      fence_products();
+      sync_block();  // stage i is here, and stage i − 2 has been read by both warpgroups
+      warpgroup_arrive();
+#pragma unroll
+      for (int k = 0; k < kDepth / 16; k++)
+#pragma unroll
+        for (int m = 0; m < kParts; m++)
+          warpgroup_mma<T, kN, kSlab>(sum[m], memory.left[i % kStages][k / 2] + (group_row + m * 64) * kSlab,
+                                      memory.right[i % kStages][k / 2], k % 2);
+      warpgroup_commit();
+      fetch(i + kStages - 2);
+      warpgroup_wait<1>();
+    }
+    warpgroup_wait<0>();
+    cp_async_wait<0>();
+    const int lane_row = group_row + tid % 128 / kLanes * 16 + lane() / 4, lane_column = lane() % 4 * 2;
+    if (partial) {
+#pragma unroll
+      for (int m = 0; m < kParts; m++) {
+        take(sum[m]);
+        write_partial(p, partial, row0 + lane_row + m * 64, column0 + lane_column, sum[m]);
+      }
+      return;
+    }
+    sync_block();
+#pragma unroll
+    for (int m = 0; m < kParts; m++) {
+      take(sum[m]);
+      memory.sums.put(lane_row + m * 64, lane_column, sum[m]);
+    }
+    sync_block();
+    finish_tile<T, kM, kN, kThreads>(p, memory.sums, kHasRoom<T, kM, kN> ? memory.before : nullptr, row0,
+                                     column0);
+  }
+}
+
+// Microseconds, as an H100 takes them.
+struct Shape {
+  int rows, columns;
+  int blocks;          // that run on a multiprocessor at once
+  double stage, tile;  // of a stage; of a tile beside its stages
+};
+constexpr Shape kShapes[] = {
+    {128, 160, 1, 0.58, 2.5}, {128, 128, 1, 0.50, 2.3}, {128, 128, 2, 0.90, 3.0},
+    {256, 128, 1, 0.85, 4.0}, {256, 160, 1, 1.05, 5.0},
+};
+constexpr double kSecondKernel = 4, kBytesPerMicrosecond = 2.5e6;
+
+struct HopperCut {
+  int shape, splits;
+};
+
+HopperCut choose(int64_t m, int n, int stages, int multiprocessors) {
+  HopperCut best{0, 1};
+  double least = INFINITY;
+  for (int i = 0; i < static_cast<int>(std::size(kShapes)); i++) {
+    const Shape& s = kShapes[i];
+    const int64_t tiles = ceil_div(m, s.rows) * ceil_div(n, s.columns);
+    for (int splits = 1; splits <= 16 && splits <= stages; splits++) {
+      const auto waves = static_cast<double>(ceil_div(tiles * splits, multiprocessors * s.blocks));
+      const double sums = static_cast<double>(m) * n * sizeof(float) * 2 * splits;
+      const double time = waves * (s.stage * static_cast<double>(ceil_div(stages, splits)) + s.tile) +
+                          (splits == 1 ? 0 : kSecondKernel + sums / kBytesPerMicrosecond);
+      if (time < least) least = time, best = {i, splits};
+    }
+  }
+  best.splits = static_cast<int>(ceil_div(stages, ceil_div(stages, best.splits)));  // none is empty
+  return best;
+}
+
+template <class T, int kM, int kN, int kStages, int kBlocks>
+void launch_tiles(Stream stream, const Product<T>& p, int splits, float* partial) {
+  static_assert(sizeof(WarpgroupMemory<T, kM, kN, kStages>) * kBlocks <= kShared);
+  const auto tiles = static_cast<unsigned>(ceil_div(p.left.rows, kM) * ceil_div(p.packed, kN));
+  const auto run = [&](auto kernel) {
+    launch(stream, kernel, {tiles, static_cast<unsigned>(splits), 1}, kThreads,
+           sizeof(WarpgroupMemory<T, kM, kN, kStages>), p, partial, ceil_div(stages_of(p.left), splits));
+  };
+  if (p.left.shift)
+    run(product_warpgroups<T, kM, kN, kStages, kBlocks, true>);
+  else
+    run(product_warpgroups<T, kM, kN, kStages, kBlocks, false>);
+}
+
+template <class T>
+void launch_cut(Stream stream, const Product<T>& p, const HopperCut& cut, float* partial) {
+  switch (cut.shape) {
+    case 0:
+      return launch_tiles<T, 128, 160, 5, 1>(stream, p, cut.splits, partial);
+    case 1:
+      return launch_tiles<T, 128, 128, 5, 1>(stream, p, cut.splits, partial);
+    case 2:
+      return launch_tiles<T, 128, 128, 3, 2>(stream, p, cut.splits, partial);
+    case 3:
+      return launch_tiles<T, 256, 128, 4, 1>(stream, p, cut.splits, partial);
+    default:
+      return launch_tiles<T, 256, 160, 4, 1>(stream, p, cut.splits, partial);
+  }
+}
+
+}  // namespace
+
+template <class T>
+std::optional<Step> hopper_step(const Product<T>& p, const Chip& chip) {
+  const Patches<T>& l = p.left;
+  const bool suits = l.c1 % 8 == 0 && l.c2 % 8 == 0 && l.kh * l.kw <= 30 && l.rows > 64 && p.packed >= 64 &&
+                     l.rows / (int64_t{l.out_height} * l.out_width) * l.height * l.width <= INT32_MAX;
+  if (!chip.warpgroups || !suits) return std::nullopt;
+  const HopperCut cut = choose(l.rows, p.packed, stages_of(l), chip.multiprocessors);
+  const auto run = [=](Stream stream, char* scratch) {
+    float* partial = cut.splits > 1 ? reinterpret_cast<float*>(scratch) : nullptr;
+    launch_cut(stream, p, cut, partial);
+    if (partial) launch_finish(stream, p, partial, cut.splits);
+  };
+  return Step{run, cut.splits > 1 ? static_cast<size_t>(cut.splits) * l.rows * p.packed * sizeof(float) : 0};
+}
+
+template std::optional<Step> hopper_step(const Product<f16>&, const Chip&);
+template std::optional<Step> hopper_step(const Product<bf16>&, const Chip&);
+
+}  // namespace latent_edge::gpu

@@ -1,0 +1,151 @@
+// What the kernels of products share: where a tile's operands lie, and how its sums leave.
+#pragma once
+
+#include "gemm.h"
+
+namespace latent_edge::gpu {
+
+// Element (row, 16-byte chunk) of a stage of rows of 32 16-bit elements.
+__device__ __forceinline__ int swizzled(int row, int chunk) {
+  return row * kSlab + swizzled_chunk<2 * kSlab>(row, chunk) * 8;
+}
+
+// Where in the left operand a slab lies. Slabs are visited in order.
+template <class T>
+struct Slab {
+  int tap_y, tap_x, index;  // index: within the tap
+
+  __device__ Slab(const Patches<T>& p, int slab) {
+    const int per_tap = p.slabs_of_tap(), tap = slab / per_tap;
+    index = slab - tap * per_tap;
+    tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
+  }
+  __device__ void next(const Patches<T>& p) {
+    if (++index < p.slabs_of_tap()) return;
+    index = 0;
+    if (++tap_x == p.kw) tap_x = 0, tap_y++;
+  }
+};
+
+// One row of the left operand: where its window begins.
+template <class T>
+struct Row {
+  int64_t image;  // in pixels of the sources
+  int y, x;
+  bool inside;
+
+  __device__ void begin(const Patches<T>& p, int64_t m) {
+    inside = m < p.rows;
+    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0) {
+      image = m, y = x = 0;  // the pixel itself
+      return;
+    }
+    const int64_t line = m / p.out_width;
+    x = static_cast<int>(m - line * p.out_width) * p.stride - p.left;
+    const int64_t n = line / p.out_height;
+    y = static_cast<int>(line - n * p.out_height) * p.stride - p.top;
+    image = n * p.height * p.width;
+  }
+  // Channel `c` of the slab's source under this row; null outside of the image or the source.
+  __device__ const T* at(const Patches<T>& p, const Slab<T>& s, int c) const {
+    const bool second = s.index >= p.slabs1();
+    const int channels = second ? p.c2 : p.c1;
+    c += (second ? s.index - p.slabs1() : s.index) * kSlab;
+    const int iy = y + s.tap_y, ix = x + s.tap_x;
+    if (!inside || c >= channels || iy < 0 || iy >= p.in_height || ix < 0 || ix >= p.in_width) return nullptr;
+    const int64_t pixel = image + static_cast<int64_t>(iy >> p.shift) * p.width + (ix >> p.shift);
+    return (second ? p.x2 : p.x) + pixel * channels + c;
+  }
+  __device__ int left_of(const Patches<T>& p, const Slab<T>& s, int c) const {  // channels from c on
+    const bool second = s.index >= p.slabs1();
+    return (second ? p.c2 - (s.index - p.slabs1()) * kSlab : p.c1 - s.index * kSlab) - c;
+  }
+};
+
+// A tile's sums in shared memory, so that threads can finish them in rows of eight columns.
+template <int kM, int kN>
+struct Sums {
+  float at[kM][kN + 8];
+
+  // A fragment's: sum[n][2h + j] is at row `row` + 8h and column `column` + 8n + j.
+  template <int kCount>
+  __device__ __forceinline__ void put(int row, int column, const float (&sum)[kCount][4]) {
+#pragma unroll
+    for (int n = 0; n < kCount; n++)
+#pragma unroll
+      for (int h = 0; h < 2; h++)
+        store(&at[row + h * 8][column + n * 8], Vec<float, 2>{{sum[n][2 * h], sum[n][2 * h + 1]}});
+  }
+};
+
+// A fragment's sums to this split's part of `partial`, [splits][rows][packed].
+template <class T, int kCount>
+__device__ __forceinline__ void write_partial(const Product<T>& p, float* partial, int64_t row0, int column0,
+                                              const float (&sum)[kCount][4]) {
+  const bool even = p.packed % 2 == 0;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int64_t row = row0 + h * 8;
+    if (row >= p.left.rows) continue;
+    float* to = partial + (blockIdx.y * p.left.rows + row) * p.packed;
+#pragma unroll
+    for (int n = 0; n < kCount; n++) {
+      const int column = column0 + n * 8;
+      if (even && column < p.packed)
+        store(to + column, Vec<float, 2>{{sum[n][2 * h], sum[n][2 * h + 1]}});
+      else
+        for (int j = 0; j < 2; j++)
+          if (column + j < p.packed) to[column + j] = sum[n][2 * h + j];
+    }
+  }
+}
+
+// y of a tile. The loop is not unrolled: each block comes here once, and what activations are would fill the
+// instruction caches (it took 50 µs on an H100). `before`: room in shared memory for the tile's residual, so that all of
+// it is on its way at once; or null.
+template <class T, int kM, int kN, int kThreads>
+__device__ __forceinline__ void finish_tile(const Product<T>& p, const Sums<kM, kN>& sums, T* before,
+                                            int64_t row0, int column0) {
+  const Finish<T>& f = p.finish;
+  const bool geglu = f.activation == Activation::geglu;
+  const int shift = geglu ? 1 : 0, first = column0 >> shift, vectors = kN / 8 >> shift;
+  const int left = f.columns - first;  // columns of y from this tile on
+  const bool prefetched = before && f.residual && f.columns % 8 == 0;
+  // f(vector, its row and column in the tile)
+  const auto each = [&](auto use) {
+#pragma unroll 1
+    for (int v = static_cast<int>(threadIdx.x); v < kM * vectors; v += kThreads) {
+      const int r = v / vectors, c = (v - r * vectors) * 8;
+      if (row0 + r < p.left.rows && c < left) use(v, r, c);
+    }
+  };
+  if (prefetched) {
+    each([&](int v, int r, int c) {
+      cp_async<16>(before + v * 8, f.residual + (row0 + r) * f.columns + first + c, true);
+    });
+    cp_async_commit();
+    cp_async_wait<0>();
+  }
+  each([&](int v, int r, int c) {
+    const int packed = c << shift, count = left - c < 8 ? left - c : 8;
+    const auto eight = [&](int at, float(&to)[8]) {
+#pragma unroll
+      for (int j = 0; j < 8; j += 4) {
+        const auto four = load<Vec<float, 4>>(&sums.at[r][at + j]);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          to[j + i] =
+              four.at[i] + (f.bias && column0 + at + j + i < p.packed ? f.bias[column0 + at + j + i] : 0);
+      }
+    };
+    float values[8], gates[8] = {};
+    eight(packed, values);
+    if (geglu) eight(packed + 8, gates);
+    const Vec<T, 8> residual = prefetched   ? load<Vec<T, 8>>(before + v * 8)
+                               : f.residual ? f.read(f.residual + (row0 + r) * f.columns + first + c, count)
+                                            : Vec<T, 8>{};
+    f.eight(row0 + r, first + c, count, values, gates, residual);
+  });
+}
+
+}  // namespace latent_edge::gpu
