@@ -91,6 +91,12 @@ export const gpuParts: Record<string, () => GpuModule> = {
   'sd15-unet-control-b2': () => controlled(file('unet-sd15'), file('controlnet-sd15'), 2, 64),
 };
 
+/** A U-Net's evaluation by its rows: what one step of so many requests takes together. */
+export const gpuBatches: Record<string, { sizes: number[]; of: (batch: number) => GpuModule }> = {
+  'sd15-unet': { sizes: [1, 2, 4, 8, 16], of: (batch) => unet(file('unet-sd15'), batch, 64) },
+  'sdturbo-unet': { sizes: [1, 2, 4, 8], of: (batch) => unet(file('unet-sd21'), batch, 64) },
+};
+
 /** Whole pictures: so many evaluations of each module, one after another. Text encoding and PNG are not in them. */
 export const gpuPipelines: Record<string, [module: string, times: number][]> = {
   'sd15-20step': [

@@ -40,6 +40,8 @@ interface Ready {
   program: NativeProgram;
   inputs: Record<string, InputValue>;
   output: string;
+  /** Outputs that stay on the device: a ControlNet's residuals, but the first. */
+  keep: string[];
 }
 
 /** A module on a device, its inputs made: those that other plans compute are left there. */
@@ -64,7 +66,8 @@ async function prepare(device: NativeDevice, { before, timed }: GpuModule, dtype
     }
   }
   for (const { name, shape } of plan.inputs) inputs[name] ??= valuesOf(name, shape);
-  return { program: await device.compile(plan, weights, { dtype }), inputs, output: plan.outputs[0]!.name };
+  const [output, ...others] = plan.outputs.map(({ name }) => name);
+  return { program: await device.compile(plan, weights, { dtype }), inputs, output: output!, keep: others };
 }
 
 function valuesOf(name: string, shape: number[]): Float32Array {
@@ -76,13 +79,15 @@ function valuesOf(name: string, shape: number[]): Float32Array {
 }
 
 /** The times of some runs after some that are not counted, and what the last one gave. */
-async function times({ program, inputs, output }: Ready, { runs, warm = 3 }: MeasureOptions) {
+async function times({ program, inputs, output, keep }: Ready, { runs, warm = 3 }: MeasureOptions) {
   const each: number[] = [];
   let last = new Float32Array();
   for (let i = -warm; i < runs; i++) {
     const began = performance.now();
-    last = (await program.run(inputs))[output] as Float32Array<ArrayBuffer>;
+    const outputs = await program.run(inputs, { keep });
+    last = outputs[output] as Float32Array<ArrayBuffer>;
     if (i >= 0) each.push(performance.now() - began);
+    for (const name of keep) (outputs[name] as NativeTensor).dispose();
   }
   return { ms: median(each), last };
 }
@@ -126,6 +131,15 @@ export async function measureModule(module: GpuModule, options: MeasureOptions):
     t0_ms: t0(module),
     relative_error: Number.isFinite(error) ? error : null,
   };
+}
+
+/** Milliseconds of one evaluation by our kernels. */
+export async function measureOurs(module: GpuModule, options: MeasureOptions): Promise<number> {
+  return on(
+    options,
+    'hand',
+    async (device) => (await times(await prepare(device, module, options.dtype), options)).ms,
+  );
 }
 
 /** Evaluations one after another, as a picture needs them. Text encoding and PNG are not in it. */

@@ -45,7 +45,7 @@ export function gpuPage(report: GpuReport | undefined): string {
   ];
   if (!report)
     return [...head, 'There are no figures yet: it has not run on a GPU.', '', ...how, ''].join('\n');
-  const { device, driver, commit, date, command, dtype, cases } = report;
+  const { device, driver, commit, date, command, dtype, cases, batches } = report;
   const cell = (ms: number | null) => (ms === null ? '' : ms.toFixed(2));
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
@@ -62,9 +62,33 @@ export function gpuPage(report: GpuReport | undefined): string {
     '',
     markdownTable(['ms', ...BARS.map(([, name]) => name), 'T0', 'T0 / ours', 'error'], rows),
     '',
+    ...batching(batches),
     ...how,
     '',
   ].join('\n');
+}
+
+/** What rows of several requests gain by being evaluated together. */
+function batching(batches: GpuReport['batches']): string[] {
+  const all = Object.entries(batches);
+  if (all.length === 0) return [];
+  const sizes = [...new Set(all.flatMap(([, ms]) => Object.keys(ms).map(Number)))];
+  const rows = all.map(([name, ms]) => [
+    name,
+    ...sizes.map((size) => {
+      const one = ms[1],
+        whole = ms[size];
+      if (!one || !whole) return '';
+      return `${whole.toFixed(2)} (${((size * one) / whole).toFixed(2)}×)`;
+    }),
+  ]);
+  return [
+    '## Rows together',
+    'One evaluation of so many rows, of one request or of several ([batching](batching.md)), in ms; in brackets how many times as fast as one row after the other.',
+    '',
+    markdownTable(['ms', ...sizes.map((size) => `${size} row${size === 1 ? '' : 's'}`)], rows),
+    '',
+  ];
 }
 
 /** Bars of each case as multiples of T0, which is 1. */

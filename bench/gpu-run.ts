@@ -1,7 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { GpuModule } from './gpu-cases.ts';
-import { type GpuCase, type MeasureOptions, measureModule, measurePipeline } from './gpu-measure.ts';
+import {
+  type GpuCase,
+  type MeasureOptions,
+  measureModule,
+  measureOurs,
+  measurePipeline,
+} from './gpu-measure.ts';
 import { ROOT } from './root.ts';
 
 export interface GpuTable {
@@ -10,7 +16,12 @@ export interface GpuTable {
   /** What pipelines have beside them. */
   parts: Record<string, () => GpuModule>;
   pipelines: Record<string, [module: string, times: number][]>;
+  /** Timed at several numbers of rows, by our kernels alone. */
+  batches?: Record<string, { sizes: number[]; of: (batch: number) => GpuModule }>;
 }
+
+/** Milliseconds by name and rows. */
+export type Batches = Record<string, Record<number, number>>;
 
 export interface RunOptions extends MeasureOptions {
   /** Modules; pipelines of these alone are timed. */
@@ -31,10 +42,11 @@ type Mode = 'eager' | 'compile';
  * which takes minutes. `save` is called whenever there is more.
  */
 export async function runTable(
-  { modules, parts, pipelines }: GpuTable,
+  { modules, parts, pipelines, batches = {} }: GpuTable,
   options: RunOptions,
   cases: Cases,
   save: () => void,
+  measured: Batches = {},
 ): Promise<void> {
   const all = { ...modules, ...parts };
   // A part that is not timed by itself goes with the others of its pipeline.
@@ -56,16 +68,23 @@ export async function runTable(
     }
   for (const [name, list] of wanted)
     if (!cases[name]) {
-      const measured = await measurePipeline(
+      const pipeline = await measurePipeline(
         list.map(([module, times]) => [all[module]!(), times]),
         options,
       );
       cases[name] = {
-        ...measured,
+        ...pipeline,
         ...{ vendor_ms: null, torch_eager_ms: null, torch_compile_ms: null, relative_error: null },
       };
-      done(name, measured.ours_ms, 'ours');
+      done(name, pipeline.ours_ms, 'ours');
     }
+  for (const [name, { sizes, of }] of Object.entries(batches))
+    for (const batch of sizes)
+      if (!measured[name]?.[batch]) {
+        const ms = await measureOurs(of(batch), options);
+        measured[name] = { ...measured[name], [batch]: ms };
+        done(name, ms, `${batch} rows`);
+      }
   for (const mode of options.torch ?? (['eager', 'compile'] as const)) {
     const key = `torch_${mode}_ms` as const;
     for (const name of options.names)

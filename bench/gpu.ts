@@ -3,10 +3,10 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { native, type Precision } from '../sidecar/native.ts';
-import { gpuModules, gpuParts, gpuPipelines } from './gpu-cases.ts';
+import { gpuBatches, gpuModules, gpuParts, gpuPipelines } from './gpu-cases.ts';
 import type { GpuCase } from './gpu-measure.ts';
 import { writeGpuPage } from './gpu-page.ts';
-import { runTable } from './gpu-run.ts';
+import { type Batches, runTable } from './gpu-run.ts';
 import { circumstances, textTable, whole } from './report.ts';
 import { ROOT } from './root.ts';
 
@@ -31,6 +31,8 @@ export interface GpuReport {
   command: string;
   dtype: Precision;
   cases: Record<string, GpuCase>;
+  /** Milliseconds of an evaluation, by module and rows. */
+  batches: Batches;
 }
 
 export const GPU_RESULT = join(ROOT, 'bench/results/gpu.json');
@@ -91,13 +93,17 @@ async function run(options: Options, command: Command): Promise<void> {
     command: line,
     dtype: options.dtype,
     cases: before?.cases ?? {},
+    batches: before?.batches ?? {},
   };
-  const table = { modules: gpuModules, parts: gpuParts, pipelines: gpuPipelines };
-  await runTable(table, { ...options, names }, report.cases, () => {
+  // Batches go with the whole table.
+  const batches = options.cases ? {} : gpuBatches;
+  const table = { modules: gpuModules, parts: gpuParts, pipelines: gpuPipelines, batches };
+  const save = () => {
     // Whole or not at all: this process may be ended at any time.
     writeFileSync(`${options.json}.part`, `${JSON.stringify(report, null, 2)}\n`);
     renameSync(`${options.json}.part`, options.json);
-  });
+  };
+  await runTable(table, { ...options, names }, report.cases, save, report.batches);
   console.error(tableOf(report.cases));
 }
 

@@ -99,7 +99,8 @@ function packages() {
     }
   };
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  for (const name of [...Object.keys(dependencies), 'vitest', 'ml-matrix', 'fast-check']) visit(name, '.');
+  for (const name of [...Object.keys(dependencies), 'vitest', 'ml-matrix', 'fast-check', 'autocannon'])
+    visit(name, '.');
   return [...found];
 }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { controlled, controlnet, unet, vae } from '../../bench/gpu-cases.ts';
 import type { GpuCase } from '../../bench/gpu-measure.ts';
-import { runTable } from '../../bench/gpu-run.ts';
+import { type Batches, runTable } from '../../bench/gpu-run.ts';
 import { fixtureModel } from '../support/fixtures.ts';
 
 // The benchmark's way through tiny modules: figures of an emulator mean nothing, but that they are there.
@@ -31,13 +31,16 @@ test('every module and pipeline is measured, and kept after each', async () => {
         ['vae-decode-512', 1],
       ],
     } as Record<string, [string, number][]>,
+    batches: { unet: { sizes: [1, 2], of: (batch: number) => unet(unetFile, batch, 8) } },
   };
+  const batches: Batches = {};
   const cases: Record<string, GpuCase> = {};
   const saved: number[] = [];
   const names = Object.keys(table.modules);
   const options = { device: 'emulator', dtype: 'f16', runs: 1, warm: 0, names, torchSeconds: 1 } as const;
-  await runTable(table, { ...options, names }, cases, () => saved.push(Object.keys(cases).length));
-  expect(saved).toEqual([1, 2, 3, 4, 5]);
+  await runTable(table, { ...options, names }, cases, () => saved.push(Object.keys(cases).length), batches);
+  expect(saved).toEqual([1, 2, 3, 4, 5, 5, 5]);
+  expect(Object.keys(batches.unet!)).toEqual(['1', '2']);
   for (const name of names) {
     expect(cases[name]!.ours_ms, name).toBeGreaterThan(0);
     expect(cases[name]!.vendor_ms, name).toBeGreaterThan(0);

@@ -28,7 +28,9 @@ test('a result becomes a table and bars in proportion', () => {
     command: 'npm run bench:gpu',
     dtype: 'f16',
     cases,
+    batches: { 'some-unet': { 1: 3, 2: 4, 4: 6 } },
   });
+  expect(page).toContain('| some-unet | 3.00 (1.00×) | 4.00 (1.50×) | 6.00 (2.00×) |');
   expect(page).toContain('Some GPU, driver 1.2, f16, commit abc, 2030-01-02');
   expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
   expect(page).toContain('| b | 4.00 |  | 12.00 | 6.00 | 2.00 | 0.50 |  |');
