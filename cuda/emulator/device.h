@@ -107,6 +107,16 @@ S& shared_memory() {
   return *reinterpret_cast<S*>(emulator::current.shared);
 }
 
+using SharedAddress = char*;
+
+inline SharedAddress shared_address(const void* p) {
+  return static_cast<char*>(const_cast<void*>(p));
+}
+template <class V>
+V kept(V v) {
+  return v;
+}
+
 // V of 4, 8 or 16 bytes in one access.
 template <class V>
 V load(const void* from) {
@@ -128,7 +138,8 @@ void cp_async(void* to, const void* from, bool valid) {
   std::memset(to, 0xff, kBytes);  // until it is waited for
   emulator::current.copies->back().push_back({to, from, kBytes, valid ? kBytes : 0u});
 }
-inline void cp_async_cached(void* to, const void* from, bool valid) {
+template <bool kCached>
+void cp_async_16(SharedAddress to, const void* from, bool valid) {
   cp_async<16>(to, from, valid);
 }
 inline void cp_async_commit() {
@@ -247,24 +258,44 @@ void warpgroup_wait() {
 template <int kCount>
 void take(float (&)[kCount][4]) {}
 
+// Rows from a piece of eight on, and the first of their channels.
+template <int kRow>
+struct Operand {
+  static_assert(kRow == 32 || kRow == 64);
+  SharedAddress row;
+  int channel = 0;  // in bytes
+  explicit Operand(SharedAddress rows) : row(rows) {}
+  Operand rows(int bytes) const {
+    Operand moved = *this;
+    moved.row += bytes;
+    return moved;
+  }
+  Operand channels(int bytes) const {
+    Operand moved = *this;
+    moved.channel += bytes;
+    return moved;
+  }
+};
+
 template <class T, int kColumns, int kRow>
-void warpgroup_mma(float (&d)[kColumns / 8][4], const T* left, const T* right, int k) {
+void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand<kRow>& left, const Operand<kRow>& right) {
   constexpr int kBytes = kRow * 2;
-  static_assert(kBytes == 64 || kBytes == 128);
-  if (reinterpret_cast<uintptr_t>(left) % (8 * kBytes) || reinterpret_cast<uintptr_t>(right) % (8 * kBytes))
-    emulator::fault("the rows of a product do not begin at a piece of eight rows");
+  for (SharedAddress rows : {left.row, right.row})
+    if (reinterpret_cast<uintptr_t>(rows) % (8 * kBytes))
+      emulator::fault("the rows of a product do not begin at a piece of eight rows");
   const int warp = static_cast<int>(threadIdx.x) / emulator::kWarp % 4;
   emulator::current.products->back().push_back(
-      {&d[0][0], left, right, k, warp, [](float* const* sums, const emulator::PendingProduct& p) {
-         const auto at = [&](const void* rows, int row, int c) {
-           const int chunk = p.k * 2 + c / 8;
-           const int to = kBytes == 64 ? (chunk ^ (row >> 1)) & 3 : (chunk ^ row) & 7;
+      {&d[0][0], left.row, right.row, left.channel, right.channel, warp,
+       [](float* const* sums, const emulator::PendingProduct& p) {
+         const auto at = [&](const void* rows, int channel, int row, int c) {
+           const int chunk = channel / 16 + c / 8,
+                     to = kRow == 32 ? (chunk ^ (row >> 1)) & 3 : (chunk ^ row) & 7;
            return to_float(static_cast<const T*>(rows)[row * kRow + to * 8 + c % 8]);
          };
          float a[16][16], b[kColumns][16];
          for (int c = 0; c < 16; c++) {
-           for (int r = 0; r < 16; r++) a[r][c] = at(p.left, p.warp * 16 + r, c);
-           for (int n = 0; n < kColumns; n++) b[n][c] = at(p.right, n, c);
+           for (int r = 0; r < 16; r++) a[r][c] = at(p.left, p.left_channel, p.warp * 16 + r, c);
+           for (int n = 0; n < kColumns; n++) b[n][c] = at(p.right, p.right_channel, n, c);
          }
          for (int lane = 0; lane < emulator::kWarp; lane++)
            for (int i = 0; i < kColumns / 2; i++) {

@@ -34,7 +34,7 @@ struct PendingCopy {
 struct PendingProduct {
   float* sums;
   const void *left, *right;
-  int k, warp;
+  int left_channel, right_channel, warp;
   void (*run)(float* const* sums, const PendingProduct& product);
 };
 

@@ -69,6 +69,19 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// Where in shared memory something is; bytes can be added.
+using SharedAddress = uint32_t;
+
+// The value itself, which the compiler does not fetch or compute again.
+template <class V>
+__device__ __forceinline__ V kept(V v) {
+  if constexpr (sizeof(V) == 8)
+    asm volatile("" : "+l"(v));
+  else
+    asm volatile("" : "+r"(v));
+  return v;
+}
+
 template <class V>
 __device__ __forceinline__ V load(const void* from) {
   return *static_cast<const V*>(from);
@@ -90,11 +103,16 @@ __device__ __forceinline__ void cp_async(void* to, const void* from, bool valid)
                  "r"(size), "n"(kBytes)
                  : "memory");
 }
-// 16 bytes, kept in the multiprocessor's cache for those that read them again.
-__device__ __forceinline__ void cp_async_cached(void* to, const void* from, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(valid ? 16 : 0)
-               : "memory");
+// 16 bytes, or zeros: `from` is not looked at then. kCached: kept in the multiprocessor's cache, for those that read
+// them again.
+template <bool kCached>
+__device__ __forceinline__ void cp_async_16(SharedAddress to, const void* from, bool valid) {
+  if constexpr (kCached)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
+                 : "memory");
+  else
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
+                 : "memory");
 }
 __device__ __forceinline__ void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -200,24 +218,31 @@ __device__ __forceinline__ void take(float (&d)[kCount][4]) {
     asm volatile("" : "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])::"memory");
 }
 
-// Where 64 or 128 bytes wide rows lie (PTX ISA, matrix-descriptor format): rows follow each other, eight of them are a
-// piece, channels are contiguous.
-template <int kRowBytes>
-__device__ __forceinline__ uint64_t matrix_descriptor(const void* row, int channel_bytes) {
-  static_assert(kRowBytes == 64 || kRowBytes == 128);
-  const uint64_t address = (shared_address(row) + channel_bytes) >> 4 & 0x3fff;
-  constexpr uint64_t kPiece = 8 * kRowBytes / 16, kSwizzle = kRowBytes == 128 ? 1 : 2;
-  return address | uint64_t{1} << 16 | kPiece << 32 | kSwizzle << 62;
-}
+// Rows of kRow 16-bit elements in shared memory as products read them (PTX ISA, matrix-descriptor format): rows follow
+// each other, eight of them are a piece, channels are contiguous. Steps are in bytes.
+template <int kRow>
+struct Operand {
+  uint64_t bits;
+  __device__ __forceinline__ explicit Operand(SharedAddress rows) {
+    static_assert(kRow == 32 || kRow == 64);
+    constexpr uint64_t kPiece = 8 * kRow * 2 / 16, kSwizzle = kRow == 64 ? 1 : 2;
+    bits = (rows >> 4 & 0x3fff) | uint64_t{1} << 16 | kPiece << 32 | kSwizzle << 62;
+  }
+  __device__ __forceinline__ Operand rows(int bytes) const {
+    Operand moved = *this;
+    moved.bits += static_cast<uint32_t>(bytes) >> 4;
+    return moved;
+  }
+  __device__ __forceinline__ Operand channels(int bytes) const { return rows(bytes); }
+};
 
-// Channels k·16 … k·16 + 15 of the rows from `left` and `right` on. d is laid out as mma's, eight columns after eight,
-// warp w of the four has the rows from 16·w on.
+// 16 channels of 64 rows and of kColumns. d is laid out as mma's, eight columns after eight, warp w of the four has the
+// rows from 16·w on.
 template <class T, int kColumns, int kRow>
-__device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const T* left, const T* right,
-                                              int k) {
+__device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand<kRow>& left,
+                                              const Operand<kRow>& right) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  const uint64_t a = matrix_descriptor<kRow * 2>(left, k * 32),
-                 b = matrix_descriptor<kRow * 2>(right, k * 32);
+  const uint64_t a = left.bits, b = right.bits;
 #define LE_D4(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
 #define LE_D16(n) LE_D4(n), LE_D4(n + 1), LE_D4(n + 2), LE_D4(n + 3)
 #define LE_D64(n) LE_D16(n), LE_D16(n + 4), LE_D16(n + 8), LE_D16(n + 12)

@@ -117,8 +117,8 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN* kLanes)
   }
   sync_block();
 #pragma unroll
-  for (int m = 0; m < kTilesM; m++) memory.sums.put(lane_row + m * 16, lane_column, sum[m]);
-  sync_block();
+  for (int m = 0; m < kTilesM; m++)
+    memory.sums.put(lane_row + m * 16, lane_column, sum[m], p.finish.bias, column0, p.packed);
   finish_tile<T, kM, kN, kThreads>(p, memory.sums, nullptr, row0, column0);
 }
 

@@ -16,32 +16,18 @@ constexpr size_t kShared = 227 << 10;  // of a block
 template <class T, int kM, int kN>
 constexpr bool kHasRoom = sizeof(Sums<kM, kN>) + kM * kN * sizeof(T) <= kShared;
 
+template <class T, int kM, int kN>
+struct Stage {
+  T left[2][kM * kSlab], right[2][kN * kSlab];
+};
+
 template <class T, int kM, int kN, int kStages>
 union WarpgroupMemory {
-  struct {
-    T left[kStages][2][kM * kSlab], right[kStages][2][kN * kSlab];
-  };
+  Stage<T, kM, kN> stages[kStages];
   struct {
     Sums<kM, kN> sums;
     T before[kHasRoom<T, kM, kN> ? kM * kN : 1];  // the residual, where there is room for it
   };
-};
-
-// Where the stages of a product are, for the slab of each that this thread copies from.
-template <class T>
-struct Stages {
-  int half, taps, slabs;  // slabs: of a tap
-  int tap = 0, tap_y = 0, tap_x = 0, slab;
-
-  __device__ Stages(const Patches<T>& p, int half, int stage)
-      : half(half), taps(p.kh * p.kw), slabs(p.slabs_of_tap()) {
-    tap = stage % taps, tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
-    slab = stage / taps * 2 + half;
-  }
-  __device__ void next(const Patches<T>& p) {
-    if (++tap_x == p.kw) tap_x = 0, tap_y++;
-    if (++tap == taps) tap = tap_y = 0, slab += 2;
-  }
 };
 
 template <class T>
@@ -56,17 +42,56 @@ struct Window {
   uint32_t inside;
 
   template <class T>
-  __device__ void begin(const Patches<T>& p, int64_t row) {
-    pixel = 0, inside = 0;
-    if (row >= p.rows) return;
-    const int m = static_cast<int>(row), line = m / p.out_width, n = line / p.out_height;
+  __device__ __forceinline__ void begin(const Patches<T>& p, int64_t row) {
+    const bool within = row < p.rows;
+    const int m = within ? static_cast<int>(row) : 0;
+    pixel = m, inside = within ? 1 : 0;
+    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0) return;
+    const int line = m / p.out_width, n = line / p.out_height;
     const int x = (m - line * p.out_width) * p.stride - p.left,
               y = (line - n * p.out_height) * p.stride - p.top;
     pixel = (n * p.height + (y >> p.shift)) * p.width + (x >> p.shift);
-    for (int i = 0, tap = 0; i < p.kh; i++)
-      for (int j = 0; j < p.kw; j++, tap++)
-        if (y + i >= 0 && y + i < p.in_height && x + j >= 0 && x + j < p.in_width) inside |= 1u << tap;
+    // Columns from max(−x, 0) on and before in_width − x, the same of rows.
+    const int first = x < 0 ? -x : 0, end = p.in_width - x < p.kw ? p.in_width - x : p.kw;
+    const uint32_t columns = within ? (1u << end) - (1u << first) : 0;
+    inside = 0;
+    for (int i = 0; i < p.kh; i++)
+      if (y + i >= 0 && y + i < p.in_height) inside |= columns << (i * p.kw);
     if (p.shift) inside |= (x & 1u) << 30 | (y & 1u) << 31;
+  }
+};
+
+// Where in the left operand a thread copies from, stage by stage: taps go round, then the next 64 channels.
+template <class T>
+struct Walk {
+  const Patches<T>& p;
+  int slab, tap, tap_x, tap_y, offset;  // slab: of a tap; offset: in pixels of the sources
+  int first, row_bytes;                 // first: channel of the 16 bytes within a slab; row_bytes: of a pixel
+  uint32_t used;                        // 0 where the slab or the source ends before these channels
+  const char* source;                   // of pixel 0
+
+  __device__ __forceinline__ Walk(const Patches<T>& p, int stage, int half, int chunk)
+      : p(p), first(chunk * 8) {
+    const int taps = p.kh * p.kw;
+    slab = stage / taps * 2 + half;
+    tap = stage % taps, tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
+    offset = tap_y * p.width + tap_x;
+    choose();
+  }
+  __device__ __forceinline__ void choose() {
+    const bool second = slab >= p.slabs1();
+    const int channels = second ? p.c2 : p.c1, c = (second ? slab - p.slabs1() : slab) * kSlab + first;
+    used = c < channels && slab < p.slabs_of_tap() ? 1 : 0;
+    row_bytes = channels * static_cast<int>(sizeof(T));
+    source = reinterpret_cast<const char*>((second ? p.x2 : p.x) + c);
+  }
+  __device__ __forceinline__ void next() {
+    tap++, tap_x++, offset++;
+    if (tap_x < p.kw) return;
+    tap_x = 0, tap_y++, offset += p.width - p.kw;
+    if (tap_y < p.kh) return;
+    tap = tap_y = offset = 0, slab += 2;
+    choose();
   }
 };
 
@@ -76,63 +101,64 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     product_warpgroups(const Product<T> p, float* partial, int stages_per_split) {
   constexpr int kParts = kM / 128;                     // of 64 rows, of a warpgroup
   constexpr int kLoadsM = kM / 32, kLoadsN = kN / 32;  // eight threads copy a row's 128 bytes
+  constexpr int kSlabRow = kSlab * sizeof(T), kStageBytes = sizeof(Stage<T, kM, kN>);
+  constexpr int kRight = 2 * kM * kSlabRow;  // where a stage's right operand begins
   if constexpr (kHasWarpgroups) {
     auto& memory = shared_memory<WarpgroupMemory<T, kM, kN, kStages>>();
     const int tiles_n = (p.packed + kN - 1) / kN;
     const int64_t row0 = static_cast<int64_t>(blockIdx.x / tiles_n) * kM;
     const int column0 = static_cast<int>(blockIdx.x % tiles_n) * kN;
-    const int stages = stages_of(p.left);
-    const int begin = static_cast<int>(blockIdx.y) * stages_per_split;
+    const int stages = stages_of(p.left), begin = static_cast<int>(blockIdx.y) * stages_per_split;
     const int count = stages - begin < stages_per_split ? stages - begin : stages_per_split;
+    const SharedAddress base = kept(shared_address(&memory));
 
+    // This thread copies 16 bytes of every 32nd row: chunk `chunk` of slab `half`.
     const int tid = static_cast<int>(threadIdx.x), row = tid / 8, half = tid % 8 / 4, chunk = tid % 4;
-    const int place = swizzled(row, chunk);  // the same for every 32nd row
+    const SharedAddress place = base + swizzled(row, chunk) * static_cast<int>(sizeof(T));
     Window windows[kLoadsM];
 #pragma unroll
     for (int j = 0; j < kLoadsM; j++) windows[j].begin(p.left, row0 + row + j * 32);
-    Stages<T> at(p.left, half, begin);
-    const int64_t depth = static_cast<int64_t>(at.taps) * at.slabs * kSlab;
-    const T* weight = p.weight + (column0 + row) * depth + chunk * 8;
+    Walk<T> walk(p.left, begin, half, chunk);
+    const int slabs = kept(p.left.slabs_of_tap()), width = kept(p.left.width);
+    const int64_t depth =
+        static_cast<int64_t>(p.left.kh * p.left.kw) * slabs * kSlab * sizeof(T);  // in bytes
+    const char* weight = reinterpret_cast<const char*>(p.weight) + (column0 + row) * depth + chunk * 16;
+    const int64_t depth32 = kept(32 * depth);
     const int columns_left = p.packed - column0 - row;
 
-    // Stage begin + i; an empty group past the end keeps the count of groups.
-    const auto fetch = [&](int i) {
+    // Stage begin + i to the ring's place s; an empty group past the end keeps the count of groups.
+    const auto fetch = [&](int i, int s) {
       if (i < count) {
-        T* left = memory.left[i % kStages][half] + place;
-        T* right = memory.right[i % kStages][half] + place;
-        const bool second = at.slab >= p.left.slabs1(), here = at.slab < at.slabs;
-        const int channels = second ? p.left.c2 : p.left.c1;
-        const int c = (second ? at.slab - p.left.slabs1() : at.slab) * kSlab + chunk * 8;
-        const T* source = (second ? p.left.x2 : p.left.x) + c;
-        const bool used = here && c < channels;
-        const int offset = at.tap_y * p.left.width + at.tap_x;
+        const SharedAddress to = place + s * kStageBytes;
+        const uint32_t bit = walk.used << walk.tap;
+        const char* source =
+            walk.source + static_cast<int64_t>(kUpsampled ? 0 : walk.offset) * walk.row_bytes;
 #pragma unroll
         for (int j = 0; j < kLoadsM; j++) {
-          const uint32_t inside = windows[j].inside;
-          const bool valid = used && (inside >> at.tap & 1);
-          int pixel = windows[j].pixel + offset;
+          int pixel = windows[j].pixel;
           if constexpr (kUpsampled)
-            pixel = windows[j].pixel + static_cast<int>((inside >> 31) + at.tap_y >> 1) * p.left.width +
-                    static_cast<int>((inside >> 30 & 1) + at.tap_x >> 1);
-          cp_async_cached(left + j * 32 * kSlab,
-                          valid ? source + static_cast<int64_t>(pixel) * channels : p.left.x, valid);
+            pixel += static_cast<int>((windows[j].inside >> 31) + walk.tap_y >> 1) * width +
+                     static_cast<int>((windows[j].inside >> 30 & 1) + walk.tap_x >> 1);
+          cp_async_16<true>(to + half * kM * kSlabRow + j * 32 * kSlabRow,
+                            source + static_cast<int64_t>(pixel) * walk.row_bytes, windows[j].inside & bit);
         }
-        const T* from = weight + (at.tap * at.slabs + at.slab) * kSlab;
+        const char* from = weight + (walk.tap * slabs + walk.slab) * kSlabRow;
+        const bool here = walk.slab < slabs;
 #pragma unroll
-        for (int j = 0; j < kLoadsN; j++) {
-          const bool valid = here && j * 32 < columns_left;
-          cp_async<16>(right + j * 32 * kSlab, valid ? from + j * 32 * depth : p.weight, valid);
-        }
-        at.next(p.left);
+        for (int j = 0; j < kLoadsN; j++, from += depth32)
+          cp_async_16<false>(to + kRight + half * kN * kSlabRow + j * 32 * kSlabRow, from,
+                             here && j * 32 < columns_left);
+        walk.next();
       }
       cp_async_commit();
     };
 
     float sum[kParts][kN / 8][4] = {};
     const int group_row = tid / 128 * (kM / 2);
+    const Operand<kSlab> left(base + group_row * kSlabRow), right(base + kRight);
 #pragma unroll
-    for (int i = 0; i < kStages - 2; i++) fetch(i);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < kStages - 2; i++) fetch(i, i);
+    for (int i = 0, s = 0, ahead = kStages - 2; i < count; i++) {
       cp_async_wait<kStages - 3>();
       fence_products();
       sync_block();  // stage i is here, and stage i − 2 has been read by both warpgroups
@@ -141,11 +167,15 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       for (int k = 0; k < kDepth / 16; k++)
 #pragma unroll
         for (int m = 0; m < kParts; m++)
-          warpgroup_mma<T, kN, kSlab>(sum[m], memory.left[i % kStages][k / 2] + (group_row + m * 64) * kSlab,
-                                      memory.right[i % kStages][k / 2], k % 2);
+          warpgroup_mma<T, kN>(
+              sum[m],
+              left.rows(s * kStageBytes + k / 2 * kM * kSlabRow + m * 64 * kSlabRow).channels(k % 2 * 32),
+              right.rows(s * kStageBytes + k / 2 * kN * kSlabRow).channels(k % 2 * 32));
       warpgroup_commit();
-      fetch(i + kStages - 2);
+      fetch(i + kStages - 2, ahead);
       warpgroup_wait<1>();
+      if (++s == kStages) s = 0;
+      if (++ahead == kStages) ahead = 0;
     }
     warpgroup_wait<0>();
     cp_async_wait<0>();
@@ -162,9 +192,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
     for (int m = 0; m < kParts; m++) {
       take(sum[m]);
-      memory.sums.put(lane_row + m * 64, lane_column, sum[m]);
+      memory.sums.put(lane_row + m * 64, lane_column, sum[m], p.finish.bias, column0, p.packed);
     }
-    sync_block();
     finish_tile<T, kM, kN, kThreads>(p, memory.sums, kHasRoom<T, kM, kN> ? memory.before : nullptr, row0,
                                      column0);
   }

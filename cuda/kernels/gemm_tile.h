@@ -62,19 +62,29 @@ struct Row {
   }
 };
 
-// A tile's sums in shared memory, so that threads can finish them in rows of eight columns.
+// A tile's sums with their biases in shared memory, so that threads can finish them in rows of eight columns.
 template <int kM, int kN>
 struct Sums {
   float at[kM][kN + 8];
 
-  // A fragment's: sum[n][2h + j] is at row `row` + 8h and column `column` + 8n + j.
+  // A fragment's: sum[n][2h + j] is at row `row` + 8h and column `column` + 8n + j of the tile.
   template <int kCount>
-  __device__ __forceinline__ void put(int row, int column, const float (&sum)[kCount][4]) {
+  __device__ __forceinline__ void put(int row, int column, const float (&sum)[kCount][4], const float* bias,
+                                      int column0, int packed) {
+    const bool even = packed % 2 == 0;
 #pragma unroll
-    for (int n = 0; n < kCount; n++)
+    for (int n = 0; n < kCount; n++) {
+      const int to = column0 + column + n * 8;
+      Vec<float, 2> add{};
+      if (bias && even && to < packed)
+        add = load<Vec<float, 2>>(bias + to);
+      else if (bias && !even)
+        for (int j = 0; j < 2; j++) add.at[j] = to + j < packed ? bias[to + j] : 0;
 #pragma unroll
       for (int h = 0; h < 2; h++)
-        store(&at[row + h * 8][column + n * 8], Vec<float, 2>{{sum[n][2 * h], sum[n][2 * h + 1]}});
+        store(&at[row + h * 8][column + n * 8],
+              Vec<float, 2>{{sum[n][2 * h] + add.at[0], sum[n][2 * h + 1] + add.at[1]}});
+    }
   }
 };
 
@@ -100,9 +110,10 @@ __device__ __forceinline__ void write_partial(const Product<T>& p, float* partia
   }
 }
 
-// y of a tile. The loop is not unrolled: each block comes here once, and what activations are would fill the
-// instruction caches (it took 50 µs on an H100). `before`: room in shared memory for the tile's residual, so that all of
-// it is on its way at once; or null.
+// y of a tile, once all its sums are there. The loops are not unrolled, and what becomes of a sum is chosen around
+// them: each block comes here once, and code for every activation of every element would fill the instruction caches (it
+// took 50 µs on an H100). `before`: room in shared memory for the tile's residual, so that all of it is on its way at
+// once; or null.
 template <class T, int kM, int kN, int kThreads>
 __device__ __forceinline__ void finish_tile(const Product<T>& p, const Sums<kM, kN>& sums, T* before,
                                             int64_t row0, int column0) {
@@ -110,42 +121,58 @@ __device__ __forceinline__ void finish_tile(const Product<T>& p, const Sums<kM, 
   const bool geglu = f.activation == Activation::geglu;
   const int shift = geglu ? 1 : 0, first = column0 >> shift, vectors = kN / 8 >> shift;
   const int left = f.columns - first;  // columns of y from this tile on
-  const bool prefetched = before && f.residual && f.columns % 8 == 0;
-  // f(vector, its row and column in the tile)
+  const int height = p.left.rows - row0 < kM ? static_cast<int>(p.left.rows - row0) : kM;
+  const bool wide = f.columns % 8 == 0, prefetched = before && f.residual && wide;
+  const int tid = static_cast<int>(threadIdx.x), begin_r = tid / vectors, begin_c = tid - begin_r * vectors;
+  const int step_r = kThreads / vectors, step_c = kThreads - step_r * vectors;
+  // use(vector, its row and column in the tile)
   const auto each = [&](auto use) {
+    int r = begin_r, c = begin_c;
 #pragma unroll 1
-    for (int v = static_cast<int>(threadIdx.x); v < kM * vectors; v += kThreads) {
-      const int r = v / vectors, c = (v - r * vectors) * 8;
-      if (row0 + r < p.left.rows && c < left) use(v, r, c);
+    for (int v = tid; r < height; v += kThreads) {
+      if (c * 8 < left) use(v, r, c * 8);
+      r += step_r, c += step_c;
+      if (c >= vectors) c -= vectors, r++;
     }
   };
+  const auto at = [&](int r, int c) { return (row0 + r) * f.columns + first + c; };
   if (prefetched) {
-    each([&](int v, int r, int c) {
-      cp_async<16>(before + v * 8, f.residual + (row0 + r) * f.columns + first + c, true);
-    });
+    const SharedAddress to = shared_address(before);
+    each([&](int v, int r, int c) { cp_async_16<false>(to + v * 16, f.residual + at(r, c), true); });
     cp_async_commit();
     cp_async_wait<0>();
   }
-  each([&](int v, int r, int c) {
-    const int packed = c << shift, count = left - c < 8 ? left - c : 8;
-    const auto eight = [&](int at, float(&to)[8]) {
+  sync_block();
+  const auto eight = [&](int r, int c, float(&to)[8]) {
 #pragma unroll
-      for (int j = 0; j < 8; j += 4) {
-        const auto four = load<Vec<float, 4>>(&sums.at[r][at + j]);
+    for (int j = 0; j < 8; j += 4) {
+      const auto four = load<Vec<float, 4>>(&sums.at[r][c + j]);
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-          to[j + i] =
-              four.at[i] + (f.bias && column0 + at + j + i < p.packed ? f.bias[column0 + at + j + i] : 0);
-      }
-    };
-    float values[8], gates[8] = {};
-    eight(packed, values);
-    if (geglu) eight(packed + 8, gates);
-    const Vec<T, 8> residual = prefetched   ? load<Vec<T, 8>>(before + v * 8)
-                               : f.residual ? f.read(f.residual + (row0 + r) * f.columns + first + c, count)
-                                            : Vec<T, 8>{};
-    f.eight(row0 + r, first + c, count, values, gates, residual);
-  });
+      for (int i = 0; i < 4; i++) to[j + i] = four.at[i];
+    }
+  };
+  const auto residual = [&](int v, int r, int c, int count) {
+    return prefetched   ? load<Vec<T, 8>>(before + v * 8)
+           : f.residual ? f.read(f.residual + at(r, c), count)
+                        : Vec<T, 8>{};
+  };
+  if (wide && !f.scale && !f.temb && f.activation == Activation::none)
+    each([&](int v, int r, int c) {
+      float values[8];
+      eight(r, c, values);
+      Vec<T, 8> out = residual(v, r, c, 8);
+#pragma unroll
+      for (int j = 0; j < 8; j++) out.at[j] = from_float<T>(values[j] + to_float(out.at[j]));
+      store(f.y + at(r, c), out);
+    });
+  else
+    each([&](int v, int r, int c) {
+      const int count = left - c < 8 ? left - c : 8;
+      float values[8], gates[8] = {};
+      eight(r, c << shift, values);
+      if (geglu) eight(r, (c << shift) + 8, gates);
+      f.eight(row0 + r, first + c, count, values, gates, residual(v, r, c, count));
+    });
 }
 
 }  // namespace latent_edge::gpu
