@@ -55,6 +55,14 @@ __device__ __forceinline__ float silu(float x) {
 __device__ __forceinline__ float gelu(float x) {
   return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
 }
+// Within 2e-7·|x| of gelu, at a third of its instructions: erf by Abramowitz and Stegun 7.1.26.
+__device__ __forceinline__ float gelu_fast(float x) {
+  const float a = fabsf(x) * 0.70710678118654752f, t = divide_fast(1, 1 + 0.3275911f * a);
+  const float series =
+      t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const float tail = 0.5f * x * series * exp2_fast(-1.4426950408889634f * a * a);
+  return x < 0 ? tail : x - tail;
+}
 __device__ __forceinline__ float quick_gelu(float x) {
   return divide_fast(x, 1 + exp2_fast(-1.702f * 1.4426950408889634f * x));
 }

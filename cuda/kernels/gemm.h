@@ -47,7 +47,7 @@ struct Finish {
   // `v` and with geglu its gate have their biases; `before`: the residual's value there, 0 without one.
   __device__ __forceinline__ T operator()(int image, int column, float v, float gate, T before) const {
     if (!scale)
-      v = activation == Activation::geglu  ? v * gelu(gate)
+      v = activation == Activation::geglu  ? v * gelu_of(gate)
           : activation == Activation::none ? v
                                            : activate(v, activation);
     return join(v, temb ? temb[static_cast<int64_t>(image) * columns + column] : from_float<T>(0),
@@ -63,8 +63,8 @@ struct Finish {
     _Pragma("unroll") for (int j = 0; j < 8; j++) v[j] = value; \
     break
         LE_EIGHT(silu, silu(v[j]));
-        LE_EIGHT(gelu, gelu(v[j]));
-        LE_EIGHT(geglu, v[j] * gelu(gate[j]));
+        LE_EIGHT(gelu, gelu_of(v[j]));
+        LE_EIGHT(geglu, v[j] * gelu_of(gate[j]));
         default:
 #pragma unroll
           for (int j = 0; j < 8; j++) v[j] = activate(v[j], activation);
@@ -92,6 +92,9 @@ struct Finish {
   }
 
  private:
+  static __device__ __forceinline__ float gelu_of(float x) {
+    return sizeof(T) == 2 ? gelu_fast(x) : gelu(x);
+  }
   __device__ __forceinline__ T join(float v, T add, float factor, T before) const {
     if (scale) {
       v *= factor;

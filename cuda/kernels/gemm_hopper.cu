@@ -65,33 +65,36 @@ struct Window {
 template <class T>
 struct Walk {
   const Patches<T>& p;
-  int slab, tap, tap_x, tap_y, offset;  // slab: of a tap; offset: in pixels of the sources
-  int first, row_bytes;                 // first: channel of the 16 bytes within a slab; row_bytes: of a pixel
-  uint32_t used;                        // 0 where the slab or the source ends before these channels
-  const char* source;                   // of pixel 0
+  int slab, tap, tap_x, tap_y;  // slab: of a tap
+  int first, pixel_bytes;       // first: channel of the 16 bytes within a slab
+  bool second, used;            // second: of the sources; used: they have these channels
+  const char* source;           // of the pixel under this tap of a window that begins at pixel 0
 
   __device__ __forceinline__ Walk(const Patches<T>& p, int stage, int half, int chunk)
       : p(p), first(chunk * 8) {
     const int taps = p.kh * p.kw;
     slab = stage / taps * 2 + half;
     tap = stage % taps, tap_y = tap / p.kw, tap_x = tap - tap_y * p.kw;
-    offset = tap_y * p.width + tap_x;
     choose();
+    source += static_cast<int64_t>(tap_y * p.width + tap_x) * pixel_bytes;
   }
   __device__ __forceinline__ void choose() {
-    const bool second = slab >= p.slabs1();
+    second = slab >= p.slabs1();
     const int channels = second ? p.c2 : p.c1, c = (second ? slab - p.slabs1() : slab) * kSlab + first;
-    used = c < channels && slab < p.slabs_of_tap() ? 1 : 0;
-    row_bytes = channels * static_cast<int>(sizeof(T));
+    used = c < channels && slab < p.slabs_of_tap();
+    pixel_bytes = channels * static_cast<int>(sizeof(T));
     source = reinterpret_cast<const char*>((second ? p.x2 : p.x) + c);
   }
-  __device__ __forceinline__ void next() {
-    tap++, tap_x++, offset++;
-    if (tap_x < p.kw) return;
-    tap_x = 0, tap_y++, offset += p.width - p.kw;
-    if (tap_y < p.kh) return;
-    tap = tap_y = offset = 0, slab += 2;
+  // True where pixels are of another size from here on.
+  __device__ __forceinline__ bool next() {
+    tap++, tap_x++, source += pixel_bytes;
+    if (tap_x < p.kw) return false;
+    tap_x = 0, tap_y++, source += static_cast<int64_t>(p.width - p.kw) * pixel_bytes;
+    if (tap_y < p.kh) return false;
+    tap = tap_y = 0, slab += 2;
+    const bool before = second;
     choose();
+    return second != before;
   }
 };
 
@@ -119,6 +122,12 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
     for (int j = 0; j < kLoadsM; j++) windows[j].begin(p.left, row0 + row + j * 32);
     Walk<T> walk(p.left, begin, half, chunk);
+    int64_t places[kLoadsM];  // of the windows' pixels, in bytes
+    const auto place_windows = [&] {
+#pragma unroll
+      for (int j = 0; j < kLoadsM; j++) places[j] = static_cast<int64_t>(windows[j].pixel) * walk.pixel_bytes;
+    };
+    place_windows();
     const int slabs = kept(p.left.slabs_of_tap()), width = kept(p.left.width);
     const int64_t depth =
         static_cast<int64_t>(p.left.kh * p.left.kw) * slabs * kSlab * sizeof(T);  // in bytes
@@ -130,17 +139,17 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     const auto fetch = [&](int i, int s) {
       if (i < count) {
         const SharedAddress to = place + s * kStageBytes;
-        const uint32_t bit = walk.used << walk.tap;
-        const char* source =
-            walk.source + static_cast<int64_t>(kUpsampled ? 0 : walk.offset) * walk.row_bytes;
+        const uint32_t bit = walk.used ? 1u << walk.tap : 0;
 #pragma unroll
         for (int j = 0; j < kLoadsM; j++) {
-          int pixel = windows[j].pixel;
-          if constexpr (kUpsampled)
-            pixel += static_cast<int>((windows[j].inside >> 31) + walk.tap_y >> 1) * width +
-                     static_cast<int>((windows[j].inside >> 30 & 1) + walk.tap_x >> 1);
-          cp_async_16<true>(to + half * kM * kSlabRow + j * 32 * kSlabRow,
-                            source + static_cast<int64_t>(pixel) * walk.row_bytes, windows[j].inside & bit);
+          const char* from = walk.source + places[j];
+          if constexpr (kUpsampled) {
+            // Two positions lie on one pixel: this tap's is so many rows and columns before what walk has.
+            const int dy = walk.tap_y - static_cast<int>((windows[j].inside >> 31) + walk.tap_y >> 1),
+                      dx = walk.tap_x - static_cast<int>((windows[j].inside >> 30 & 1) + walk.tap_x >> 1);
+            from -= static_cast<int64_t>(dy * width + dx) * walk.pixel_bytes;
+          }
+          cp_async_16<true>(to + half * kM * kSlabRow + j * 32 * kSlabRow, from, windows[j].inside & bit);
         }
         const char* from = weight + (walk.tap * slabs + walk.slab) * kSlabRow;
         const bool here = walk.slab < slabs;
@@ -148,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
         for (int j = 0; j < kLoadsN; j++, from += depth32)
           cp_async_16<false>(to + kRight + half * kN * kSlabRow + j * 32 * kSlabRow, from,
                              here && j * 32 < columns_left);
-        walk.next();
+        if (walk.next()) place_windows();
       }
       cp_async_commit();
     };
@@ -199,17 +208,18 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// Microseconds, as an H100 takes them.
+// Microseconds: medians of an H100's, fitted to 38 shapes of the U-Nets and autoencoders in all cuts.
 struct Shape {
   int rows, columns;
-  int blocks;          // that run on a multiprocessor at once
-  double stage, tile;  // of a stage; of a tile beside its stages
+  int blocks;            // that run on a multiprocessor at once
+  double stage, finish;  // of a stage of a tile; of its sums, where they are whole
 };
 constexpr Shape kShapes[] = {
-    {128, 160, 1, 0.58, 2.5}, {128, 128, 1, 0.50, 2.3}, {128, 128, 2, 0.90, 3.0},
-    {256, 128, 1, 0.85, 4.0}, {256, 160, 1, 1.05, 5.0},
+    {128, 160, 1, 0.72, 2.0}, {128, 128, 1, 0.62, 1.4}, {128, 128, 2, 1.15, 1.3},
+    {256, 128, 1, 1.00, 3.5}, {256, 160, 1, 1.14, 5.5},
 };
-constexpr double kSecondKernel = 4, kBytesPerMicrosecond = 2.5e6;
+constexpr double kTile = 5.4;  // of a tile beside its stages
+constexpr double kSecondKernel = 2.5, kBytesPerMicrosecond = 3.5e6;
 
 struct HopperCut {
   int shape, splits;
@@ -224,8 +234,8 @@ HopperCut choose(int64_t m, int n, int stages, int multiprocessors) {
     for (int splits = 1; splits <= 16 && splits <= stages; splits++) {
       const auto waves = static_cast<double>(ceil_div(tiles * splits, multiprocessors * s.blocks));
       const double sums = static_cast<double>(m) * n * sizeof(float) * 2 * splits;
-      const double time = waves * (s.stage * static_cast<double>(ceil_div(stages, splits)) + s.tile) +
-                          (splits == 1 ? 0 : kSecondKernel + sums / kBytesPerMicrosecond);
+      const double time = waves * (s.stage * static_cast<double>(ceil_div(stages, splits)) + kTile) +
+                          (splits == 1 ? s.finish : kSecondKernel + sums / kBytesPerMicrosecond);
       if (time < least) least = time, best = {i, splits};
     }
   }

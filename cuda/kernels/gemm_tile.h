@@ -71,20 +71,22 @@ struct Sums {
   template <int kCount>
   __device__ __forceinline__ void put(int row, int column, const float (&sum)[kCount][4], const float* bias,
                                       int column0, int packed) {
-    const bool even = packed % 2 == 0;
+    Vec<float, 2> add[kCount] = {};  // all of them on their way before the first is used
+    if (bias)
 #pragma unroll
-    for (int n = 0; n < kCount; n++) {
-      const int to = column0 + column + n * 8;
-      Vec<float, 2> add{};
-      if (bias && even && to < packed)
-        add = load<Vec<float, 2>>(bias + to);
-      else if (bias && !even)
-        for (int j = 0; j < 2; j++) add.at[j] = to + j < packed ? bias[to + j] : 0;
+      for (int n = 0; n < kCount; n++) {
+        const int to = column0 + column + n * 8;
+        if (packed % 2 == 0 && to < packed)
+          add[n] = load<Vec<float, 2>>(bias + to);
+        else
+          for (int j = 0; j < 2; j++) add[n].at[j] = to + j < packed ? bias[to + j] : 0;
+      }
+#pragma unroll
+    for (int n = 0; n < kCount; n++)
 #pragma unroll
       for (int h = 0; h < 2; h++)
         store(&at[row + h * 8][column + n * 8],
-              Vec<float, 2>{{sum[n][2 * h] + add.at[0], sum[n][2 * h + 1] + add.at[1]}});
-    }
+              Vec<float, 2>{{sum[n][2 * h] + add[n].at[0], sum[n][2 * h + 1] + add[n].at[1]}});
   }
 };
 
