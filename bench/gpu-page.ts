@@ -119,5 +119,5 @@ export function gpuPlot(cases: Record<string, GpuCase>): string {
       `<rect x="${left + i * 165}" y="12" width="10" height="10" fill="${color}"/><text x="${left + 14 + i * 165}" y="21">${name}</text>`,
   );
   const floor = `<line x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="32" y2="${y}" stroke="#d62728" stroke-dasharray="4 3"/><text x="${x(1).toFixed(1)}" y="${y + 12}" text-anchor="middle" fill="#d62728">T0</text>`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 90}" height="${y + 20}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>${[...legend, ...parts, floor].join('')}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 90}" height="${y + 20}" font-family="sans-serif" font-size="11"><title>Milliseconds of each case beside torch</title><rect width="100%" height="100%" fill="white"/>${[...legend, ...parts, floor].join('')}</svg>\n`;
 }
