@@ -66,12 +66,14 @@ async function preprocess(
       `a hint of at most ${MAX_HINT_PIXELS} pixels`,
       `${size.width}x${size.height}`,
     );
+  const mask = preprocessor.row.takesMask ? await openMask(picture, request.mask) : undefined;
   const { width, height } = picture;
-  const giveBack = await decoded.take(width * height, signal);
+  // One is decoded after the other.
+  const pixels = Math.max(width * height, mask ? mask.width * mask.height : 0);
+  const giveBack = await decoded.take(pixels, signal);
   try {
     const image = { data: await picture.rgb(picture), width, height };
-    const mask = preprocessor.row.takesMask ? await maskOf(picture, request.mask) : undefined;
-    const hint = await hintInThread(preprocessor, image, size, mode, mask, { signal });
+    const hint = await hintInThread(preprocessor, image, size, mode, await mask?.grey(picture), { signal });
     const file = { data: await encode(hint), format: 'IMAGE_FORMAT_PNG' as const };
     return { hint: { ...file, width: hint.width, height: hint.height } };
   } finally {
@@ -79,11 +81,11 @@ async function preprocess(
   }
 }
 
-/** [H,W] of the picture's size: from a file, or what of the picture is transparent. */
-async function maskOf(picture: Picture, file: Uint8Array): Promise<Uint8Array> {
+/** From a file, or what of the picture is transparent. */
+async function openMask(picture: Picture, file: Uint8Array): Promise<Picture> {
   const mask = file.length > 0 ? await openPicture(file, 'mask') : transparentIn(picture);
   if (!mask) throw errors.unexpected('mask', 'a mask, or an image with transparent parts,', 'neither');
-  return mask.grey(picture);
+  return mask;
 }
 
 function encode(hint: Hint): Promise<Buffer> {
