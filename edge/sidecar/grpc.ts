@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   type ChannelCredentials,
   type ClientUnaryCall,
@@ -20,6 +19,7 @@ import type {
 import { connecting } from './connecting.ts';
 import { cancelled, sidecarError } from './failure.ts';
 import { Refusals } from './refusals.ts';
+import { requestDigest, toHex } from './request-digest.ts';
 import { goElsewhere, goTogether, roundRobin } from './round-robin.ts';
 import { closesSilent } from './silent-sockets.ts';
 
@@ -108,7 +108,7 @@ export function grpcSidecar(
     async *generate(request: GenerateRequest, options: CallOptions = {}): AsyncGenerator<GenerateEvent> {
       const refusals = new Refusals<string>();
       const within = callOptions(options);
-      const name = options.isAgain ? undefined : nameOf(request, options);
+      const name = options.isAgain ? undefined : await nameOf(request, options);
       for (;;) {
         if (options.signal?.aborted) throw cancelled(options.signal.reason);
         const call = opened(refusals).generate(request, metadata(options, refusals.all, name), within);
@@ -201,17 +201,17 @@ function metadataOf({ requestId, idempotencyKey, trace }: CallOptions, token: st
 }
 
 /**
- * What a request that may come again is known by: its key; with a seed, what is asked for in the main, as a digest of
- * its pictures would take time.
+ * What a request that may come again is known by: its key; with a seed, all that is asked for but the bytes of its
+ * pictures, a digest of which would take time.
  */
-function nameOf(
-  { model, prompt, seeds }: GenerateRequest,
+async function nameOf(
+  request: GenerateRequest,
   { idempotencyKey, isSeeded }: CallOptions,
-): string | undefined {
+): Promise<string | undefined> {
   if (idempotencyKey !== undefined || !isSeeded) return idempotencyKey;
-  return createHash('sha256')
-    .update(JSON.stringify([model, prompt, seeds]))
-    .digest('hex');
+  const { initImage: _, mask: __, ...rest } = request;
+  const control = rest.control?.map(({ image: _, ...unit }) => unit) ?? [];
+  return toHex(await requestDigest({ ...rest, control }));
 }
 
 function callOptions({ timeoutMs }: CallOptions): GrpcCallOptions {

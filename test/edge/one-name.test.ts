@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { SidecarError } from '../../edge/sidecar/client.ts';
+import { type GenerateRequest, SidecarError } from '../../edge/sidecar/client.ts';
 import { grpcSidecar } from '../../edge/sidecar/grpc.ts';
 import { type FakeServer, serveFake } from '../support/fake-server.ts';
 import { type FakeSidecar, fakeSidecar } from '../support/fake-sidecar.ts';
@@ -28,9 +28,9 @@ afterAll(() => {
   for (const server of servers) server.stop();
 });
 
-async function generate(options = {}): Promise<string[]> {
+async function generate(options = {}, request: GenerateRequest = asked): Promise<string[]> {
   const all = [];
-  for await (const { event } of sidecar.generate(asked, options)) all.push(event!);
+  for await (const { event } of sidecar.generate(request, options)) all.push(event!);
   return all;
 }
 
@@ -91,6 +91,38 @@ it('what is sent again goes to the same one, and while that has no room to the s
   // Where the first try has failed, it goes round.
   for (let i = 0; i < COUNT; i++) await generate({ isSeeded: true, isAgain: true });
   expect(counts()).toEqual([1, 1, 1]);
+});
+
+it('a sweep with one prompt and seed is shared out, and each of it sent again goes where it went', async () => {
+  await untilReady();
+  for (let i = 0; i < COUNT; i++) fakes[i] = fakeSidecar();
+  const places = () =>
+    fakes.map(({ requests }) =>
+      requests
+        .splice(0)
+        .map(({ steps }) => steps)
+        .sort(),
+    );
+  const sweep = () =>
+    Promise.all(
+      Array.from({ length: 60 }, (_, i) => generate({ isSeeded: true }, { ...asked, steps: 1 + i })),
+    );
+  await sweep();
+  const before = places();
+  expect(Math.min(...before.map(({ length }) => length))).toBeGreaterThan(0);
+  await sweep();
+  expect(places()).toEqual(before);
+  // Bytes of pictures, and previews, are left out.
+  const control = (byte: number) => [{ model: 'canny', image: Buffer.of(byte), scale: [0.5] }];
+  for (let i = 0; i < 20; i++) {
+    const pictures = { initImage: Buffer.of(i), mask: Buffer.of(i), control: control(i) };
+    await generate({ isSeeded: true }, { ...asked, ...pictures, previewCount: i % 3 });
+  }
+  expect(
+    places()
+      .map(({ length }) => length)
+      .sort(),
+  ).toEqual([0, 0, 20]);
 });
 
 it('health is told of one that is ready, where there is one', async () => {
