@@ -70,7 +70,7 @@ export interface StepKind {
   images: number;
 }
 
-/** Is told what requests come to, whatever becomes of them. */
+/** Is told what callers' requests come to, whatever becomes of them. */
 export interface Watcher {
   /** One has begun after so many milliseconds in the queue; or, with a reason, never will. */
   waited(ms: number, refusal?: unknown): void;
@@ -99,7 +99,7 @@ export interface PartOptions extends GenerateOptions {
 }
 
 interface RunOptions extends Omit<PartOptions, 'priority'> {
-  /** The one device to use; default: any. */
+  /** The one device to use, to warm it up; default: any. */
   only?: Worker;
   /** Called when it is about to be in line for a device. */
   arrived?: () => void;
@@ -217,7 +217,8 @@ export class Engine {
             const learnedWords = await findLearnedWords(this.#folders.embeddings(folder));
             const onProgress = (progress: Progress) => {
               const { model, width, height } = plan.effective;
-              this.#stepped({ model, width, height, images: plan.work.count }, progress.stepMs);
+              const kind = { model, width, height, images: plan.work.count };
+              this.#stepped(kind, progress.stepMs, only !== undefined);
               options.onProgress?.(progress);
             };
             const run = { refiner, request, planned: plan, control, controls, choices, decoders };
@@ -339,9 +340,10 @@ export class Engine {
     await this.#workers.dispose();
   }
 
-  #stepped(kind: StepKind, ms: number): void {
+  /** @param isOwn whether no caller waits for it: one that warms a device up takes as long as its programs' compilation. */
+  #stepped(kind: StepKind, ms: number, isOwn = false): void {
     this.#stepsRun++;
-    this.#watcher?.stepped(kind, ms);
+    if (!isOwn) this.#watcher?.stepped(kind, ms);
   }
 
   /** Has the devices make way for a request that is being read and planned; a bulk one can wait. */
@@ -359,9 +361,9 @@ export class Engine {
     work: (place: Place) => Promise<T>,
   ): Promise<T> {
     this.#workers.checkFits(demand);
-    const { priority, deadline, signal } = demand;
+    const { priority, deadline, signal, only } = demand;
     return this.#queue.run(work, {
-      ...{ priority, deadline, signal, ...waiting },
+      ...{ priority, deadline, signal, ...waiting, isOwn: only !== undefined },
       workMs: this.#workers.workMs(demand),
       reserve: (blocked) => this.#workers.reserve(demand, blocked),
       onFailure: (error, { worker }) => {

@@ -60,7 +60,11 @@ describe('two workers', () => {
 
   it('are both warm after preload', async () => {
     const warm = await open({ device: 'cpu*2', threads: 2 });
+    const told: string[] = [];
+    warm.watch({ waited: () => told.push('waited'), stepped: () => told.push('stepped') });
     await warm.preload();
+    // What callers wait for, and no more.
+    expect([warm.info().stepsRun, told]).toEqual([2, []]);
     for (const { weightsBytes } of warm.info().devices) expect(weightsBytes).toBeGreaterThan(0);
     await warm.dispose();
   });

@@ -47,6 +47,8 @@ export interface Admission<S extends Seat> {
    * @returns whether it is to be done once more, from its beginning: then it is first in line.
    */
   onFailure?: ((error: unknown, seat: S) => boolean) | undefined;
+  /** Whether it is the server's own, that no caller waits for: of its wait nobody is told. */
+  isOwn?: boolean | undefined;
   /** Leaves the queue, or is handed to the work that has begun. */
   signal?: AbortSignal | undefined;
   /** Called once on admission, with the number of requests that run before this one. */
@@ -108,7 +110,7 @@ export class RequestQueue<S extends Seat> {
    * signal fires while it waits.
    */
   async run<T>(work: (seat: S) => Promise<T>, admission: Admission<S>): Promise<T> {
-    const { onWaited } = this.#limits;
+    const onWaited = admission.isOwn ? undefined : this.#limits.onWaited;
     const came = performance.now();
     let entry: Entry<S>;
     try {
