@@ -39,7 +39,7 @@ export interface ModelDescription {
   created: number;
   /** SHA-256 of its tensors, hexadecimal, where it has been computed before; else empty. */
   modelHash: string;
-  /** How its matrices are kept in memory. */
+  /** `int8` where any of them are kept so in memory. */
   weights: WeightStorage;
 }
 
@@ -59,7 +59,6 @@ export async function describeAll(
       return {
         ...described,
         modelHash: (hashStamp && hashes[hashStamp]) || '',
-        weights,
         loaded: isLoaded(folder),
         isDefault: i === 0 && folder.name === standard?.name,
       };
@@ -70,7 +69,7 @@ export async function describeAll(
 }
 
 /** What does not depend on the server that lists it. */
-type Described = Omit<ModelDescription, 'loaded' | 'isDefault' | 'modelHash' | 'weights'> & {
+type Described = Omit<ModelDescription, 'loaded' | 'isDefault' | 'modelHash'> & {
   /** What its hash is found by. */
   hashStamp: string | undefined;
 };
@@ -95,6 +94,7 @@ async function describeModel(folder: NamedFolder, options: ComponentOptions): Pr
   const { settings, family, checkpoint } = model;
   const files = await weightFiles(checkpoint.folder);
   const trained = defaultSize(checkpoint);
+  const tensors = tensorsOf(checkpoint);
   return {
     name: folder.name,
     kind: 'latent-diffusion',
@@ -103,7 +103,8 @@ async function describeModel(folder: NamedFolder, options: ComponentOptions): Pr
     height: settings.height ?? trained.height,
     ...model.defaults,
     sampler: model.sampler('', '').name,
-    hashStamp: await hashStamp(tensorsOf(checkpoint)),
+    weights: storageOf(Object.values(tensors).flat()),
+    hashStamp: await hashStamp(tensors),
     ...sizeAndTime(files),
   };
 }
@@ -114,7 +115,7 @@ async function describeControlNet({ name, dir }: NamedFolder, options: Component
   const { config, sources } = await openControlNet(dir, options);
   const files = sizeAndTime(await filesOf(sources));
   return {
-    ...{ name, kind: 'controlnet' as const, family: familyOf(config) },
+    ...{ name, kind: 'controlnet' as const, family: familyOf(config), weights: storageOf(sources) },
     ...{ ...noDefaults, ...files, hashStamp: await hashStamp({ controlnet: sources }) },
   };
 }
@@ -123,9 +124,13 @@ async function describeAutoencoder({ name, dir }: NamedFolder) {
   const { sources } = await openPart(dir, 'taesd');
   const files = sizeAndTime(await filesOf(sources));
   return {
-    ...{ name, kind: 'autoencoder' as const, family: 'taesd' },
+    ...{ name, kind: 'autoencoder' as const, family: 'taesd', weights: storageOf(sources) },
     ...{ ...noDefaults, ...files, hashStamp: await hashStamp({ taesd: sources }) },
   };
+}
+
+function storageOf(sources: readonly WeightSource[]): WeightStorage {
+  return sources.some(({ int8 }) => int8) ? 'int8' : 'file';
 }
 
 function filesOf(sources: WeightSource[]): Promise<Stats[]> {

@@ -37,6 +37,20 @@ test('a model is opened for a listing when its files have changed, and only then
   open.mockRestore();
 });
 
+test('what a server keeps whole is listed so, whatever it does with others', async () => {
+  const home = join(root, 'kept');
+  await mkdir(join(home, 'controlnets'), { recursive: true });
+  for (const name of ['tiny-sd15', 'tiny-taesd']) await symlink(await fixtureModel(name), join(home, name));
+  await symlink(await fixtureModel('tiny-controlnet-sd15-canny'), join(home, 'controlnets', 'canny'));
+  const folders = new ModelFolders([home]);
+  const kept = async (weights?: 'int8') =>
+    Object.fromEntries(
+      (await describeAll(folders, undefined, weights)).map((one) => [one.kind, one.weights]),
+    );
+  expect(await kept()).toEqual({ 'latent-diffusion': 'file', controlnet: 'file', autoencoder: 'file' });
+  expect(await kept('int8')).toEqual({ 'latent-diffusion': 'int8', controlnet: 'int8', autoencoder: 'file' });
+});
+
 test('a listing has the hash of a model once it has been computed, until its files change', async () => {
   vi.stubEnv('XDG_CACHE_HOME', join(root, 'cache'));
   try {
