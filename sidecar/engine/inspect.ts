@@ -6,6 +6,7 @@ import { elements } from '../graph/signature.ts';
 import {
   type AnyCheckpoint,
   type Component,
+  type ComponentOptions,
   componentsOf,
   defaultSize,
   familyOf,
@@ -124,19 +125,19 @@ function partOf<Kind extends string>(kind: Kind, className: string, component: C
 }
 
 /**
- * SHA-256 over a model's tensors, as results name it. Reads all of its files, the first time.
+ * SHA-256 over a model's tensors as they would be kept, as results name it. Reads all of its files, the first time.
  * @throws CheckpointError
  */
-export async function hashOf(path: string): Promise<string> {
-  return checkpointHash(await openAnyCheckpoint(path));
+export async function hashOf(path: string, options: ComponentOptions = {}): Promise<string> {
+  return checkpointHash(await openAnyCheckpoint(path, options));
 }
 
 /**
  * SHA-256 over a ControlNet's tensors, likewise.
  * @throws CheckpointError
  */
-export async function controlNetHash(path: string): Promise<string> {
-  return modelHash({ controlnet: (await openControlNet(path)).sources });
+export async function controlNetHash(path: string, options: ComponentOptions = {}): Promise<string> {
+  return modelHash({ controlnet: (await openControlNet(path, options)).sources });
 }
 
 /** The same of an AutoencoderTiny. */

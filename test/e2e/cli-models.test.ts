@@ -23,6 +23,12 @@ describe('models', () => {
     expect(pulled).toEqual({ status: 0, out: `${join(folder, 'store', 'tiny')}\n`, err: '' });
     const listed = await callWith(env, 'models', '--hash');
     expect(listed.out).toMatch(/^tiny +latent-diffusion +sd1 +\d+ MB +[0-9a-f]{64} +128x128, 50 steps/m);
+    const hashIn = (out: string) => /^(?:tiny|hash) .*?([0-9a-f]{64})(?: |$)/m.exec(out)![1];
+    const inEightBits = { ...env, LATENT_EDGE_WEIGHTS: 'int8' };
+    const kept = await callWith(inEightBits, 'models', '--hash');
+    const inspected = await callWith(inEightBits, 'models', 'inspect', 'tiny', '--hash');
+    expect(hashIn(kept.out)).toBe(hashIn(inspected.out));
+    expect(hashIn(kept.out)).not.toBe(hashIn(listed.out));
     const made = await runWith(
       env,
       ...['generate', '--model', 'tiny', '--prompt', 'x', '--steps', '1', '--size', '64x64', '--quiet'],

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
+import type { WeightStorage } from '../../checkpoints/weights.ts';
 import { describeAll } from '../../engine/catalog.ts';
 import { controlNetHash, hashOf, tinyAutoencoderHash } from '../../engine/inspect.ts';
 import { modelFolders } from '../../engine/roots.ts';
-import { collect } from '../options.ts';
+import { collect, weightsOption } from '../options.ts';
 import { inspectCommand } from './inspect.ts';
 import { pullCommand } from './pull.ts';
 import { bytesText, stepsText } from './text.ts';
@@ -10,6 +11,7 @@ import { bytesText, stepsText } from './text.ts';
 interface ModelsFlags {
   model?: string[];
   hash?: boolean;
+  weights: WeightStorage;
 }
 
 export function modelsCommand(command: Command): Command {
@@ -21,14 +23,15 @@ export function modelsCommand(command: Command): Command {
     )
     .enablePositionalOptions()
     .option('--hash', 'with the SHA-256 of each model’s tensors; reads all of a file the first time')
+    .addOption(weightsOption())
     .action(list)
     .addCommand(inspectCommand())
     .addCommand(pullCommand());
 }
 
-async function list({ model, hash }: ModelsFlags): Promise<void> {
+async function list({ model, hash, weights }: ModelsFlags): Promise<void> {
   const folders = await modelFolders(model);
-  const models = await describeAll(folders);
+  const models = await describeAll(folders, undefined, weights);
   const kinds = {
     'latent-diffusion': { places: await folders.list(), hashAt: hashOf },
     controlnet: { places: await folders.controlNets(), hashAt: controlNetHash },
@@ -40,7 +43,9 @@ async function list({ model, hash }: ModelsFlags): Promise<void> {
       kind === 'latent-diffusion'
         ? `  ${width}x${height}, ${stepsText(steps)}, guidance ${guidanceScale}, ${sampler}`
         : '';
-    const digest = hash ? `  ${await hashAt(places.find((place) => place.name === name)!.dir)}` : '';
+    const digest = hash
+      ? `  ${await hashAt(places.find((place) => place.name === name)!.dir, { weights })}`
+      : '';
     console.log(
       `${name.padEnd(28)} ${kind.padEnd(16)}  ${family.padEnd(5)}  ${bytesText(rest.bytes)}${digest}${defaults}${rest.isDefault ? '  (default)' : ''}`,
     );
