@@ -49,7 +49,7 @@ function section(report: CpuReport): string[] {
     '',
     markdownTable([...head, 'stable-diffusion.cpp / ours', 'of FMA peak', 'peak memory MB'], rows),
     '',
-    'Of the goals:',
+    / avx2,/.test(machine) ? 'Of the goals:' : 'Of the same goals, which were set for AVX2:',
     '',
     ...judgement(report),
     '',

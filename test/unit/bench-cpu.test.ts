@@ -33,6 +33,7 @@ test('a result becomes a table with ratios; what was not measured is left out', 
     'Some CPU; avx2, 2 threads, FMA peak 206 GFLOP/s, commit abc, 2030-01-02: `npm run bench:cpu`',
   );
   expect(page).toContain('| a | 2.00 | 5.00 | 20.00 | 2.50× | 10.00× | 0.50 | 1234 |');
+  expect(page).toContain('Of the goals:');
   expect(page).toContain('| b | 0.250 |  |  |  |  | 0.50 | 1234 |');
 });
 
@@ -53,6 +54,12 @@ test('a result says which goals are met, which are missed, and which nothing is 
     '- Missed: sd15-unet-b1 4× stable-diffusion.cpp (3.950×), controlnet-sd15-b1 1.5× torch (1.490×).',
     '- Not measured: sd15-unet-b2 1.5× torch, sd15-unet-b2 4× stable-diffusion.cpp, controlnet-sd15-b1 4× stable-diffusion.cpp, vae-decode-512 2× torch, vae-decode-512 6× stable-diffusion.cpp.',
   ]);
+  const nearly = { 'sd15-unet-b2': { ...whole, torch_s: null, sdcpp_s: 7.9996 } };
+  expect(judgement({ ...begun, cases: nearly })[0]).toBe(
+    '- Missed: sd15-unet-b2 4× stable-diffusion.cpp (3.999×).',
+  );
+  const wider = { ...begun, machine: 'Some CPU; avx512, 2 threads', cases };
+  expect(cpuPage([wider])).toContain('Of the same goals, which were set for AVX2:');
   const over = { 'sd15-20step': { ...whole, ours_rss_mb: 3001 } };
   expect(judgement({ ...begun, cases: over })[0]).toBe('- Missed: sd15-20step within 3000 MB (3001).');
 });
