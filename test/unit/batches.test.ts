@@ -108,6 +108,8 @@ describe('while a request comes', () => {
     };
     expect(await two()).toEqual(['1 1 2 2']);
     const arrived = evaluator.expect();
+    // Where there is nobody to leave out, it is not spent.
+    await step(evaluator, denoiser, 3, new Ticket(), { texts: 2 });
     expect(await two()).toEqual(['1 1', '2 2']);
     arrived();
     expect(await two()).toEqual(['1 1 2 2']);

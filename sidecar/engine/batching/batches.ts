@@ -22,7 +22,7 @@ export interface BatchLimits {
   hasRoom: (bytes: number) => boolean;
   /** Rows of one run, at most. */
   maxRows: (kind: Kind) => number;
-  /** Whether the turn that begins is to be short, as somebody comes who may go first. */
+  /** Whether the turn that begins, which others could share, is to be short, as somebody comes who may go first. */
   isShort: () => boolean;
   /** Receives each measured run: what its rows are measured by, how many, milliseconds. */
   onRun?: ((key: string, rows: number, ms: number) => void) | undefined;
@@ -46,11 +46,14 @@ export class Batches {
   choose(first: BatchRow, others: readonly Unit[]): BatchRow[] {
     const { denoiser, kind, step } = first;
     const rows = [first, ...others.filter((other): other is BatchRow => canShare(first, other))];
+    const own = rows.filter((row) => row.step === step).length;
+    // Asked where others could come along: elsewhere it would be spent for nothing.
+    const isShort = rows.length > own && this.#limits.isShort();
     const size = batchSize({
       rows: rows.length,
-      own: rows.filter((row) => row.step === step).length,
+      own,
       limit: this.#limits.maxRows(kind),
-      stretch: this.#limits.isShort() ? SHORT_STRETCH : STRETCH,
+      stretch: isShort ? SHORT_STRETCH : STRETCH,
       costs: this.#costsOf(first),
       isReady: (size) => denoiser.isReady(kind, size),
       fits: (size) => this.#limits.hasRoom(denoiser.kindBytes(kind, size)),
