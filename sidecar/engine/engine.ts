@@ -101,7 +101,7 @@ export interface PartOptions extends GenerateOptions {
 interface RunOptions extends Omit<PartOptions, 'priority'> {
   /** The one device to use, to warm it up; default: any. */
   only?: Worker;
-  /** Called when it is about to be in line for a device. */
+  /** Called when its model is there, and its own work is about to begin. */
   arrived?: () => void;
 }
 
@@ -346,7 +346,7 @@ export class Engine {
     if (!isOwn) this.#watcher?.stepped(kind, ms);
   }
 
-  /** Has the devices make way for a request that is being read and planned; a bulk one can wait. */
+  /** Has the devices make way for a request that has come and not begun yet; a bulk one can wait. */
   #expect(priority?: Priority): () => void {
     return priority === 'bulk' ? () => {} : this.#workers.expect();
   }

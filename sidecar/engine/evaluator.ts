@@ -97,7 +97,7 @@ export class Evaluator {
 
   /**
    * A request comes that may go before others, and is not in line yet: the next batch is to be short.
-   * @returns to be called when it is in line, or comes no more.
+   * @returns to be called when its own work is about to begin, or it comes no more.
    */
   expect(): () => void {
     return this.#arrivals.add();

@@ -25,7 +25,7 @@ export class ModelStore {
   readonly #options: ComponentOptions;
   readonly #opening = new Map<string, Promise<OpenModel>>();
 
-  /** @param budget bytes of weights, as float32. */
+  /** @param budget bytes of weights, as loadedBytes counts them. */
   constructor(device: NativeDevice, budget: number, options: ComponentOptions = {}) {
     this.#device = device;
     this.#options = options;
@@ -97,7 +97,7 @@ export class ModelStore {
     return this.#pool.has(dir);
   }
 
-  /** Of the weights of all that are there, as float32. */
+  /** Of the weights of all that are there, counted likewise. */
   get bytes(): number {
     return this.#pool.cost;
   }

@@ -15,7 +15,7 @@ export interface Answer {
 
 export interface InThreadOptions {
   signal?: AbortSignal | undefined;
-  /** For a request that has its place on a device, which waits for it: before all work that is asked for by itself. */
+  /** For a request that has its place on a device, which waits for it: before other work, but for one after IN_A_ROW. */
   isForRequest?: boolean | undefined;
 }
 

@@ -82,7 +82,7 @@ export class Workers {
 
   /**
    * A request comes that may go before others, to whichever device.
-   * @returns to be called when it is in line there, or comes no more.
+   * @returns to be called when its own work is about to begin, or it comes no more.
    */
   expect(): () => void {
     const ends = this.left.map(({ evaluator }) => evaluator.expect());
