@@ -41,11 +41,11 @@ export function gpuPage(report: GpuReport | undefined): string {
     'npm run bench:gpu -- --python ./venv/bin/python   # a Python with torch; writes bench/results/gpu.json',
     'npm run bench -- gpu-page                         # this page',
     '```',
-    'Modules of full size with random weights, float16. Ours: the median of 20 runs after three, from the call to its result in JavaScript, with the copies to and from the device; the text encoding and PNG are not in pipelines. Torch: the same module in `bench/torch_modules.py`, channels_last, its own attention, the median by the device’s clock; its pipelines are their modules added up. T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.',
+    `Modules of full size with random weights, float16. Ours: the median of ${report?.runs ?? 20} runs after three, from the call to its result in JavaScript, with the copies to and from the device; the text encoding and PNG are not in pipelines. Torch: the same module in \`bench/torch_modules.py\`, channels_last, its own attention, the median by the device’s clock. Torch’s and the vendors’ pipelines are their modules added up. T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.`,
   ];
   if (!report)
     return [...head, 'There are no figures yet: it has not run on a GPU.', '', ...how, ''].join('\n');
-  const { device, driver, commit, date, command, dtype, cases, batches } = report;
+  const { device, driver, commit, date, command, dtype, cases, batches = {} } = report;
   const cell = (ms: number | null) => (ms === null ? '' : ms.toFixed(2));
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
@@ -62,10 +62,43 @@ export function gpuPage(report: GpuReport | undefined): string {
     '',
     markdownTable(['ms', ...BARS.map(([, name]) => name), 'T0', 'T0 / ours', 'error'], rows),
     '',
+    ...judgement(cases),
+    '',
     ...batching(batches),
     ...how,
     '',
   ].join('\n');
+}
+
+/** What was aimed at on a Hopper GPU, ms. */
+const GOALS: Record<string, number> = {
+  'sd15-unet-b2': 3.6,
+  'sdxl-unet-b2': 23,
+  'vae-decode-512': 4.4,
+  'vae-decode-1024': 18,
+  'sd15-20step': 80,
+  'sdxl-30step': 715,
+  'sdxl-turbo-1step': 10,
+  'sd-turbo-1step': 8,
+  'controlnet-sd15-20step': 107,
+};
+
+/** Which goals are met, which are not, and which nothing is known of. */
+function judgement(cases: GpuReport['cases']): string[] {
+  const line = (title: string, isIn: (ms: number | undefined, goal: number) => boolean) => {
+    const list = Object.entries(GOALS).filter(([name, goal]) => isIn(cases[name]?.ours_ms, goal));
+    const each = list.map(([name, goal]) => {
+      const ms = cases[name]?.ours_ms;
+      return `${name} ${goal} ms${ms === undefined ? '' : ` (${ms.toFixed(2)})`}`;
+    });
+    return each.length > 0 ? [`- ${title}: ${each.join(', ')}.`] : [];
+  };
+  return [
+    'Of the goals, set for an H200:',
+    ...line('Met', (ms, goal) => ms !== undefined && ms <= goal),
+    ...line('Missed', (ms, goal) => ms !== undefined && ms > goal),
+    ...line('Not measured', (ms) => ms === undefined),
+  ];
 }
 
 /** What rows of several requests gain by being evaluated together. */

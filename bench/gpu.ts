@@ -29,6 +29,8 @@ export interface GpuReport {
   commit: string;
   date: string;
   command: string;
+  /** Timed runs of each module. */
+  runs: number;
   dtype: Precision;
   cases: Record<string, GpuCase>;
   /** Milliseconds of an evaluation, by module and rows. */
@@ -91,6 +93,7 @@ async function run(options: Options, command: Command): Promise<void> {
     commit,
     date,
     command: line,
+    runs: options.runs,
     dtype: options.dtype,
     cases: before?.cases ?? {},
     batches: before?.batches ?? {},

@@ -258,10 +258,8 @@ void warpgroup_wait() {
 template <int kCount>
 void take(float (&)[kCount][4]) {}
 
-// Rows from a piece of eight on, and the first of their channels.
-template <int kRow>
+// Rows of 64 bytes from a piece of eight on, and the first of their channels.
 struct Operand {
-  static_assert(kRow == 32 || kRow == 64);
   SharedAddress row;
   int channel = 0;  // in bytes
   explicit Operand(SharedAddress rows) : row(rows) {}
@@ -277,11 +275,12 @@ struct Operand {
   }
 };
 
-template <class T, int kColumns, int kRow>
-void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand<kRow>& left, const Operand<kRow>& right) {
-  constexpr int kBytes = kRow * 2;
+template <class T, int kColumns>
+void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand& left, const Operand& right) {
+  constexpr int kRowBytes = 64;
+  if (!emulator::current.warpgroups) emulator::fault("the device has no products of warpgroups");
   for (SharedAddress rows : {left.row, right.row})
-    if (reinterpret_cast<uintptr_t>(rows) % (8 * kBytes))
+    if (reinterpret_cast<uintptr_t>(rows) % (8 * kRowBytes))
       emulator::fault("the rows of a product do not begin at a piece of eight rows");
   const int warp = static_cast<int>(threadIdx.x) / emulator::kWarp % 4;
   emulator::current.products->back().push_back(
@@ -289,8 +288,8 @@ void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand<kRow>& left, const
        [](float* const* sums, const emulator::PendingProduct& p) {
          const auto at = [&](const void* rows, int channel, int row, int c) {
            const int chunk = channel / 16 + c / 8,
-                     to = kRow == 32 ? (chunk ^ (row >> 1)) & 3 : (chunk ^ row) & 7;
-           return to_float(static_cast<const T*>(rows)[row * kRow + to * 8 + c % 8]);
+                     to = (chunk ^ (row >> 1)) & 3;
+           return to_float(static_cast<const T*>(rows)[row * (kRowBytes / 2) + to * 8 + c % 8]);
          };
          float a[16][16], b[kColumns][16];
          for (int c = 0; c < 16; c++) {
@@ -343,9 +342,10 @@ inline void fence_device() {}
 template <class... P, class... A>
 void launch(Stream stream, void (*kernel)(P...), Dim3 grid, unsigned threads, size_t shared_bytes,
             A... arguments) {
-  reinterpret_cast<emulator::Stream*>(stream)->enqueue(
-      [=, parameters = std::tuple<P...>(static_cast<P>(arguments)...)] {
-        emulator::run_grid(grid, threads, shared_bytes, [&] { std::apply(kernel, parameters); });
+  auto* const to = reinterpret_cast<emulator::Stream*>(stream);
+  to->enqueue(
+      [=, limits = to->limits, parameters = std::tuple<P...>(static_cast<P>(arguments)...)] {
+        emulator::run_grid(grid, threads, shared_bytes, limits, [&] { std::apply(kernel, parameters); });
       });
 }
 

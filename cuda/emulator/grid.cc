@@ -75,6 +75,9 @@ class Block {
     }
     for (unsigned i = 0; i < count_; i++)
       if (!lanes()[i]->fiber.intact()) fail("a thread's stack has overflowed");
+    for (unsigned i = 0; i < count_; i++)
+      for (const auto& group : lanes()[i]->products)
+        if (!group.empty()) fail("a thread has ended without waiting for its products");
   }
 
  private:
@@ -144,15 +147,16 @@ void fault(const std::string& what) {
   for (;;) wait(State::done);  // an exception could not leave the fiber
 }
 
-void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const std::function<void()>& kernel) {
+void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const Limits& limits,
+              const std::function<void()>& kernel) {
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
   current = {};
   faulted.clear();
   if (threads == 0 || threads % kWarp || threads > kMaxThreads)
     fail("expected a block of whole warps, at most 1024 threads, received " + std::to_string(threads));
-  if (shared_bytes > kHopperShared)
-    fail("expected at most " + std::to_string(kHopperShared) + " bytes of shared memory, received " +
+  if (shared_bytes > limits.shared)
+    fail("expected at most " + std::to_string(limits.shared) + " bytes of shared memory, received " +
          std::to_string(shared_bytes));
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     fail("expected a grid of at least one block and at most 65535 in y and z");
@@ -163,7 +167,7 @@ void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const std::funct
     for (unsigned y = 0; y < grid.y; y++)
       for (unsigned x = 0; x < grid.x; x++) {
         if (shared_bytes > 0) std::memset(shared.data(), 0xff, shared_bytes);
-        current = {{}, {x, y, z}, {threads, 1, 1}, grid, shared.data(), shared_bytes};
+        current = {{}, {x, y, z}, {threads, 1, 1}, grid, shared.data(), shared_bytes, limits.warpgroups};
         block.run();
       }
 }

@@ -22,6 +22,12 @@ constexpr int kWarp = 32;
 constexpr size_t kMaxShared = 99 << 10, kHopperShared = 227 << 10;
 constexpr unsigned kMaxThreads = 1024;
 
+// What a device's blocks may have.
+struct Limits {
+  size_t shared = kMaxShared;
+  bool warpgroups = false;
+};
+
 // A copy from global to shared memory that has been asked for and not yet waited for.
 struct PendingCopy {
   void* to;
@@ -43,6 +49,7 @@ struct Thread {
   Dim3 thread, block, block_size, grid_size;
   char* shared = nullptr;
   size_t shared_bytes = 0;
+  bool warpgroups = false;
 
   std::vector<std::vector<PendingCopy>>* copies = nullptr;       // its groups of copies; the last one is open
   std::vector<std::vector<PendingProduct>>* products = nullptr;  // the same of products
@@ -61,6 +68,7 @@ void meet_block();
 
 // Runs kernel() for each thread of each block. `shared` bytes are filled with 0xff (NaN) before each block.
 // Throws std::runtime_error where threads diverge at a barrier, or what they ask for is too much.
-void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const std::function<void()>& kernel);
+void run_grid(Dim3 grid, unsigned threads, size_t shared_bytes, const Limits& limits,
+              const std::function<void()>& kernel);
 
 }  // namespace latent_edge::emulator

@@ -32,7 +32,9 @@ std::atomic<size_t> used[kDevices];
 
 class EmulatedRuntime final : public Runtime {
  public:
-  EmulatedRuntime(std::atomic<size_t>& used, bool hopper) : used_(used), hopper_(hopper) {}
+  EmulatedRuntime(std::atomic<size_t>& used, bool hopper) : used_(used) {
+    if (hopper) stream_.limits = {emulator::kHopperShared, true};
+  }
   // Another thread may be another device's to a driver.
   ~EmulatedRuntime() override {
     if (std::this_thread::get_id() == thread_) return;
@@ -43,8 +45,8 @@ class EmulatedRuntime final : public Runtime {
   // A small chip, so that small shapes fill it.
   Chip chip() const override {
     return {.multiprocessors = 4,
-            .shared_bytes = hopper_ ? emulator::kHopperShared : emulator::kMaxShared,
-            .warpgroups = hopper_};
+            .shared_bytes = stream_.limits.shared,
+            .warpgroups = stream_.limits.warpgroups};
   }
   std::string identity() const override { return "emulator"; }
   size_t free_bytes() override { return kTotal - std::min(kTotal, used_.load()); }
@@ -131,7 +133,6 @@ class EmulatedRuntime final : public Runtime {
   emulator::Stream stream_;
   std::exception_ptr failure_;
   std::atomic<size_t>& used_;
-  const bool hopper_;
   std::map<void*, size_t> sizes_;
   const std::thread::id thread_ = std::this_thread::get_id();
 };
@@ -140,8 +141,8 @@ class EmulatedRuntime final : public Runtime {
 
 std::vector<GpuInfo> list_gpus() {
   std::vector<GpuInfo> gpus;
-  for (const char* id : {"emulator", "emulator:1"})
-    gpus.push_back({id, "CUDA kernels emulated on the CPU", "sm_80", "", static_cast<int64_t>(kTotal)});
+  for (const auto& [id, arch] : {std::pair("emulator", "sm_80"), {"emulator:1", "sm_90a"}})
+    gpus.push_back({id, "CUDA kernels emulated on the CPU", arch, "", static_cast<int64_t>(kTotal)});
   return gpus;
 }
 

@@ -5,12 +5,17 @@
 #include <utility>
 #include <vector>
 
+#include "grid.h"
+
 namespace latent_edge::emulator {
 
 using Work = std::vector<std::function<void()>>;
 
 class Stream {
  public:
+  // Of the device.
+  Limits limits;
+
   void enqueue(std::function<void()> work) { (captured_ ? *captured_ : pending_).push_back(std::move(work)); }
 
   // What is enqueued from here on goes to `work` instead of being done.

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "../addon/error.h"
+#include "../kernels/device.h"
 #include "runtime.h"
 #include "vendors.h"
 
@@ -41,14 +42,21 @@ void check(cudaError_t error, const char* doing) {
   throw std::runtime_error(message);
 }
 
-__global__ void probe() {}
+__global__ void probe(int* has) {
+  *has = kHasWarpgroups;
+}
 
-// Whether kernels are here as sm_90a's machine code: from PTX of an earlier architecture, which a driver compiles for
-// a newer GPU, they have none of its instructions.
-bool has_warpgroups(int major) {
-  cudaFuncAttributes attributes;
-  check(cudaFuncGetAttributes(&attributes, probe), "asking for a kernel's architecture");
-  return major == 9 && attributes.ptxVersion >= 90;
+// Whether the kernels that run here were compiled for sm_90a: those for sm_90, or of PTX that the driver compiles for a
+// newer GPU, have none of its instructions. They are asked themselves.
+bool has_warpgroups() {
+  int* has = nullptr;
+  check(cudaMalloc(&has, sizeof(int)), "allocating device memory");
+  probe<<<1, 1>>>(has);
+  int answer = 0;
+  const cudaError_t error = cudaMemcpy(&answer, has, sizeof(int), cudaMemcpyDeviceToHost);
+  cudaFree(has);
+  check(error, "asking what the kernels were compiled for");
+  return answer != 0;
 }
 
 class CudaGraph final : public Runtime::Graph {
@@ -77,7 +85,7 @@ class CudaRuntime final : public Runtime {
     check(cudaDriverGetVersion(&driver), "asking for the driver's version");
     identity_ = std::string(properties.name) + ", driver " + std::to_string(driver);
     chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
-             has_warpgroups(properties.major)};
+             has_warpgroups()};
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& mark : marks_)
       check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");

@@ -31,14 +31,6 @@ __device__ __forceinline__ int warp() {
   return static_cast<int>(threadIdx.x) / kLanes;
 }
 
-// Where chunk `chunk` (16 bytes) of row `row` lies within its row of kBytes, so that eight rows' same chunks lie in all
-// banks: as the tensor cores' swizzles of 64 and 128 bytes have it.
-template <int kBytes>
-constexpr __host__ __device__ __forceinline__ int swizzled_chunk(int row, int chunk) {
-  static_assert(kBytes == 64 || kBytes == 128);
-  return kBytes == 64 ? (chunk ^ (row >> 1)) & 3 : (chunk ^ row) & 7;
-}
-
 // Over the lanes of a warp; every lane has the result.
 __device__ __forceinline__ float warp_sum(float v) {
   for (int mask = kLanes / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);

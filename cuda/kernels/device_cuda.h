@@ -179,8 +179,8 @@ __device__ __forceinline__ void mma8(float (&d)[4], const uint32_t (&a)[2], uint
 }
 
 // Warpgroup products (sm_90a): four warps in a row, the first one's index a multiple of four, compute
-// d += left·rightᵀ of 64 rows and N columns, 16 channels deep. Both operands lie in shared memory in rows of kRow
-// elements, swizzled (swizzled_chunk), from a multiple of 1 KB on. Products run while the threads go on: what they read
+// d += left·rightᵀ of 64 rows and N columns, 16 channels deep. Both operands lie in shared memory in rows of 64
+// bytes, chunk c of row r at place c ^ (r/2 mod 4). Products run while the threads go on: what they read
 // and write is free once warpgroup_wait says so.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 constexpr bool kHasWarpgroups = true;
@@ -218,14 +218,13 @@ __device__ __forceinline__ void take(float (&d)[kCount][4]) {
     asm volatile("" : "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])::"memory");
 }
 
-// Rows of kRow 16-bit elements in shared memory as products read them (PTX ISA, matrix-descriptor format): rows follow
-// each other, eight of them are a piece, channels are contiguous. Steps are in bytes.
-template <int kRow>
+// Rows of 64 bytes in shared memory as products read them (PTX ISA, matrix-descriptor format, 64-byte swizzle): rows
+// follow each other, eight of them are a piece, channels are contiguous. Steps are in bytes, of rows from a multiple of
+// 512 on.
 struct Operand {
   uint64_t bits;
   __device__ __forceinline__ explicit Operand(SharedAddress rows) {
-    static_assert(kRow == 32 || kRow == 64);
-    constexpr uint64_t kPiece = 8 * kRow * 2 / 16, kSwizzle = kRow == 64 ? 1 : 2;
+    constexpr uint64_t kPiece = 8 * 64 / 16, kSwizzle = 2;
     bits = (rows >> 4 & 0x3fff) | uint64_t{1} << 16 | kPiece << 32 | kSwizzle << 62;
   }
   __device__ __forceinline__ Operand rows(int bytes) const {
@@ -233,14 +232,15 @@ struct Operand {
     moved.bits += static_cast<uint32_t>(bytes) >> 4;
     return moved;
   }
+  // The hardware swizzles addresses, so that a step along the channels is one of addresses too.
   __device__ __forceinline__ Operand channels(int bytes) const { return rows(bytes); }
 };
 
 // 16 channels of 64 rows and of kColumns. d is laid out as mma's, eight columns after eight, warp w of the four has the
 // rows from 16·w on.
-template <class T, int kColumns, int kRow>
-__device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand<kRow>& left,
-                                              const Operand<kRow>& right) {
+template <class T, int kColumns>
+__device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand& left,
+                                              const Operand& right) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   const uint64_t a = left.bits, b = right.bits;
 #define LE_D4(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])

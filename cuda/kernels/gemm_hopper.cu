@@ -46,14 +46,14 @@ struct Window {
     const bool within = row < p.rows;
     const int m = within ? static_cast<int>(row) : 0;
     pixel = m, inside = within ? 1 : 0;
-    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0) return;
+    if (p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0) return;
     const int line = m / p.out_width, n = line / p.out_height;
     const int x = (m - line * p.out_width) * p.stride - p.left,
               y = (line - n * p.out_height) * p.stride - p.top;
     pixel = (n * p.height + (y >> p.shift)) * p.width + (x >> p.shift);
     // Columns from max(−x, 0) on and before in_width − x, the same of rows.
     const int first = x < 0 ? -x : 0, end = p.in_width - x < p.kw ? p.in_width - x : p.kw;
-    const uint32_t columns = within ? (1u << end) - (1u << first) : 0;
+    const uint32_t columns = within && first < end ? (1u << end) - (1u << first) : 0;
     inside = 0;
     for (int i = 0; i < p.kh; i++)
       if (y + i >= 0 && y + i < p.in_height) inside |= columns << (i * p.kw);
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
     float sum[kParts][kN / 8][4] = {};
     const int group_row = tid / 128 * (kM / 2);
-    const Operand<kSlab> left(base + group_row * kSlabRow), right(base + kRight);
+    const Operand left(base + group_row * kSlabRow), right(base + kRight);
 #pragma unroll
     for (int i = 0; i < kStages - 2; i++) fetch(i, i);
     for (int i = 0, s = 0, ahead = kStages - 2; i < count; i++) {
@@ -208,7 +208,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// Microseconds: medians of an H100's, fitted to 38 shapes of the U-Nets and autoencoders in all cuts.
+// Microseconds of an H100, fitted to what tune/products.cu printed.
 struct Shape {
   int rows, columns;
   int blocks;            // that run on a multiprocessor at once
@@ -245,7 +245,9 @@ HopperCut choose(int64_t m, int n, int stages, int multiprocessors) {
 
 template <class T, int kM, int kN, int kStages, int kBlocks>
 void launch_tiles(Stream stream, const Product<T>& p, int splits, float* partial) {
-  static_assert(sizeof(WarpgroupMemory<T, kM, kN, kStages>) * kBlocks <= kShared);
+  // A multiprocessor has 1 KB more, and takes as much for each block.
+  static_assert(sizeof(WarpgroupMemory<T, kM, kN, kStages>) <= kShared &&
+                (sizeof(WarpgroupMemory<T, kM, kN, kStages>) + 1024) * kBlocks <= kShared + 1024);
   const auto tiles = static_cast<unsigned>(ceil_div(p.left.rows, kM) * ceil_div(p.packed, kN));
   const auto run = [&](auto kernel) {
     launch(stream, kernel, {tiles, static_cast<unsigned>(splits), 1}, kThreads,
@@ -278,7 +280,11 @@ void launch_cut(Stream stream, const Product<T>& p, const HopperCut& cut, float*
 template <class T>
 std::optional<Step> hopper_step(const Product<T>& p, const Chip& chip) {
   const Patches<T>& l = p.left;
-  const bool suits = l.c1 % 8 == 0 && l.c2 % 8 == 0 && l.kh * l.kw <= 30 && l.rows > 64 && p.packed >= 64 &&
+  // Every window begins less than its own size before the input, and before its end.
+  const bool inside = l.top < l.kh && l.left < l.kw && (l.out_height - 1) * l.stride - l.top < l.in_height &&
+                      (l.out_width - 1) * l.stride - l.left < l.in_width;
+  const bool suits = l.c1 % 8 == 0 && l.c2 % 8 == 0 && l.kh * l.kw <= 30 && inside && l.rows > 64 &&
+                     p.packed >= 64 &&
                      l.rows / (int64_t{l.out_height} * l.out_width) * l.height * l.width <= INT32_MAX;
   if (!chip.warpgroups || !suits) return std::nullopt;
   const HopperCut cut = choose(l.rows, p.packed, stages_of(l), chip.multiprocessors);

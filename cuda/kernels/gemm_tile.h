@@ -7,7 +7,7 @@ namespace latent_edge::gpu {
 
 // Element (row, 16-byte chunk) of a stage of rows of 32 16-bit elements.
 __device__ __forceinline__ int swizzled(int row, int chunk) {
-  return row * kSlab + swizzled_chunk<2 * kSlab>(row, chunk) * 8;
+  return row * kSlab + ((chunk ^ (row >> 1)) & 3) * 8;
 }
 
 // Where in the left operand a slab lies. Slabs are visited in order.

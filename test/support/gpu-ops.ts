@@ -16,12 +16,13 @@ export function testOps(
   open: (dtype: Precision) => Promise<NativeDevice>,
   ops: { op: string; cases: RunnableCase[] }[] = opCases(),
   against: OpenOptions = { device: 'cpu-reference', threads: 1 },
+  precisions = PRECISIONS,
 ) {
   let reference: NativeDevice;
   const devices = {} as Record<Precision, NativeDevice>;
   beforeAll(async () => {
     reference = await native().open(against);
-    for (const dtype of PRECISIONS) devices[dtype] = await open(dtype);
+    for (const dtype of precisions) devices[dtype] = await open(dtype);
   });
   afterAll(async () => {
     for (const device of [reference, ...Object.values(devices)]) await device.dispose();
@@ -31,7 +32,7 @@ export function testOps(
     test.each(cases)('$title', async ({ plan, draw }) => {
       const values = draw();
       const [exact] = await runOp(reference, plan, values);
-      for (const dtype of PRECISIONS) {
+      for (const dtype of precisions) {
         const [actual] = await runOp(devices[dtype], plan, values);
         const naive16 = dtype === 'f32' ? exact! : await naive(reference, plan, values, dtype);
         expect(excess(actual!, exact!, naive16, dtype), dtype).toBeLessThanOrEqual(1);

@@ -19,23 +19,32 @@ const one: GpuCase = {
 };
 
 test('a result becomes a table and bars in proportion', () => {
-  const cases = { a: one, b: { ...one, ours_ms: 4, relative_error: null } };
+  const cases = {
+    a: one,
+    b: { ...one, ours_ms: 4, relative_error: null },
+    'sd15-unet-b2': { ...one, ours_ms: 3.6 },
+    'sd15-20step': { ...one, ours_ms: 80.01 },
+  };
   const page = gpuPage({
     device: 'Some GPU',
     driver: '1.2',
     commit: 'abc',
     date: '2030-01-02T03:04:05Z',
     command: 'npm run bench:gpu',
+    runs: 20,
     dtype: 'f16',
     cases,
     batches: { 'some-unet': { 1: 3, 2: 4, 4: 6 } },
   });
+  expect(page).toContain('- Met: sd15-unet-b2 3.6 ms (3.60).');
+  expect(page).toContain('- Missed: sd15-20step 80 ms (80.01).');
+  expect(page).toMatch(/- Not measured: .*sd-turbo-1step 8 ms/);
   expect(page).toContain('| some-unet | 3.00 (1.00×) | 4.00 (1.50×) | 6.00 (2.00×) |');
   expect(page).toContain('Some GPU, driver 1.2, f16, commit abc, 2030-01-02');
   expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
   expect(page).toContain('| b | 4.00 |  | 12.00 | 6.00 | 2.00 | 0.50 |  |');
   const widths = [
-    ...gpuPlot(cases).matchAll(/width="([\d.]+)" height="10" fill="#(?:1f77b4|bdbdbd|737373)"/g),
+    ...gpuPlot({ a: cases.a, b: cases.b }).matchAll(/width="([\d.]+)" height="10" fill="#(?:1f77b4|bdbdbd|737373)"/g),
   ].map(([, width]) => Number(width));
   // After the legend's: ours, eager and compiled, of each case.
   expect(widths.slice(-6).map((w) => w / widths.at(-2)!)).toEqual(
