@@ -287,8 +287,7 @@ void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand& left, const Opera
       {&d[0][0], left.row, right.row, left.channel, right.channel, warp,
        [](float* const* sums, const emulator::PendingProduct& p) {
          const auto at = [&](const void* rows, int channel, int row, int c) {
-           const int chunk = channel / 16 + c / 8,
-                     to = (chunk ^ (row >> 1)) & 3;
+           const int chunk = channel / 16 + c / 8, to = (chunk ^ (row >> 1)) & 3;
            return to_float(static_cast<const T*>(rows)[row * (kRowBytes / 2) + to * 8 + c % 8]);
          };
          float a[16][16], b[kColumns][16];
@@ -343,10 +342,9 @@ template <class... P, class... A>
 void launch(Stream stream, void (*kernel)(P...), Dim3 grid, unsigned threads, size_t shared_bytes,
             A... arguments) {
   auto* const to = reinterpret_cast<emulator::Stream*>(stream);
-  to->enqueue(
-      [=, limits = to->limits, parameters = std::tuple<P...>(static_cast<P>(arguments)...)] {
-        emulator::run_grid(grid, threads, shared_bytes, limits, [&] { std::apply(kernel, parameters); });
-      });
+  to->enqueue([=, limits = to->limits, parameters = std::tuple<P...>(static_cast<P>(arguments)...)] {
+    emulator::run_grid(grid, threads, shared_bytes, limits, [&] { std::apply(kernel, parameters); });
+  });
 }
 
 }  // namespace latent_edge::gpu

@@ -44,9 +44,8 @@ class EmulatedRuntime final : public Runtime {
 
   // A small chip, so that small shapes fill it.
   Chip chip() const override {
-    return {.multiprocessors = 4,
-            .shared_bytes = stream_.limits.shared,
-            .warpgroups = stream_.limits.warpgroups};
+    return {
+        .multiprocessors = 4, .shared_bytes = stream_.limits.shared, .warpgroups = stream_.limits.warpgroups};
   }
   std::string identity() const override { return "emulator"; }
   size_t free_bytes() override { return kTotal - std::min(kTotal, used_.load()); }

@@ -84,8 +84,7 @@ class CudaRuntime final : public Runtime {
     int driver = 0;
     check(cudaDriverGetVersion(&driver), "asking for the driver's version");
     identity_ = std::string(properties.name) + ", driver " + std::to_string(driver);
-    chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
-             has_warpgroups()};
+    chip_ = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin, has_warpgroups()};
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& mark : marks_)
       check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");

@@ -16,7 +16,10 @@ const more: [op: 'linear' | 'conv2d', OpCase][] = [
       also: ['bias', 'residual'],
     },
   ],
-  ['linear', { tensors: { x: [128, 640], weight: [1024, 640] }, attrs: { activation: 'none' }, also: ['bias'] }],
+  [
+    'linear',
+    { tensors: { x: [128, 640], weight: [1024, 640] }, attrs: { activation: 'none' }, also: ['bias'] },
+  ],
   [
     'conv2d',
     {
@@ -29,15 +32,13 @@ const more: [op: 'linear' | 'conv2d', OpCase][] = [
 
 const open = (dtype: Precision) => native().open({ device: 'emulator:1', dtype, poison: true });
 const reference = { device: 'cpu-reference', threads: 1 };
-const isOfWarpgroups = ({ op }: { op: string }) => ['attention', 'conv2d', 'linear', 'zero_conv'].includes(op);
+const isOfWarpgroups = ({ op }: { op: string }) =>
+  ['attention', 'conv2d', 'linear', 'zero_conv'].includes(op);
 
 // What differs between the types is in the cuts' cases; in float32 the devices are the same.
 describe('cuts', () =>
-  testOps(
-    open,
-    [{ op: 'cuts', cases: more.map(([op, one]) => runnable(op, one)) }],
-    reference,
-    ['f16', 'bf16'],
-  ));
-describe('cases of the op table', () =>
-  testOps(open, opCases().filter(isOfWarpgroups), reference, ['f16']));
+  testOps(open, [{ op: 'cuts', cases: more.map(([op, one]) => runnable(op, one)) }], reference, [
+    'f16',
+    'bf16',
+  ]));
+describe('cases of the op table', () => testOps(open, opCases().filter(isOfWarpgroups), reference, ['f16']));

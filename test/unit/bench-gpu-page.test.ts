@@ -44,7 +44,9 @@ test('a result becomes a table and bars in proportion', () => {
   expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
   expect(page).toContain('| b | 4.00 |  | 12.00 | 6.00 | 2.00 | 0.50 |  |');
   const widths = [
-    ...gpuPlot({ a: cases.a, b: cases.b }).matchAll(/width="([\d.]+)" height="10" fill="#(?:1f77b4|bdbdbd|737373)"/g),
+    ...gpuPlot({ a: cases.a, b: cases.b }).matchAll(
+      /width="([\d.]+)" height="10" fill="#(?:1f77b4|bdbdbd|737373)"/g,
+    ),
   ].map(([, width]) => Number(width));
   // After the legend's: ours, eager and compiled, of each case.
   expect(widths.slice(-6).map((w) => w / widths.at(-2)!)).toEqual(
