@@ -332,8 +332,8 @@ const table = {
       cross(20, 154, 2, 64),
       cross(5, 1, 2, 32),
       // Scores far apart: the highest changes by much from key to key.
-      { ...cross(150, 154, 2, 80), attrs: { heads: 2, head_size: 80, causal: false, scale: 1 } },
-      { ...cross(30, 300, 1, 512), attrs: { heads: 1, head_size: 512, causal: false, scale: 0.3 } },
+      { ...cross(150, 154, 2, 80), attrs: { heads: 2, head_size: 80, causal: false, scale: 1.5 } },
+      { ...cross(30, 300, 1, 512), attrs: { heads: 1, head_size: 512, causal: false, scale: 0.5 } },
       { ...cross(6, 11, 2, 12), attrs: { heads: 2, head_size: 12, causal: false, scale: 0.5 } },
     ],
   },

@@ -7,7 +7,10 @@ import { relativeL2 } from '../support/compare.ts';
 // Every case of the op table: the fast kernels against the plain ones, on poisoned arenas.
 
 const THREADS = [1, 2, 5];
-const TOLERANCE = 1e-6;
+
+/** Where scores are far apart float32 has fewer digits left for what the exponential makes of them. */
+const toleranceOf = ({ ops }: Plan) =>
+  ops.some(({ op, attrs }) => op === 'attention' && attrs.scale) ? 3e-6 : 1e-6;
 
 let reference: NativeDevice;
 let devices: NativeDevice[];
@@ -36,7 +39,7 @@ describe.each(opCases())('$op', ({ cases }) => {
     expect(expected.every(Number.isFinite)).toBe(true);
     for (const [i, device] of devices.entries()) {
       const actual = await run(device, plan, values);
-      expect(relativeL2(actual, expected), `${THREADS[i]} threads`).toBeLessThanOrEqual(TOLERANCE);
+      expect(relativeL2(actual, expected), `${THREADS[i]} threads`).toBeLessThanOrEqual(toleranceOf(plan));
     }
   });
 });
