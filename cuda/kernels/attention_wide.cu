@@ -22,6 +22,31 @@ __device__ __forceinline__ int wide_at(int row, int chunk) {
   return row * kWideSize + (chunk ^ (row & 7)) * 8;
 }
 
+// sum += p·v: kTiles·16 rows of probabilities by this warp's 64 channels of the values.
+template <class T, int kTiles, int kRow>
+__device__ __forceinline__ void add_values(float (&sum)[kTiles][8][4],
+                                           const T (&probabilities)[kTiles * 16][kRow], const T* values) {
+  constexpr int kKeys = kRow - 8;
+#pragma unroll
+  for (int k = 0; k < kKeys / 16; k++) {
+    uint32_t p[kTiles][4];
+#pragma unroll
+    for (int m = 0; m < kTiles; m++)
+      ldmatrix(p[m], &probabilities[m * 16 + lane() % 16][k * 16 + lane() / 16 * 8]);
+#pragma unroll
+    for (int n = 0; n < 8; n += 2) {
+      uint32_t b[4];
+      ldmatrix<4, true>(b, values + wide_at(k * 16 + lane() % 16, warp() * 8 + n + lane() / 16));
+      const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
+#pragma unroll
+      for (int m = 0; m < kTiles; m++) {
+        mma<T>(sum[m][n], p[m], first);
+        mma<T>(sum[m][n + 1], p[m], second);
+      }
+    }
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(kWideThreads) attention_wide(Heads<T> h) {
   auto& memory = shared_memory<WideMemory<T>>();
@@ -99,23 +124,7 @@ __global__ void __launch_bounds__(kWideThreads) attention_wide(Heads<T> h) {
         for (int i = 0; i < 4; i++) sum[m][n][i] *= correction[2 * m + i / 2];
     cp_async_wait<1>();
     sync_block();  // probabilities and values are here
-#pragma unroll
-    for (int k = 0; k < kWideKeys / 16; k++) {
-      uint32_t p[2][4];
-#pragma unroll
-      for (int m = 0; m < 2; m++) ldmatrix(p[m], &memory.p[m * 16 + lane() % 16][k * 16 + lane() / 16 * 8]);
-#pragma unroll
-      for (int n = 0; n < 8; n += 2) {
-        uint32_t b[4];
-        ldmatrix<4, true>(b, memory.v + wide_at(k * 16 + lane() % 16, warp() * 8 + n + lane() / 16));
-        const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
-#pragma unroll
-        for (int m = 0; m < 2; m++) {
-          mma<T>(sum[m][n], p[m], first);
-          mma<T>(sum[m][n + 1], p[m], second);
-        }
-      }
-    }
+    add_values(sum, memory.p, memory.v);
     sync_block();  // before values and probabilities are overwritten
   }
   cp_async_wait<0>();
@@ -284,23 +293,7 @@ __global__ void __launch_bounds__(kWideThreads) attention_tall(Heads<T> h, Parti
       }
     cp_async_wait<1>();
     sync_block();  // probabilities and values are here
-#pragma unroll
-    for (int k = 0; k < kTall / 16; k++) {
-      uint32_t p[4][4];
-#pragma unroll
-      for (int m = 0; m < 4; m++) ldmatrix(p[m], &memory.p[m * 16 + lane() % 16][k * 16 + lane() / 16 * 8]);
-#pragma unroll
-      for (int n = 0; n < 8; n += 2) {
-        uint32_t b[4];
-        ldmatrix<4, true>(b, memory.v + wide_at(k * 16 + lane() % 16, warp() * 8 + n + lane() / 16));
-        const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
-#pragma unroll
-        for (int m = 0; m < 4; m++) {
-          mma<T>(sum[m][n], p[m], first);
-          mma<T>(sum[m][n + 1], p[m], second);
-        }
-      }
-    }
+    add_values(sum, memory.p, memory.v);
   }
   cp_async_wait<0>();
   // The totals of two warps' keys, where the maxima were.

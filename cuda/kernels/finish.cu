@@ -37,29 +37,6 @@ __device__ __forceinline__ void add_splits(float (&sum)[kCount], const float* fr
   }
 }
 
-// f(finish) with its choices as constants, so that they are made once and not for each column.
-template <class T, class F>
-__device__ __forceinline__ void chosen(Finish<T> finish, F f) {
-  if (finish.scale) return finish.activation = Activation::none, f(finish);
-  finish.scale = nullptr;
-  switch (finish.activation) {
-    case Activation::silu:
-      return finish.activation = Activation::silu, f(finish);
-    case Activation::gelu:
-      return finish.activation = Activation::gelu, f(finish);
-    case Activation::geglu:
-      return finish.activation = Activation::geglu, f(finish);
-    case Activation::quick_gelu:
-      return finish.activation = Activation::quick_gelu, f(finish);
-    case Activation::relu:
-      return finish.activation = Activation::relu, f(finish);
-    case Activation::tanh:
-      return finish.activation = Activation::tanh, f(finish);
-    case Activation::none:
-      return finish.activation = Activation::none, f(finish);
-  }
-}
-
 // Index: of all vectors of y; a division of 64 bits is slow.
 template <class T, int kCount, class Index>
 __global__ void __launch_bounds__(kThreads)
@@ -73,8 +50,8 @@ __global__ void __launch_bounds__(kThreads)
   const bool geglu = p.finish.activation == Activation::geglu;
   const int packed = geglu ? column / 8 * 16 + column % 8 : column;
 
-  Vec<T, kCount> y{};  // the residual, until it is done
-  if (p.finish.residual) y = load<Vec<T, kCount>>(p.finish.residual + at);
+  Vec<T, kCount> before{};
+  if (p.finish.residual) before = load<Vec<T, kCount>>(p.finish.residual + at);
   float v[kCount] = {}, gate[kCount] = {};
   if (p.finish.bias) {
     load_floats(v, p.finish.bias + packed);
@@ -83,12 +60,10 @@ __global__ void __launch_bounds__(kThreads)
   const float* from = partial + row * p.packed + packed;
   add_splits(v, from, p.left.rows * p.packed, splits);
   if (geglu) add_splits(gate, from + 8, p.left.rows * p.packed, splits);
-  const int image = p.finish.image(row);
-  chosen(p.finish, [&](const Finish<T>& finish) {
-#pragma unroll
-    for (int j = 0; j < kCount; j++) y.at[j] = finish(image, column + j, v[j], gate[j], y.at[j]);
-  });
-  store(p.finish.y + at, y);
+  if constexpr (kCount == 8)
+    p.finish.eight(row, column, 8, v, gate, before);
+  else
+    p.finish.y[at] = p.finish(p.finish.image(row), column, v[0], gate[0], before.at[0]);
 }
 
 }  // namespace

@@ -45,8 +45,8 @@ export class ResultCache {
 
   /**
    * What a request's result is kept under: SHA-256 over the request as it goes to the sidecar, what is reported as
-   * ignored, and names, sizes, dates and storage of all models, and of learned words. Undefined for one with adapters, whose files
-   * are not listed.
+   * ignored, and names, sizes, dates and storage of all models, and of learned words. Undefined for one with adapters,
+   * whose files are not listed.
    */
   async hashOf(request: GenerateRequest, ignored: string[]): Promise<string | undefined> {
     if (request.adapters?.length) return undefined;
