@@ -3,30 +3,40 @@ import type { Precision } from '../native.ts';
 /** Each value rounded to what the type can hold, to nearest, ties to even. */
 export function rounded(values: Float32Array, precision: Precision): Float32Array {
   if (precision === 'f32') return values;
-  return values.map(precision === 'f16' ? toF16 : toBf16);
+  const y = values.slice();
+  const bits = new Int32Array(y.buffer);
+  if (precision === 'f16') toF16(y, bits);
+  else toBf16(bits);
+  return y;
 }
 
-const bits = new Float64Array(1);
-const words = new Uint32Array(bits.buffer);
+const INFINITY = 0x7f800000; // and the bits of an exponent
 
-function toF16(x: number): number {
-  return toBits(x, 10, -14, 65504);
+/** The upper half of a float32's bits; what overflows becomes infinite by itself. */
+function toBf16(bits: Int32Array): void {
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & INFINITY) !== INFINITY) bits[i] = upper(bits[i]!, 16);
 }
 
-function toBf16(x: number): number {
-  return toBits(x, 7, -126, 3.3895313892515355e38);
+const SMALLEST = 0x38800000; // 2⁻¹⁴, the least that is not subnormal in float16
+const LARGEST = 0x477fe000; // 65504
+
+function toF16(y: Float32Array, bits: Int32Array): void {
+  for (let i = 0; i < bits.length; i++) {
+    const sign = bits[i]! & 0x80000000;
+    const size = bits[i]! & 0x7fffffff;
+    if (size < SMALLEST) {
+      // From 0.5 to 1 float32's unit is 2⁻²⁴, that of float16's subnormals.
+      y[i] = Math.fround(Math.abs(y[i]!) + 0.75) - 0.75;
+      bits[i]! |= sign;
+    } else if (size < INFINITY) {
+      const nearest = upper(size, 13);
+      bits[i] = sign | (nearest > LARGEST ? INFINITY : nearest);
+    }
+  }
 }
 
-/** Rounds to a fraction of `digits` bits; exponents below `least` are subnormal. */
-function toBits(x: number, digits: number, least: number, largest: number): number {
-  if (x === 0 || !Number.isFinite(x)) return x;
-  bits[0] = x;
-  const exponent = Math.max(((words[1]! >>> 20) & 0x7ff) - 1023, least);
-  const unit = 2 ** (exponent - digits);
-  const scaled = x / unit;
-  const floor = Math.floor(scaled);
-  const rest = scaled - floor;
-  const up = rest > 0.5 || (rest === 0.5 && floor % 2 !== 0);
-  const result = (up ? floor + 1 : floor) * unit;
-  return Math.abs(result) > largest ? Math.sign(x) * Number.POSITIVE_INFINITY : result;
+/** A number's bits without the lowest `count` of its fraction. */
+function upper(bits: number, count: number): number {
+  const below = (1 << (count - 1)) - 1 + ((bits >> count) & 1);
+  return (bits + below) & ~((1 << count) - 1);
 }

@@ -19,6 +19,9 @@ test('float16: to nearest, ties to even, subnormal below 2^-14, infinite from 65
     -(2 ** -14),
   ]);
   expect(round('f16', 65504, 65519, 65520, -1e6)).toEqual([65504, 65504, Infinity, -Infinity]);
+  expect(round('f16', -0, -(2 ** -26), -(3 * 2 ** -26), NaN, -Infinity)).toEqual([
+    ...[-0, -0, -(2 ** -24), NaN, -Infinity],
+  ]);
 });
 
 test('bfloat16: to nearest, ties to even', () => {
@@ -27,6 +30,9 @@ test('bfloat16: to nearest, ties to even', () => {
     1 + 2 ** -6,
     1000,
     2 ** 126 * 1.171875,
+  ]);
+  expect(round('bf16', -0, 3.4e38, -Infinity, NaN, 2 ** -140)).toEqual([
+    ...[-0, Infinity, -Infinity, NaN, 0],
   ]);
 });
 
