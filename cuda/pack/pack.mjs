@@ -24,9 +24,11 @@ const SOURCES = [
     'models/clip-vocabulary',
   ],
   ...['package.json', 'package-lock.json', 'tsconfig.json', 'vitest.config.ts', 'edge/playground/icon.svg'],
+  'edge/allocator.json',
 ];
 const BUILT = [
   'dist/bench',
+  'dist/edge',
   'dist/sidecar',
   'dist/proto',
   'dist/test',
