@@ -4,7 +4,7 @@ import { deviceOptions } from '../sidecar/cli/options.ts';
 import { Engine } from '../sidecar/engine/engine.ts';
 import { modelFolders } from '../sidecar/engine/roots.ts';
 import { circumstances, textTable, whole, writeReport } from './report.ts';
-import { median } from './statistics.ts';
+import { median, percentile } from './statistics.ts';
 
 interface Options {
   device?: string;
@@ -165,8 +165,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 function latencyOf(all: readonly number[]) {
-  const sorted = all.toSorted((a, b) => a - b);
-  return { requests: all.length, medianMs: median(all), p95Ms: sorted[Math.floor(0.95 * (all.length - 1))]! };
+  return { requests: all.length, medianMs: median(all), p95Ms: percentile(all, 0.95) };
 }
 
 interface Report {
