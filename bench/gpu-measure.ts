@@ -142,6 +142,11 @@ export async function measureOurs(module: GpuModule, options: MeasureOptions): P
   );
 }
 
+/** How a pipeline is timed: in fewer runs, as one may take seconds, after as many: a graph is captured in the second. */
+export function pipelineRuns({ runs, warm = 3 }: Pick<MeasureOptions, 'runs' | 'warm'>) {
+  return { runs: Math.min(runs, Math.max(5, Math.ceil(runs / 4))), before: warm };
+}
+
 /** Evaluations one after another, as a picture needs them. Text encoding and PNG are not in it. */
 export async function measurePipeline(
   parts: [module: GpuModule, times: number][],
@@ -151,7 +156,8 @@ export async function measurePipeline(
     const ready: [Ready, number][] = [];
     for (const [module, count] of parts) ready.push([await prepare(device, module, options.dtype), count]);
     const each: number[] = [];
-    for (let i = -1; i < Math.ceil(options.runs / 4); i++) {
+    const { runs, before } = pipelineRuns(options);
+    for (let i = -before; i < runs; i++) {
       const began = performance.now();
       for (const [{ program, inputs }, count] of ready)
         for (let j = 0; j < count; j++) await program.run(inputs);

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GpuReport } from './gpu.ts';
-import type { GpuCase } from './gpu-measure.ts';
+import { gpuPipelines } from './gpu-cases.ts';
+import { type GpuCase, pipelineRuns } from './gpu-measure.ts';
 import { markdownTable } from './page.ts';
 import { ROOT } from './root.ts';
 
@@ -35,17 +36,23 @@ export function gpuPage(report: GpuReport | undefined): string {
     '<!-- Written by npm run bench -- gpu-page out of bench/results/gpu.json. -->',
     '',
   ];
+  const { runs, before } = report?.pipelines ?? pipelineRuns({ runs: 20 });
   const how = [
     '## How it is measured',
     '```sh',
     'npm run bench:gpu -- --python ./venv/bin/python   # a Python with torch; writes bench/results/gpu.json',
     'npm run bench -- gpu-page                         # this page',
     '```',
-    `Modules of full size with random weights, float16. Ours: the median of ${report?.runs ?? 20} runs after three, from the call to its result in JavaScript, with the copies to and from the device; the text encoding and PNG are not in pipelines. Torch: the same module in \`bench/torch_modules.py\`, channels_last, its own attention, the median by the device’s clock. Torch’s and the vendors’ pipelines are their modules added up. T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.`,
+    'Modules of full size with random weights, float16. An empty cell was not measured.',
+    `- Ours: the median of ${report?.runs ?? 20} runs after three, from the call to its result in JavaScript, with the copies to and from the device. Pipelines: of ${runs} after ${before}, without text encoding and PNG.`,
+    '- A ControlNet by itself takes memory for its residuals in each run and brings the first to JavaScript; in a pipeline they stay on the device, within one plan with the U-Net.',
+    '- With cuBLASLt and cuDNN: wherever they can (`--providers vendor`). Pipelines: modules added up, where no ControlNet is among them.',
+    '- Torch: the same module in `bench/torch_modules.py`, channels_last, its own attention, the median by the device’s clock. Pipelines: modules added up.',
+    '- T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.',
   ];
   if (!report)
     return [...head, 'There are no figures yet: it has not run on a GPU.', '', ...how, ''].join('\n');
-  const { device, driver, commit, date, command, dtype, cases, batches = {} } = report;
+  const { device, driver, commit, date, command, dtype, cases, batches = {}, torch } = report;
   const cell = (ms: number | null) => (ms === null ? '' : ms.toFixed(2));
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
@@ -56,14 +63,17 @@ export function gpuPage(report: GpuReport | undefined): string {
   ]);
   return [
     ...head,
-    `${device}, driver ${driver}, ${dtype}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\``,
+    `${device}, driver ${driver}, ${dtype}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\`${torch ? `; torch ${torch.version}, torch.compile in mode ${torch.compile}` : ''}`,
     '',
     '![Milliseconds of each case beside torch](images/gpu.svg)',
+    '',
+    'Bars are multiples of T0, figures milliseconds.',
     '',
     markdownTable(['ms', ...BARS.map(([, name]) => name), 'T0', 'T0 / ours', 'error'], rows),
     '',
     ...judgement(cases),
     '',
+    ...moreThanModules(cases),
     ...batching(batches),
     ...how,
     '',
@@ -99,6 +109,18 @@ function judgement(cases: GpuReport['cases']): string[] {
     ...line('Missed', (ms, goal) => ms !== undefined && ms > goal),
     ...line('Not measured', (ms) => ms === undefined),
   ];
+}
+
+/** Pipelines that took more than a tenth longer than their modules by themselves. */
+function moreThanModules(cases: GpuReport['cases']): string[] {
+  const slow = Object.entries(gpuPipelines).flatMap(([name, list]) => {
+    const ms = cases[name]?.ours_ms ?? 0;
+    const sum = list.reduce((all, [module, times]) => all + times * (cases[module]?.ours_ms ?? Infinity), 0);
+    return ms > 1.1 * sum ? [`${name} ${ms.toFixed(2)} ms (${sum.toFixed(2)})`] : [];
+  });
+  return slow.length > 0
+    ? [`Longer than the modules by themselves, added up in brackets: ${slow.join(', ')}.`, '']
+    : [];
 }
 
 /** What rows of several requests gain by being evaluated together. */

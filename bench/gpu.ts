@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { native, type Precision } from '../sidecar/native.ts';
 import { gpuBatches, gpuModules, gpuParts, gpuPipelines } from './gpu-cases.ts';
-import type { GpuCase } from './gpu-measure.ts';
+import { type GpuCase, pipelineRuns } from './gpu-measure.ts';
 import { writeGpuPage } from './gpu-page.ts';
-import { type Batches, runTable } from './gpu-run.ts';
+import { type Batches, type CompileMode, runTable } from './gpu-run.ts';
 import { circumstances, textTable, whole } from './report.ts';
 import { ROOT } from './root.ts';
 
@@ -17,6 +17,7 @@ interface Options {
   runs: number;
   python?: string;
   torch: ('eager' | 'compile')[];
+  torchCompile: CompileMode;
   torchSeconds: number;
   resume?: boolean;
   json: string;
@@ -31,6 +32,10 @@ export interface GpuReport {
   command: string;
   /** Timed runs of each module. */
   runs: number;
+  /** Timed runs of each pipeline, and how many come before. */
+  pipelines: { runs: number; before: number };
+  /** What the columns of torch are of. */
+  torch?: { version: string; compile: CompileMode };
   dtype: Precision;
   cases: Record<string, GpuCase>;
   /** Milliseconds of an evaluation, by module and rows. */
@@ -49,6 +54,11 @@ export function gpuCommand(): Command {
     .option('--runs <n>', 'timed runs, after three that are not', whole, 20)
     .option('--python <path>', 'a Python with torch: compare with torch on the same GPU')
     .option('--torch <modes>', 'of eager and compile, by commas', modes, modes('eager,compile'))
+    .addOption(
+      new Option('--torch-compile <mode>', 'of torch.compile; max-autotune may take very long')
+        .choices(['reduce-overhead', 'max-autotune'])
+        .default('reduce-overhead'),
+    )
     .option('--torch-seconds <n>', "for each of torch's measurements; compiling takes minutes", whole, 600)
     .option('--resume', 'keep what the result has, measure the rest')
     .option('--json <file>', 'where the result goes, after every case', GPU_RESULT)
@@ -87,6 +97,10 @@ async function run(options: Options, command: Command): Promise<void> {
     command.error(
       `Expected a result of ${gpu!.name} in ${options.dtype} to resume but received one of ${before.device} in ${before.dtype}: ${options.json}`,
     );
+  if (before?.torch && options.python && before.torch.compile !== options.torchCompile)
+    command.error(
+      `Expected a result with torch.compile in ${options.torchCompile} to resume but received one in ${before.torch.compile}: ${options.json}`,
+    );
   const report: GpuReport = {
     device: gpu!.name,
     driver: driver(),
@@ -94,6 +108,10 @@ async function run(options: Options, command: Command): Promise<void> {
     date,
     command: line,
     runs: options.runs,
+    pipelines: pipelineRuns(options),
+    torch: options.python
+      ? { version: torchVersion(options.python), compile: options.torchCompile }
+      : before?.torch,
     dtype: options.dtype,
     cases: before?.cases ?? {},
     batches: before?.batches ?? {},
@@ -112,6 +130,13 @@ async function run(options: Options, command: Command): Promise<void> {
 
 export function readReport(file: string): GpuReport {
   return JSON.parse(readFileSync(file, 'utf8')) as GpuReport;
+}
+
+function torchVersion(python: string): string {
+  const { stdout } = spawnSync(python, ['-c', 'import torch; print(torch.__version__)'], {
+    encoding: 'utf8',
+  });
+  return stdout?.trim() ?? '';
 }
 
 function driver(): string {

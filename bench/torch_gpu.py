@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Time torch over one module with random weights: the yardstick of `npm run bench:gpu`.
 
-usage: torch_gpu.py unet|controlnet|vae CONFIG.json SAMPLE_SHAPE f16|bf16|f32 RUNS cuda:0 eager|compile
+usage: torch_gpu.py unet|controlnet|vae CONFIG.json SAMPLE_SHAPE f16|bf16|f32 RUNS cuda:0 eager|reduce-overhead|max-autotune
 
 Needs torch alone: the modules are torch_modules.py's. channels_last, torch's own scaled_dot_product_attention; as it is,
-or through torch.compile with max-autotune. Inputs lie on the device; times are the device's. Prints {"ms": median}.
+or through torch.compile in one of its modes. Inputs lie on the device; times are the device's. Prints {"ms": median}.
 """
 import json
 import statistics
@@ -50,6 +50,6 @@ def milliseconds(f):
 
 
 with torch.inference_mode():
-    run = net if mode == "eager" else torch.compile(net, mode="max-autotune")
+    run = net if mode == "eager" else torch.compile(net, mode=mode)
     times = [milliseconds(lambda: run(*inputs)) for _ in range(runs + 5)]
 print(json.dumps({"ms": statistics.median(times[5:])}))

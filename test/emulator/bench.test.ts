@@ -50,6 +50,7 @@ test('every module and pipeline is measured, and kept after each', async () => {
   expect(pipeline!.vendor_ms).toBeCloseTo(module!.vendor_ms! + decode!.vendor_ms!, 9);
   expect(pipeline!.t0_ms).toBeCloseTo(module!.t0_ms + decode!.t0_ms, 12);
   expect(pipeline!.torch_eager_ms).toBeNull();
+  expect(cases['controlnet-sd15-20step']!.vendor_ms).toBeNull();
   // What is there is not measured again; what torch did not give stays open.
   const before = structuredClone(cases);
   await runTable(table, { ...options, names, python: '/no-such-python' }, cases, () => {});

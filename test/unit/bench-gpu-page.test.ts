@@ -24,6 +24,9 @@ test('a result becomes a table and bars in proportion', () => {
     b: { ...one, ours_ms: 4, relative_error: null },
     'sd15-unet-b2': { ...one, ours_ms: 3.6 },
     'sd15-20step': { ...one, ours_ms: 80.01 },
+    'vae-decode-512': { ...one, ours_ms: 4 },
+    'sdturbo-unet-b1': { ...one, ours_ms: 5 },
+    'sd-turbo-1step': { ...one, ours_ms: 10 },
   };
   const page = gpuPage({
     device: 'Some GPU',
@@ -32,13 +35,20 @@ test('a result becomes a table and bars in proportion', () => {
     date: '2030-01-02T03:04:05Z',
     command: 'npm run bench:gpu',
     runs: 20,
+    pipelines: { runs: 5, before: 3 },
+    torch: { version: '2.11', compile: 'reduce-overhead' },
     dtype: 'f16',
     cases,
     batches: { 'some-unet': { 1: 3, 2: 4, 4: 6 } },
   });
-  expect(page).toContain('- Met: sd15-unet-b2 3.6 ms (3.60).');
-  expect(page).toContain('- Missed: sd15-20step 80 ms (80.01).');
-  expect(page).toMatch(/- Not measured: .*sd-turbo-1step 8 ms/);
+  expect(page).toContain('- Met: sd15-unet-b2 3.6 ms (3.60), vae-decode-512 4.4 ms (4.00).');
+  expect(page).toContain('- Missed: sd15-20step 80 ms (80.01), sd-turbo-1step 8 ms (10.00).');
+  expect(page).toMatch(/- Not measured: .*sdxl-turbo-1step 10 ms/);
+  expect(page).toContain(
+    'Longer than the modules by themselves, added up in brackets: sd-turbo-1step 10.00 ms (9.00).',
+  );
+  expect(page).toContain('`npm run bench:gpu`; torch 2.11, torch.compile in mode reduce-overhead');
+  expect(page).toContain('Pipelines: of 5 after 3');
   expect(page).toContain('| some-unet | 3.00 (1.00×) | 4.00 (1.50×) | 6.00 (2.00×) |');
   expect(page).toContain('Some GPU, driver 1.2, f16, commit abc, 2030-01-02');
   expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
