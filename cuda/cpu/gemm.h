@@ -31,6 +31,17 @@ inline int64_t lines(int64_t floats) {
   return round_up(floats, 16);
 }
 
+// body(row, m): strips of m ≤ mr rows, as even as can be, since a tile of few rows waits for its own sums.
+template <class Body>
+void for_strips(int64_t rows, Body body) {
+  const int64_t strips = ceil_div(rows, isa().mr), least = rows / strips, more = rows % strips;
+  for (int64_t s = 0, row = 0; s < strips; s++) {
+    const int64_t m = s < more ? least + 1 : least;
+    body(row, static_cast<int>(m));
+    row += m;
+  }
+}
+
 struct GemmTiling {
   int64_t m, n, k;     // n: packed columns (a multiple of nr)
   int64_t mc, nc, kc;  // one task's rows and columns, and the depth it takes at a time
@@ -133,6 +144,13 @@ class Panels {
     return reinterpret_cast<const char*>(memory_->data) + numbers_at_ +
            (column * depth_ + k0 * nr) * static_cast<int64_t>(element_bytes(memory_->element));
   }
+  // Asks for one of `parts` parts of the numbers of a block, `depth` deep, before they are wanted.
+  void prefetch(int64_t column, int64_t k0, int64_t depth, int64_t part, int64_t parts) const {
+    const int64_t bytes = depth * isa().nr * static_cast<int64_t>(element_bytes(memory_->element));
+    const int64_t share = round_up(ceil_div(bytes, parts), 64), from = part * share;
+    const char* const block = static_cast<const char*>(at(column, k0));
+    for (int64_t i = from; i < std::min(bytes, from + share); i += 64) __builtin_prefetch(block + i);
+  }
   // The same as floats, `depth` deep: where they are, or in `space`.
   const float* block(int64_t column, int64_t k0, int64_t depth, float* space) const {
     const void* from = at(column, k0);
@@ -154,9 +172,11 @@ struct FloatPanels {
   const float* block(int64_t column, int64_t k0, int64_t, float*) const {
     return data + column * depth_of_panel + k0 * isa().nr;
   }
+  void prefetch(int64_t, int64_t, int64_t, int64_t, int64_t) const {}
 };
 
-// right: Panels, or what has their block(). pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
+// right: Panels, or what has their block() and prefetch().
+// pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
 // finish(row, rows, col, cols, tile, ldc): the finished tile.
 template <class Right, class Pack, class Finish>
 void gemm(const GemmTiling& t, const Right& right, char* scratch, ThreadPool& pool, Pack pack,
@@ -175,9 +195,13 @@ void gemm(const GemmTiling& t, const Right& right, char* scratch, ThreadPool& po
       pack(row, rows, k0, depth, left);
       for (int64_t j = 0; j < cols; j += v.nr) {
         const float* panel = right.block(col + j, k0, depth, widened);
-        for (int64_t i = 0; i < rows; i += v.mr)
-          v.tile(static_cast<int>(std::min<int64_t>(v.mr, rows - i)), depth, left + i * kRowStride, panel,
-                 tile + i * t.nc + j, t.nc, k0 > 0);
+        const bool last = j + v.nr >= cols;
+        const int64_t next_k0 = last ? k0 + t.kc : k0, next_col = last ? col : col + j + v.nr;
+        for_strips(rows, [&](int64_t i, int m) {
+          if (next_k0 < t.k)
+            right.prefetch(next_col, next_k0, std::min(t.kc, t.k - next_k0), i / v.mr, ceil_div(rows, v.mr));
+          v.tile(m, depth, left + i * kRowStride, panel, tile + i * t.nc + j, t.nc, k0 > 0);
+        });
       }
     }
     finish(row, rows, col, cols, tile, t.nc);
