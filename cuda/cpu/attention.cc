@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numbers>
 
 #include "gemm.h"
 #include "kernels.h"
@@ -37,7 +38,8 @@ struct Attention : AttentionOp {
 // of vectors, its scores are already a panel of the second product, and no head size leaves lanes empty.
 class Fast : public Step {
  public:
-  Fast(const OpDesc& op, BindContext& context) : p_(op), threads_(context.pool.threads()) {
+  Fast(const OpDesc& op, BindContext& context)
+      : p_(op), scale_(static_cast<float>(p_.scale * std::numbers::log2e)), threads_(context.pool.threads()) {
     const int64_t mr = isa().mr;
     block_ = kMaxDepth / mr * mr;
     depth_blocks_ = ceil_div(p_.size, kMaxDepth);
@@ -107,7 +109,7 @@ class Fast : public Step {
     const float* from = p_.query(arena, image, head) + first * p_.ld_q;
     for (int64_t i = 0; i < round_up(rows, nr); i++) {
       float* column = q + i / nr * nr * size + i % nr;
-      for (int64_t d = 0; d < size; d++) column[d * nr] = i < rows ? from[i * p_.ld_q + d] * p_.scale : 0;
+      for (int64_t d = 0; d < size; d++) column[d * nr] = i < rows ? from[i * p_.ld_q + d] * scale_ : 0;
       maximum[i] = -std::numeric_limits<float>::infinity(), total[i] = 0;
     }
     const int64_t end =
@@ -119,9 +121,9 @@ class Fast : public Step {
         score(packed, q + i * size, k0, keys, scores);
         if (p_.causal) mask(scores, keys, first + i - k0);
         isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
-        for (int64_t d = 0; d < size; d += isa.mr)
-          isa.tile(static_cast<int>(std::min<int64_t>(isa.mr, size - d)), keys, block + d * kRowStride,
-                   scores, out + i * size + d * nr, nr, k0 > 0);
+        for_strips(size, [&](int64_t d, int m) {
+          isa.tile(m, keys, block + d * kRowStride, scores, out + i * size + d * nr, nr, k0 > 0);
+        });
       }
     }
     float* y = p_.output(arena, image, head) + first * p_.channels;
@@ -151,6 +153,7 @@ class Fast : public Step {
   }
 
   Attention p_;
+  float scale_;  // with log₂e, since the softmax goes by powers of two
   int threads_;
   int64_t block_;                 // keys at a time: groups of mr
   int64_t depth_blocks_, depth_;  // the head's channels, in blocks of at most kMaxDepth

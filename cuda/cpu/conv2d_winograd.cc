@@ -1,80 +1,91 @@
-// A 3×3 convolution of stride 1 by Winograd's F(m×m, 3×3), arXiv:1509.09308: a tile of m×m outputs takes (m+2)² products
-// for each pair of channels, where the sums themselves take 9·m²: 16 for 36 with m = 2, 36 for 144 with m = 4.
+// A 3×3 convolution of stride 1 by Winograd's F(4×4, 3×3), arXiv:1509.09308: a tile of 4×4 outputs takes 36 products for
+// each pair of channels, where the sums themselves take 144.
 // Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A
-// A task is a block of tiles by a block of output channels: its patches d are transformed, for each panel the weights
-// g, and each of the (m+2)² points is a matrix product over channels.
-// m = 4 for large images alone, which are an autoencoder's: its rounding is three times that of m = 2.
+// A task is a block of tiles by a block of output channels: for each panel of it the weights g are transformed, and each
+// of the 36 points is a matrix product over channels. Where several tasks want the same tiles, their patches d are
+// transformed once before.
 //
 // After doubling by nearest neighbours the 2×2 outputs over a pixel see that pixel and its neighbours alone, of which an
 // even output takes a·d₀ + (b + c)·d₁ = a·(d₀ − d₁) + (a + b + c)·d₁ in each direction, and an odd one likewise: 9
-// products for 36. With 8 channels, too, that takes about half the time of the direct sum. Its rounding is a little below
-// that of m = 2 (2.5e-7 and 2.6e-7, relative, 128 channels).
+// products for 36. With 8 channels, too, that takes about half the time of the direct sum.
 //
-// The weights are transformed anew for each task, out of the panels that the other ways use too: that costs 3 to 7 %
-// with m = 2, keeping them transformed would take 16/9 of their memory, in float32. Transforming them once a run into the
-// scratch was no faster with m = 4: 113 ms for 86 with 512 channels at 128×128, 84 for 83 with 128 at 512×512.
+// The weights are transformed anew for each task, out of the panels that the other ways use too: that is 5 % of the time
+// from 64 tiles on, 15 % with 16, a third with the 4 of an image of 8×8; keeping them transformed would take 4 times
+// their memory, in float32. Transforming them once a run into the scratch was no faster: 113 ms for 86 with 512 channels
+// at 128×128, 84 for 83 with 128 at 512×512.
 #include "conv2d.h"
 
 namespace latent_edge {
 namespace {
 
 constexpr int64_t kMaxPoints = 36;
-constexpr int64_t kLarge = 128 * 128;  // outputs of an image from which on tiles have 4×4
-constexpr int64_t kApart = 16;         // floats between points, lest all of them fall on the same cache sets
-
-// Points that share a row of the left operand, and one task's most tiles and columns, by the side of a tile's outputs.
-struct Blocks {
-  int64_t side_by_side, tiles, columns;
-};
-constexpr Blocks kBlocks2 = {2, 56, 128}, kBlocks4 = {2, 84, 128}, kBlocksDoubled = {2, 84, 256};
+constexpr int64_t kApart = 16;      // floats between points, lest all of them fall on the same cache sets
+constexpr int64_t kSideBySide = 2;  // points that share a row of the left operand
+constexpr int64_t kShare = kRowStride / kSideBySide / 16 * 16;
+constexpr int64_t kTiles = 84;  // of a task, at most
+constexpr size_t kTransformed =
+    16 << 20;  // bytes of patches that are transformed before the tasks that share them
 
 class Winograd : public Step {
  public:
-  Winograd(const OpDesc& op, BindContext& context, const WinogradLoops& loops, const Blocks& blocks)
+  Winograd(const OpDesc& op, BindContext& context, const WinogradLoops& loops, int64_t most_columns)
       : p_(op), loops_(loops), weight_(conv_panels(op, p_, context)), bias_(conv_bias(op, context)) {
     const int64_t mr = isa().mr, nr = isa().nr, threads = context.pool.threads();
     m_ = loops_.outputs, side_ = loops_.points, points_ = side_ * side_, apart_ = m_ >> p_.shift;
     tiles_x_ = ceil_div(p_.out_width, m_), tiles_y_ = ceil_div(p_.out_height, m_);
     tiles_ = p_.images * tiles_x_ * tiles_y_;
     columns_ = packed_columns(p_.out_channels);
-    const int64_t most = std::max<int64_t>(1, blocks.tiles / mr) * mr;
+    const int64_t most = std::max<int64_t>(1, kTiles / mr) * mr;
     rows_ = round_up(ceil_div(tiles_, ceil_div(tiles_, most)), mr);
-    nc_ = std::min(columns_, std::max(nr, blocks.columns / nr * nr));
-    const int64_t share = kRowStride / blocks.side_by_side / 16 * 16;
-    kc_ = round_up(ceil_div(p_.channels, ceil_div(p_.channels, share)), 16);  // whole vectors
-    while (threads > 1 && tasks() < 4 * threads && nc_ > nr) nc_ = round_up(nc_ / 2, nr);
+    blocks_ = ceil_div(tiles_, rows_);
+    nc_ = std::min(columns_, std::max(nr, most_columns / nr * nr));
+    depths_ = ceil_div(p_.channels, kShare);
+    kc_ = round_up(ceil_div(p_.channels, depths_), 16);  // whole vectors
+    while (threads > 1 && blocks_ * column_tiles() < 4 * threads && nc_ > nr) nc_ = round_up(nc_ / 2, nr);
     threads_ = threads;
-    left_rows_ = ceil_div(points_, blocks.side_by_side) * rows_;
+    const int64_t left_rows = ceil_div(points_, kSideBySide) * rows_;
+    left_floats_ = lines(left_rows * kRowStride);
+    const int64_t fit = kTransformed / (depths_ * left_floats_ * sizeof(float));
+    const int64_t busy = ceil_div(2 * threads, column_tiles());  // enough for all threads
+    at_once_ = column_tiles() == 1 ? 0 : std::min(std::max(fit, busy), blocks_);
     for (int64_t i = 0; i < points_; i++)
-      places_[i] = i / blocks.side_by_side * rows_ * kRowStride + i % blocks.side_by_side * share;
+      places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * kShare;
   }
 
-  size_t scratch_bytes() const override { return threads_ * thread_floats() * sizeof(float); }
+  size_t scratch_bytes() const override {
+    const int64_t left = shared() ? at_once_ * depths_ : threads_;
+    return (left * left_floats_ + threads_ * own_floats()) * sizeof(float);
+  }
 
   void run(char* arena, char* scratch, ThreadPool& pool) const override {
-    const Isa& v = isa();
-    const int64_t column_tiles = ceil_div(columns_, nc_);
-    pool.parallel_for(tasks(), [&](int64_t task, int thread) {
-      float* left = reinterpret_cast<float*>(scratch) + thread * thread_floats();
-      float* right = left + left_floats();
-      float* sums = right + points_ * right_step();
-      const int64_t first = task / column_tiles * rows_, tiles = std::min(rows_, tiles_ - first);
-      const int64_t col = task % column_tiles * nc_, cols = std::min(nc_, columns_ - col);
-      for (int64_t c0 = 0; c0 < p_.channels; c0 += kc_) {
-        const int64_t depth = std::min(kc_, p_.channels - c0);
-        for (int64_t i = 0; i < tiles; i++) patch(arena, first + i, c0, depth, left + i * kRowStride);
-        for (int64_t j = 0; j < cols; j += v.nr) {
-          loops_.weights(weight_.element(), weight_.at(col + j, c0), p_.channels * v.nr, depth, right,
-                         right_step());
-          for (int64_t point = 0; point < points_; point++)
-            for (int64_t i = 0; i < tiles; i += v.mr)
-              v.tile(static_cast<int>(std::min<int64_t>(v.mr, tiles - i)), depth,
-                     left + places_[point] + i * kRowStride, right + point * right_step(),
-                     sums + point * sums_step() + i * nc_ + j, nc_, c0 > 0);
-        }
-      }
-      for (int64_t i = 0; i < tiles; i++) finish(arena, first + i, col, cols, sums + i * nc_);
-    });
+    float* const left = reinterpret_cast<float*>(scratch);
+    if (!shared()) {
+      float* const own = left + threads_ * left_floats_;
+      pool.parallel_for(blocks_ * column_tiles(), [&](int64_t task, int thread) {
+        const Task t = this->task(task, 0);
+        multiply(arena, t, own + thread * own_floats(), [&](int64_t depth) {
+          float* to = left + thread * left_floats_;
+          for (int64_t i = 0; i < t.tiles; i++) patch(arena, t.first + i, depth, to + i * kRowStride);
+          return to;
+        });
+      });
+      return;
+    }
+    float* const own = left + at_once_ * depths_ * left_floats_;
+    for (int64_t block = 0; block < blocks_; block += at_once_) {
+      const int64_t blocks = std::min(at_once_, blocks_ - block), first = block * rows_;
+      const int64_t tiles = std::min(blocks * rows_, tiles_ - first);
+      pool.parallel_for(tiles * depths_, [&](int64_t i, int) {
+        const int64_t tile = i / depths_, depth = i % depths_;
+        patch(arena, first + tile, depth,
+              left + (tile / rows_ * depths_ + depth) * left_floats_ + tile % rows_ * kRowStride);
+      });
+      pool.parallel_for(blocks * column_tiles(), [&](int64_t task, int thread) {
+        const float* of_block = left + task / column_tiles() * depths_ * left_floats_;
+        multiply(arena, this->task(task, block), own + thread * own_floats(),
+                 [&](int64_t depth) { return of_block + depth * left_floats_; });
+      });
+    }
   }
 
  private:
@@ -83,21 +94,57 @@ class Winograd : public Step {
   };
   Tile tile(int64_t i) const { return {i / (tiles_x_ * tiles_y_), i / tiles_x_ % tiles_y_, i % tiles_x_}; }
 
-  int64_t tasks() const { return ceil_div(tiles_, rows_) * ceil_div(columns_, nc_); }
-  int64_t left_floats() const { return lines(left_rows_ * kRowStride); }
+  int64_t column_tiles() const { return ceil_div(columns_, nc_); }
+  bool shared() const { return at_once_ > 0; }
   int64_t right_step() const { return lines(kc_ * isa().nr) + kApart; }
   int64_t sums_step() const { return lines(rows_ * nc_) + kApart; }
-  int64_t thread_floats() const { return left_floats() + points_ * (right_step() + sums_step()); }
+  int64_t own_floats() const { return points_ * (right_step() + sums_step()); }
 
-  // Channels c0 … c0+depth of a tile's patch, transformed; zeros outside of the image.
-  void patch(char* arena, int64_t index, int64_t c0, int64_t depth, float* to) const {
+  struct Task {
+    int64_t first, tiles, col, cols;
+  };
+  Task task(int64_t i, int64_t block) const {
+    const int64_t first = (block + i / column_tiles()) * rows_, col = i % column_tiles() * nc_;
+    return {first, std::min(rows_, tiles_ - first), col, std::min(nc_, columns_ - col)};
+  }
+
+  // left(depth): the tiles' patches, transformed, for that block of channels.
+  template <class Left>
+  void multiply(char* arena, const Task& t, float* right, Left left) const {
+    const Isa& v = isa();
+    float* sums = right + points_ * right_step();
+    for (int64_t d = 0; d < depths_; d++) {
+      const int64_t c0 = d * kc_, depth = std::min(kc_, p_.channels - c0);
+      const float* rows = left(d);
+      for (int64_t j = 0; j < t.cols; j += v.nr) {
+        loops_.weights(weight_.element(), weight_.at(t.col + j, c0), p_.channels * v.nr, depth, right,
+                       right_step());
+        const bool last = j + v.nr >= t.cols;
+        const int64_t next_c0 = last ? c0 + kc_ : c0, next_col = last ? t.col : t.col + j + v.nr;
+        const int64_t next_depth = std::min(kc_, p_.channels - next_c0);
+        for (int64_t point = 0; point < points_; point++) {
+          if (next_depth > 0)
+            weight_.prefetch(next_col, point % 9 * p_.channels + next_c0, next_depth, point / 9, points_ / 9);
+          for_strips(t.tiles, [&](int64_t i, int m) {
+            v.tile(m, depth, rows + places_[point] + i * kRowStride, right + point * right_step(),
+                   sums + point * sums_step() + i * nc_ + j, nc_, d > 0);
+          });
+        }
+      }
+    }
+    for (int64_t i = 0; i < t.tiles; i++) finish(arena, t.first + i, t.col, t.cols, sums + i * nc_);
+  }
+
+  // A block of channels of a tile's patch, transformed; zeros outside of the image.
+  void patch(char* arena, int64_t index, int64_t block, float* to) const {
     static const float zeros[kRowStride] = {};
     const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
     const Tile t = tile(index);
+    const int64_t c0 = block * kc_, end = std::min(c0 + kc_, p_.channels);
     const float* pixels[kMaxPoints];
-    for (int64_t c = c0; c < c0 + depth;) {
+    for (int64_t c = c0; c < end;) {
       const bool first = c < p_.c1;
-      const int64_t n = std::min(c0 + depth, first ? p_.c1 : p_.channels) - c;
+      const int64_t n = std::min(end, first ? p_.c1 : p_.channels) - c;
       for (int64_t i = 0; i < points_; i++) {
         const int64_t iy = apart_ * t.y - p_.top + i / side_;
         const int64_t ix = apart_ * t.x - p_.left + i % side_;
@@ -137,9 +184,11 @@ class Winograd : public Step {
   int64_t apart_;                      // inputs from one tile to the next
   int64_t tiles_x_, tiles_y_, tiles_;  // of an image, of an image, of all
   int64_t columns_;
-  int64_t rows_, nc_, kc_;  // one task's tiles and columns, and the channels it takes at a time
+  int64_t rows_, nc_, kc_;   // one task's tiles and columns, and the channels it takes at a time
+  int64_t blocks_, depths_;  // of tiles, and of channels
+  int64_t at_once_;  // blocks of tiles that are transformed before their tasks; 0: tasks do it themselves
   int64_t threads_;
-  int64_t left_rows_;
+  int64_t left_floats_;         // of a block of tiles and of channels
   int64_t places_[kMaxPoints];  // of each point in the left operand
 };
 
@@ -158,10 +207,9 @@ bool winograd_fits(const Conv2dOp& p) {
 }
 
 std::unique_ptr<Step> bind_winograd(const OpDesc& op, BindContext& context) {
-  const Conv2dOp p(op);
-  if (p.shift == 1) return std::make_unique<Winograd>(op, context, isa().doubled, kBlocksDoubled);
-  if (p.pixels() >= kLarge) return std::make_unique<Winograd>(op, context, isa().winograd4, kBlocks4);
-  return std::make_unique<Winograd>(op, context, isa().winograd2, kBlocks2);
+  const bool doubled = Conv2dOp(op).shift == 1;
+  if (doubled) return std::make_unique<Winograd>(op, context, isa().doubled, 256);
+  return std::make_unique<Winograd>(op, context, isa().winograd, 128);
 }
 
 }  // namespace latent_edge

@@ -44,13 +44,13 @@ struct Isa {
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   // n numbers of a weight as floats; n a multiple of lanes.
   void (*widen)(Element element, const void* from, float* to, int64_t n);
-  WinogradLoops winograd2, winograd4;  // p = m + 2
-  WinogradLoops doubled;               // m = 2, p = 3: each pixel stands for 2×2
+  WinogradLoops winograd;  // m = 4, p = 6
+  WinogradLoops doubled;   // m = 2, p = 3: each pixel stands for 2×2
   // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;
   // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,
                  const Epilogue& epilogue);
-  // A block of an online softmax (arXiv:1805.02867) down nr columns: scores s [rows][nr] become exp(s − maximum), `total`
+  // A block of an online softmax (arXiv:1805.02867) down nr columns: scores s [rows][nr] become 2^(s − maximum), `total`
   // their sums, with those before unless this is the first block, and `out` [size][nr], what was summed up of values
   // before, is scaled as the maxima have risen.
   void (*softmax_columns)(float* s, int64_t rows, float* maximum, float* total, float* out, int64_t size,

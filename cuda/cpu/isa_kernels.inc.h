@@ -81,12 +81,12 @@ void softmax_columns(float* s, int64_t rows, float* maximum, float* total, float
     store(maximum + v, highest);
     Vec sum = {};
     for (j = 0; j < rows; j++) {
-      const Vec p = exp_below(load(s + j * kColumns + v) - highest);
+      const Vec p = exp2_below(load(s + j * kColumns + v) - highest);
       store(s + j * kColumns + v, p);
       sum += p;
     }
     if (!first) {
-      const Vec correction = exp_below(before - highest);
+      const Vec correction = exp2_below(before - highest);
       sum += load(total + v) * correction;
       for (int64_t d = 0; d < size; d++)
         store(out + d * kColumns + v, load(out + d * kColumns + v) * correction);
@@ -112,7 +112,6 @@ const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,
                                      kColumns,
                                      tile,
                                      widen,
-                                     winograd_of<F2>(),
                                      winograd_of<F4>(),
                                      winograd_of<Doubled>(),
                                      finish,

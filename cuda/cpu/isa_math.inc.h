@@ -1,10 +1,13 @@
 // eˣ, erf, tanh and the activations that are made of them, of vectors: part of isa_kernels.inc.h.
 
-// e^r and n of y = n·ln2 + r, |r| ≤ ln2/2: a degree-6 polynomial (Taylor's, its last terms refitted).
-inline Vec exp_parts(Vec y, Int* n_of) {
-  const Vec magic = all(12582912.0f);  // 1.5·2²³: adding it rounds to a whole number
-  const Vec shifted = y * 1.44269504f + magic;
-  const Vec n = shifted - magic;
+constexpr float kRounding = 12582912.0f;  // 1.5·2²³: adding it rounds to a whole number
+
+// eˣ to 1 ulp or so, as 2ⁿ·eʳ, |r| ≤ ln2/2: a degree-6 polynomial (Taylor's, its last terms refitted). Below −87.3 the
+// result is 0.
+inline Vec exp(Vec x) {
+  const Vec low = all(-87.33654f);
+  const Vec y = clamp(x, low, all(88.72283f));
+  const Vec n = (y * 1.44269504f + all(kRounding)) - all(kRounding);
   const Vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
   Vec p = all(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
@@ -12,30 +15,29 @@ inline Vec exp_parts(Vec y, Int* n_of) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  *n_of = __builtin_convertvector(n, Int);
-  return p * r * r + r + 1.0f;
-}
-
-constexpr float kLowestExponent = -87.33654f;
-
-// eˣ to 1 ulp or so. Below −87.3 the result is 0, so that −∞ is a mask.
-inline Vec exp(Vec x) {
-  const Vec low = all(kLowestExponent);
-  Int bits;
-  const Vec p = exp_parts(clamp(x, low, all(88.72283f)), &bits);
+  p = p * r * r + r + 1.0f;
   // In two halves: 2¹²⁸ does not fit into one exponent.
-  const Int half = bits >> 1;
+  const Int bits = __builtin_convertvector(n, Int), half = bits >> 1;
   const Int first = (half + 127) << 23, second = (bits - half + 127) << 23;
   const Vec result = p * (Vec)first * (Vec)second;
   return x < low ? Vec{} : result;
 }
 
-// The same of x ≤ 0.
-inline Vec exp_below(Vec x) {
-  const Vec low = all(kLowestExponent);
-  Int bits;
-  const Vec p = exp_parts(x < low ? low : x, &bits);
-  return x < low ? Vec{} : p * (Vec)((bits + 127) << 23);
+// 2ˣ of x ≤ 0 to 1 ulp or so. Below −125 the result is 0, so that −∞ is a mask.
+inline Vec exp2_below(Vec x) {
+  const Vec shifted = x + all(kRounding);
+  const Vec r = x - (shifted - all(kRounding));
+  // The best of its degree in |r| ≤ 1/2 (Remez).
+  Vec p = all(1.5345812e-4f);
+  p = p * r + 1.3399931e-3f;
+  p = p * r + 9.6184891e-3f;
+  p = p * r + 5.5503286e-2f;
+  p = p * r + 2.4022646e-1f;
+  p = p * r + 6.9314718e-1f;
+  p = p * r + 1.0f;
+  // The whole number is in the last bits of `shifted`.
+  const Vec result = (Vec)((Int)p + ((Int)shifted << 23));
+  return x < all(-125.0f) ? Vec{} : result;
 }
 
 // erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).

@@ -1,22 +1,7 @@
-// Winograd's F(2×2, 3×3) and F(4×4, 3×3), and what is like them after an upsampling: part of isa_kernels.inc.h.
+// Winograd's F(4×4, 3×3), and what is like them after an upsampling: part of isa_kernels.inc.h.
 //
 // One line of each transform, with vectors `step` apart: Bᵀd of a patch's values, Gg of a filter's three, Aᵀm of the
 // points' sums.
-
-struct F2 {
-  static constexpr int kOutputs = 2, kPoints = 4;
-
-  static inline void input(const Vec* d, Vec* to, int step) {
-    to[0] = d[0] - d[2], to[step] = d[1] + d[2], to[2 * step] = d[2] - d[1], to[3 * step] = d[1] - d[3];
-  }
-  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
-    const Vec ends = a + c;
-    to[0] = a, to[step] = 0.5f * (ends + b), to[2 * step] = 0.5f * (ends - b), to[3 * step] = c;
-  }
-  static inline void output(const Vec* m, Vec* to, int step) {
-    to[0] = m[0] + m[1] + m[2], to[step] = m[1] - m[2] - m[3];
-  }
-};
 
 // Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger.
 struct F4 {

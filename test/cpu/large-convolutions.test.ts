@@ -4,11 +4,11 @@ import { runnable } from '../../sidecar/doctor/cases.ts';
 import { type NativeDevice, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
 
-// Convolutions of images so large that the CPU takes them by Winograd's F(4x4, 3x3), and some after an upsampling that
-// are several blocks in every direction, against the plain loops, and each image of a batch against itself alone. No
+// Convolutions that the CPU takes by Winograd's F(4x4, 3x3), and some after an upsampling, that are several blocks in
+// every direction, against the plain loops, and each image of a batch against itself alone. No
 // cases of the op table, as the emulator would take too long.
 
-/** Rounding of F(4x4) is about three times that of F(2x2). */
+/** F(4x4)'s rounding is more than a plain sum's. */
 const TOLERANCE = 2e-6;
 
 let reference: NativeDevice;
@@ -43,8 +43,9 @@ describe('conv2d', () => {
     { x: [2, 13, 9, 150], weight: [70, 150, 3, 3], also: ['bias', 'temb', 'residual'], upsample: [26, 18] },
     { x: [3, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
     { x: [2, 9, 14, 5], weight: [6, 5, 3, 3], also: ['bias', 'residual'], upsample: [18, 28] },
-    // As many pixels as go by F(4x4), but of two images.
     { x: [2, 96, 98, 32], weight: [8, 32, 3, 3], also: ['bias', 'temb'] },
+    // Tasks share patches that are too many to be transformed at once.
+    { x: [2, 26, 26, 790], weight: [130, 790, 3, 3], also: ['bias', 'residual'] },
   ])('x $x weight $weight $also upsample $upsample', async ({ x, weight, also, upsample }) => {
     const attrs = { ...padded, ...(upsample && { upsample }) };
     const { plan, draw } = runnable('conv2d', { tensors: { x, weight }, attrs, also });
