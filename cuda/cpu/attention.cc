@@ -121,7 +121,7 @@ class Fast : public Step {
         score(packed, q + i * size, k0, keys, scores);
         if (p_.causal) mask(scores, keys, first + i - k0);
         isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
-        for_strips(size, [&](int64_t d, int m) {
+        for_strips(size, [&](int64_t d, int m, int64_t, int64_t) {
           isa.tile(m, keys, block + d * kRowStride, scores, out + i * size + d * nr, nr, k0 > 0);
         });
       }

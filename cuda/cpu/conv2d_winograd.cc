@@ -10,9 +10,10 @@
 // products for 36. With 8 channels, too, that takes about half the time of the direct sum.
 //
 // The weights are transformed anew for each task, out of the panels that the other ways use too: that is 5 % of the time
-// from 64 tiles on, 15 % with 16, a third with the 4 of an image of 8×8; keeping them transformed would take 4 times
-// their memory, in float32. Transforming them once a run into the scratch was no faster: 113 ms for 86 with 512 channels
-// at 128×128, 84 for 83 with 128 at 512×512.
+// from 64 tiles on, 15 % with 16, a third with the 4 of an image of 8×8, where F(2×2, 3×3) is as fast for one image (1280
+// channels: 6.8 and 7.1 ms) and slower for several. Keeping them transformed would take 8 times the memory of fp16
+// weights. Transforming them once a run into the scratch was no faster, measured when tasks had the patches to themselves:
+// 113 ms for 86 with 512 channels at 128×128, 84 for 83 with 128 at 512×512.
 #include "conv2d.h"
 
 namespace latent_edge {
@@ -23,8 +24,8 @@ constexpr int64_t kApart = 16;      // floats between points, lest all of them f
 constexpr int64_t kSideBySide = 2;  // points that share a row of the left operand
 constexpr int64_t kShare = kRowStride / kSideBySide / 16 * 16;
 constexpr int64_t kTiles = 84;  // of a task, at most
-constexpr size_t kTransformed =
-    16 << 20;  // bytes of patches that are transformed before the tasks that share them
+// Bytes of patches that are transformed before the tasks that share them, unless all threads have work with more alone.
+constexpr size_t kTransformed = 16 << 20;
 
 class Winograd : public Step {
  public:
@@ -46,8 +47,9 @@ class Winograd : public Step {
     const int64_t left_rows = ceil_div(points_, kSideBySide) * rows_;
     left_floats_ = lines(left_rows * kRowStride);
     const int64_t fit = kTransformed / (depths_ * left_floats_ * sizeof(float));
-    const int64_t busy = ceil_div(2 * threads, column_tiles());  // enough for all threads
-    at_once_ = column_tiles() == 1 ? 0 : std::min(std::max(fit, busy), blocks_);
+    const int64_t busy = ceil_div(2 * threads, column_tiles());
+    const int64_t rounds = ceil_div(blocks_, std::max(fit, busy));
+    at_once_ = column_tiles() == 1 ? 0 : ceil_div(blocks_, rounds);
     for (int64_t i = 0; i < points_; i++)
       places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * kShare;
   }
@@ -125,7 +127,7 @@ class Winograd : public Step {
         for (int64_t point = 0; point < points_; point++) {
           if (next_depth > 0)
             weight_.prefetch(next_col, point % 9 * p_.channels + next_c0, next_depth, point / 9, points_ / 9);
-          for_strips(t.tiles, [&](int64_t i, int m) {
+          for_strips(t.tiles, [&](int64_t i, int m, int64_t, int64_t) {
             v.tile(m, depth, rows + places_[point] + i * kRowStride, right + point * right_step(),
                    sums + point * sums_step() + i * nc_ + j, nc_, d > 0);
           });

@@ -22,6 +22,7 @@ constexpr int kColumns = 2 * kLanes;
 
 typedef float Vec __attribute__((vector_size(4 * LE_LANES)));
 typedef int32_t Int __attribute__((vector_size(4 * LE_LANES)));
+typedef uint32_t Unsigned __attribute__((vector_size(4 * LE_LANES)));
 typedef float Loose __attribute__((vector_size(4 * LE_LANES), aligned(4), may_alias));
 
 inline Vec load(const float* p) {

@@ -1,4 +1,4 @@
-// eˣ, erf, tanh and the activations that are made of them, of vectors: part of isa_kernels.inc.h.
+// eˣ, 2ˣ, erf, tanh and the activations that are made of them, of vectors: part of isa_kernels.inc.h.
 
 constexpr float kRounding = 12582912.0f;  // 1.5·2²³: adding it rounds to a whole number
 
@@ -35,8 +35,8 @@ inline Vec exp2_below(Vec x) {
   p = p * r + 2.4022646e-1f;
   p = p * r + 6.9314718e-1f;
   p = p * r + 1.0f;
-  // The whole number is in the last bits of `shifted`.
-  const Vec result = (Vec)((Int)p + ((Int)shifted << 23));
+  // The whole number is in the last bits of `shifted`. A product, so that NaN stays NaN.
+  const Vec result = p * (Vec)(((Unsigned)shifted << 23) + (127u << 23));
   return x < all(-125.0f) ? Vec{} : result;
 }
 

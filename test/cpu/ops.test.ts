@@ -8,9 +8,16 @@ import { relativeL2 } from '../support/compare.ts';
 
 const THREADS = [1, 2, 5];
 
-/** Where scores are far apart float32 has fewer digits left for what the exponential makes of them. */
+/**
+ * Where scores are far apart float32 has fewer digits left for what the exponential makes of them; Winograd's F(4x4, 3x3)
+ * has a rounding of 1e-6.
+ */
 const toleranceOf = ({ ops }: Plan) =>
-  ops.some(({ op, attrs }) => op === 'attention' && attrs.scale) ? 3e-6 : 1e-6;
+  ops.some(({ op, attrs }) => op === 'attention' && attrs.scale)
+    ? 3e-6
+    : ops.some(({ weights }) => weights.weight?.shape.slice(2).join() === '3,3')
+      ? 2e-6
+      : 1e-6;
 
 let reference: NativeDevice;
 let devices: NativeDevice[];
