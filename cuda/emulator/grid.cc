@@ -16,13 +16,15 @@ thread_local uint64_t elapsed = 0;
 
 namespace {
 
-enum class State { ready, at_warp, at_block, done };
+enum class State { ready, at_warp, at_block, at_signal, done };
 
 struct Lane {
   Fiber fiber;
   State state = State::done;
   void* operand = nullptr;
   void (*combine)(void* const*) = nullptr;
+  bool (*signalled)(const void*) = nullptr;
+  const void* signal = nullptr;
   std::vector<std::vector<PendingCopy>> copies;
   std::vector<std::vector<PendingProduct>> products;
 };
@@ -62,6 +64,7 @@ class Block {
     for (;;) {
       const unsigned first = next() % warps;
       for (unsigned w = 0; w < warps; w++) run_warp((first + w) % warps);
+      if (wake()) continue;
       unsigned waiting = 0, done = 0;
       for (unsigned i = 0; i < count_; i++) {
         waiting += lanes()[i]->state == State::at_block;
@@ -70,7 +73,8 @@ class Block {
       if (done == count_) break;
       if (waiting != count_)
         fail(std::to_string(waiting) + " of " + std::to_string(count_) +
-             " threads are at a barrier of the block, the others have ended");
+             " threads are at a barrier of the block, the others have ended or wait for a signal that never "
+             "rises");
       for (unsigned i = 0; i < count_; i++) lanes()[i]->state = State::ready;
     }
     for (unsigned i = 0; i < count_; i++)
@@ -85,6 +89,17 @@ class Block {
   static std::vector<std::unique_ptr<Lane>>& lanes() {
     static std::vector<std::unique_ptr<Lane>> all;
     return all;
+  }
+  // Lanes whose signal has risen go on; whether there were any.
+  bool wake() {
+    bool any = false;
+    for (unsigned i = 0; i < count_; i++) {
+      Lane& lane = *lanes()[i];
+      if (lane.state != State::at_signal || !lane.signalled(lane.signal)) continue;
+      lane.state = State::ready;
+      any = true;
+    }
+    return any;
   }
   unsigned next() {
     order_ = order_ * 1664525u + 1013904223u;
@@ -140,6 +155,12 @@ void meet_warp(void* operand, void (*combine)(void* const*)) {
 
 void meet_block() {
   wait(State::at_block);
+}
+
+void wait_until(bool (*ready)(const void*), const void* of) {
+  running->signalled = ready;
+  running->signal = of;
+  wait(State::at_signal);
 }
 
 void fault(const std::string& what) {

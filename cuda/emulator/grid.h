@@ -35,13 +35,13 @@ struct PendingCopy {
   unsigned bytes, valid;  // the rest of the bytes become 0
 };
 
-// A product of a warpgroup that has been asked for and not yet waited for: run(sums) computes a warp's part, given the
-// sums of each of its lanes.
+// A lane's part in a product of a warpgroup that has been asked for and not yet waited for: run(lanes) computes what is
+// a warp's, given the parts of each of its lanes.
 struct PendingProduct {
   float* sums;
-  const void *left, *right;
-  int left_channel, right_channel, warp;
-  void (*run)(float* const* sums, const PendingProduct& product);
+  const void *left, *right;  // left: rows in shared memory, or the lane's registers
+  int left_channel, right_channel, slab_bytes, warp;
+  void (*run)(const PendingProduct* const (&lanes)[kWarp]);
 };
 
 // The thread that runs, as a kernel sees it.
@@ -63,6 +63,8 @@ extern thread_local uint64_t elapsed;
 void meet_warp(void* operand, void (*combine)(void* const* operands));
 // __syncthreads.
 void meet_block();
+// The thread goes on when ready(of) says so, once all others have run until they wait.
+void wait_until(bool (*ready)(const void* of), const void* of);
 // Ends the launch with an error that names the block; for what a device would fault at. Called by a thread.
 [[noreturn]] void fault(const std::string& what);
 

@@ -4,8 +4,10 @@
 
 #ifdef __CUDACC__
 #include "device_cuda.h"
+#include "warpgroups_cuda.h"
 #else
 #include "../emulator/device.h"
+#include "../emulator/warpgroups.h"
 #endif
 
 #include "../ops/check.h"
