@@ -328,6 +328,7 @@ Step step_of(const Heads<T>& h, unsigned heads, unsigned images, const Chip& chi
     }};
   } else {
     if (!h.aligned || h.size > 160) return wide_step(h, heads, images, chip);
+    if (const auto step = warpgroup_step(h, heads, images, chip)) return *step;
     return {[=](Stream stream, char*) {
       if (h.size <= 32) return launch_attention<T, 32>(stream, h, heads, images, chip);
       if (h.size <= 40) return launch_attention<T, 40>(stream, h, heads, images, chip);

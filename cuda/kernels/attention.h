@@ -1,4 +1,5 @@
-// What the kernels of attention share: attention.cu's for heads of up to 160 channels, attention_wide.cu's for up to 512.
+// What the kernels of attention share: attention.cu's and attention_hopper.cu's for heads of up to 160 channels,
+// attention_wide.cu's for up to 512.
 #pragma once
 
 #include "bind.h"
@@ -73,5 +74,9 @@ constexpr float kNone = -1e30f;
 // One head of any size up to kWideSize a block, 16-bit types. attention_wide.cu
 template <class T>
 Step wide_step(const Heads<T>& h, unsigned heads, unsigned images, const Chip& chip);
+
+// Heads of up to 160 channels where warpgroups, if the chip has them, are faster; 16-bit types. attention_hopper.cu
+template <class T>
+std::optional<Step> warpgroup_step(const Heads<T>& h, unsigned heads, unsigned images, const Chip& chip);
 
 }  // namespace latent_edge::gpu

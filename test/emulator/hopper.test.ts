@@ -6,8 +6,20 @@ import { testOps } from '../support/gpu-ops.ts';
 
 // Products and attention again, on the device that has what a Hopper has. Of the products' cuts (choose in
 // gemm_hopper.cu) the op table's cases take three; these take the others: 128×160, whole, and 128×128 with two blocks to
-// a multiprocessor, which has the shortest ring. And 1×1 with padding, which is no matrix of rows.
-const more: [op: 'linear' | 'conv2d', OpCase][] = [
+// a multiprocessor, which has the shortest ring. And 1×1 with padding, which is no matrix of rows. Of attention's
+// (groups_of in attention_hopper.cu, for four multiprocessors) each: few keys are not for warpgroups.
+const attend = (
+  [images, queries, keys]: [number, number, number],
+  [heads, head_size]: [number, number],
+  attrs: OpCase['attrs'] = {},
+): ['attention', OpCase] => [
+  'attention',
+  {
+    tensors: { q: [images, queries, heads * head_size], kv: [images, keys, 2 * heads * head_size] },
+    attrs: { heads, head_size, causal: false, ...attrs },
+  },
+];
+const more: [op: 'linear' | 'conv2d' | 'attention', OpCase][] = [
   [
     'linear',
     {
@@ -28,6 +40,13 @@ const more: [op: 'linear' | 'conv2d', OpCase][] = [
       also: ['bias'],
     },
   ],
+  attend([1, 70, 513], [4, 40]), // four warpgroups, of which two have no queries
+  attend([2, 150, 577], [1, 24]), // two
+  attend([1, 520, 520], [2, 64], { causal: true }), // four
+  attend([1, 200, 514], [2, 64], { scale: 1 }), // two; the highest score changes by much from key to key
+  attend([1, 60, 640], [1, 48]), // one
+  attend([1, 100, 300], [4, 80], { scale: 1.5 }),
+  attend([2, 70, 257], [1, 160]),
 ];
 
 const open = (dtype: Precision) => native().open({ device: 'emulator:1', dtype, poison: true });
