@@ -19,6 +19,8 @@ export interface MeasureOptions {
   runs: number;
   /** Runs before, that are not counted; default: 3. */
   warm?: number;
+  /** Milliseconds that these take at least; default: 0. */
+  settle?: number;
 }
 
 /** Milliseconds; null where it was not measured. */
@@ -79,17 +81,26 @@ function valuesOf(name: string, shape: number[]): Float32Array {
 }
 
 /** The times of some runs after some that are not counted, and what the last one gave. */
-async function times({ program, inputs, output, keep }: Ready, { runs, warm = 3 }: MeasureOptions) {
+async function times({ program, inputs, output, keep }: Ready, options: MeasureOptions) {
   const each: number[] = [];
   let last = new Float32Array();
-  for (let i = -warm; i < runs; i++) {
+  const once = async () => {
     const began = performance.now();
     const outputs = await program.run(inputs, { keep });
     last = outputs[output] as Float32Array<ArrayBuffer>;
-    if (i >= 0) each.push(performance.now() - began);
+    each.push(performance.now() - began);
     for (const name of keep) (outputs[name] as NativeTensor).dispose();
-  }
+  };
+  await warmUp(once, options);
+  each.length = 0;
+  while (each.length < options.runs) await once();
   return { ms: median(each), last };
+}
+
+/** The first run checks each op, the second captures a graph; of a decode the next ones too have been seen to be slower. */
+async function warmUp(once: () => Promise<void>, { warm = 3, settle = 0 }: MeasureOptions) {
+  const began = performance.now();
+  for (let i = 0; i < warm || performance.now() - began < settle; i++) await once();
 }
 
 async function on<T>(
@@ -156,13 +167,15 @@ export async function measurePipeline(
     const ready: [Ready, number][] = [];
     for (const [module, count] of parts) ready.push([await prepare(device, module, options.dtype), count]);
     const each: number[] = [];
-    const { runs, before } = pipelineRuns(options);
-    for (let i = -before; i < runs; i++) {
+    const once = async () => {
       const began = performance.now();
       for (const [{ program, inputs }, count] of ready)
         for (let j = 0; j < count; j++) await program.run(inputs);
-      if (i >= 0) each.push(performance.now() - began);
-    }
+      each.push(performance.now() - began);
+    };
+    await warmUp(once, options);
+    each.length = 0;
+    while (each.length < pipelineRuns(options).runs) await once();
     return median(each);
   });
   return { ours_ms: ms, t0_ms: parts.reduce((sum, [module, count]) => sum + count * t0(module), 0) };

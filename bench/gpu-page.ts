@@ -36,6 +36,7 @@ export function gpuPage(report: GpuReport | undefined): string {
     '<!-- Written by npm run bench -- gpu-page out of bench/results/gpu.json. -->',
     '',
   ];
+  const settle = report?.settle ? ` that take ${report.settle} ms at least` : '';
   const { runs, before } = report?.pipelines ?? pipelineRuns({ runs: 20 });
   const how = [
     '## How it is measured',
@@ -44,7 +45,7 @@ export function gpuPage(report: GpuReport | undefined): string {
     'npm run bench -- gpu-page                         # this page',
     '```',
     'Modules of full size with random weights, float16. An empty cell was not measured.',
-    `- Ours: the median of ${report?.runs ?? 20} runs after three, from the call to its result in JavaScript, with the copies to and from the device. Pipelines: of ${runs} after ${before}, without text encoding and PNG.`,
+    `- Ours: the median of ${report?.runs ?? 20} runs after three${settle}, from the call to its result in JavaScript, with the copies to and from the device. Pipelines: of ${runs} after ${before}${settle}, without text encoding and PNG.`,
     '- A ControlNet by itself takes memory for its residuals in each run and brings the first to JavaScript; in a pipeline they stay on the device, within one plan with the U-Net.',
     '- With cuBLASLt and cuDNN: wherever they can (`--providers vendor`). Pipelines: modules added up, where no ControlNet is among them.',
     '- Torch: the same module in `bench/torch_modules.py`, channels_last, its own attention, the median by the device’s clock. Pipelines: modules added up.',

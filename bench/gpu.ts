@@ -15,6 +15,7 @@ interface Options {
   dtype: Precision;
   cases?: string[];
   runs: number;
+  settle: number;
   python?: string;
   torch: ('eager' | 'compile')[];
   torchCompile: CompileMode;
@@ -34,6 +35,8 @@ export interface GpuReport {
   runs: number;
   /** Timed runs of each pipeline, and how many come before. */
   pipelines: { runs: number; before: number };
+  /** Milliseconds that the runs before take at least. */
+  settle?: number;
   /** What the columns of torch are of. */
   torch?: { version: string; compile: CompileMode };
   dtype: Precision;
@@ -52,6 +55,7 @@ export function gpuCommand(): Command {
     .addOption(new Option('--dtype <name>', 'what to compute in').choices(['f16', 'bf16']).default('f16'))
     .option('--cases <names>', 'modules, by commas (default: all)', (text) => text.split(','))
     .option('--runs <n>', 'timed runs, after three that are not', whole, 20)
+    .option('--settle <ms>', 'those take so long at least', whole, 500)
     .option('--python <path>', 'a Python with torch: compare with torch on the same GPU')
     .option('--torch <modes>', 'of eager and compile, by commas', modes, modes('eager,compile'))
     .addOption(
@@ -109,6 +113,7 @@ async function run(options: Options, command: Command): Promise<void> {
     command: line,
     runs: options.runs,
     pipelines: pipelineRuns(options),
+    settle: options.settle,
     torch: options.python
       ? { version: torchVersion(options.python), compile: options.torchCompile }
       : before?.torch,

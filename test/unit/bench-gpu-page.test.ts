@@ -36,6 +36,7 @@ test('a result becomes a table and bars in proportion', () => {
     command: 'npm run bench:gpu',
     runs: 20,
     pipelines: { runs: 5, before: 3 },
+    settle: 500,
     torch: { version: '2.11', compile: 'reduce-overhead' },
     dtype: 'f16',
     cases,
@@ -48,7 +49,7 @@ test('a result becomes a table and bars in proportion', () => {
     'Longer than the modules by themselves, added up in brackets: sd-turbo-1step 10.00 ms (9.00).',
   );
   expect(page).toContain('`npm run bench:gpu`; torch 2.11, torch.compile in mode reduce-overhead');
-  expect(page).toContain('Pipelines: of 5 after 3');
+  expect(page).toContain('Pipelines: of 5 after 3 that take 500 ms at least');
   expect(page).toContain('| some-unet | 3.00 (1.00×) | 4.00 (1.50×) | 6.00 (2.00×) |');
   expect(page).toContain('Some GPU, driver 1.2, f16, commit abc, 2030-01-02');
   expect(page).toContain('| a | 3.00 |  | 12.00 | 6.00 | 2.00 | 0.67 | 1.0e-3 |');
