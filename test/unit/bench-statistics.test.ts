@@ -11,9 +11,14 @@ test('95 % of the values are at most that one, of few values all', () => {
   expect(percentile(twenty, 0.5)).toBe(10);
 });
 
+test('of no values both are NaN', () => {
+  expect(percentile([], 0.95)).toBeNaN();
+  expect(median([])).toBeNaN();
+});
+
 test('it is never below the median', () => {
   fc.assert(
-    fc.property(fc.array(fc.float({ noNaN: true }), { minLength: 1 }), (values) => {
+    fc.property(fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: 1 }), (values) => {
       expect(percentile(values, 0.95)).toBeGreaterThanOrEqual(median(values));
     }),
   );
