@@ -1,6 +1,6 @@
 import type { NativeDevice, NativeProgram, NativeTensor } from '../../native.ts';
 
-/** A run may take so many times as long as the slowest one of its program before it, or as its operations at least do. */
+/** A run may take so many times as long as the slowest one of its program before it, or as is estimated by its operations. */
 const SLACK = 100;
 
 /**
@@ -21,7 +21,7 @@ export const GPU_SECONDS = 60;
 export interface Patience {
   /** That any run may take, milliseconds. */
   leastMs: number;
-  /** Milliseconds that a plan's operations take at least. */
+  /** Milliseconds that a plan's operations about take on a fast device. */
   peakMs: (plan: Parameters<NativeDevice['compile']>[0]) => number;
 }
 
