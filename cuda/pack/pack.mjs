@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const LIMIT = 64 * 2 ** 20;
 
-/** Of the checkout, by git's patterns; tests of other projects, docs and the edge stay behind. */
+/** Of the checkout, by git's patterns; tests of other projects, docs and most of the edge's sources stay behind. */
 const SOURCES = [
   ...[
     'cuda',
@@ -23,8 +23,8 @@ const SOURCES = [
     'test/fixtures',
     'models/clip-vocabulary',
   ],
-  ...['package.json', 'package-lock.json', 'tsconfig.json', 'vitest.config.ts', 'edge/playground/icon.svg'],
-  'edge/allocator.json',
+  ...['package.json', 'package-lock.json', 'tsconfig.json', 'vitest.config.ts'],
+  ...['edge/allocator.json', 'edge/playground/icon.svg'],
 ];
 const BUILT = [
   'dist/bench',
