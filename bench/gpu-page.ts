@@ -1,8 +1,8 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { GpuReport } from './gpu.ts';
 import { gpuPipelines } from './gpu-cases.ts';
 import { type GpuCase, pipelineRuns } from './gpu-measure.ts';
+import { type GpuReport, hasTorch, readReport } from './gpu-report.ts';
 import { markdownTable } from './page.ts';
 import { ROOT } from './root.ts';
 
@@ -22,7 +22,7 @@ const BARS: [
 
 /** The page, and its plot where there are figures. */
 export function writeGpuPage(result: string): void {
-  const report = existsSync(result) ? (JSON.parse(readFileSync(result, 'utf8')) as GpuReport) : undefined;
+  const report = existsSync(result) ? readReport(result) : undefined;
   writeFileSync(PAGE, gpuPage(report));
   if (report) writeFileSync(PLOT, gpuPlot(report.cases));
   else rmSync(PLOT, { force: true });
@@ -44,16 +44,16 @@ export function gpuPage(report: GpuReport | undefined): string {
     'npm run bench:gpu -- --python ./venv/bin/python   # a Python with torch; writes bench/results/gpu.json',
     'npm run bench -- gpu-page                         # this page',
     '```',
-    'Modules of full size with random weights, float16. An empty cell was not measured.',
+    'Modules of full size with random weights, float16. An empty cell was not measured, or has no meaning there.',
     `- Ours: the median of ${report?.runs ?? 20} runs after three${settle}, from the call to its result in JavaScript, with the copies to and from the device. Pipelines: of ${runs} after ${before}${settle}, without text encoding and PNG.`,
-    '- A ControlNet by itself takes memory for its residuals in each run and brings the first to JavaScript; in a pipeline they stay on the device, within one plan with the U-Net.',
+    '- A ControlNet by itself is a plan whose outputs are its residuals, kept on the device but for the first, which goes to JavaScript; in a pipeline it is within one plan with the U-Net: the two do not compare.',
     '- With cuBLASLt and cuDNN: wherever they can (`--providers vendor`). Pipelines: modules added up, where no ControlNet is among them.',
     '- Torch: the same module in `bench/torch_modules.py`, channels_last, its own attention, the median by the device’s clock. Pipelines: modules added up.',
     '- T0: what the floating-point operations alone take at 790 TFLOP/s. Error: relative L2 distance from the same module in float32.',
   ];
   if (!report)
     return [...head, 'There are no figures yet: it has not run on a GPU.', '', ...how, ''].join('\n');
-  const { device, driver, commit, date, command, dtype, cases, batches = {}, torch } = report;
+  const { device, driver, commit, date, command, dtype, cases, batches = {}, note } = report;
   const cell = (ms: number | null) => (ms === null ? '' : ms.toFixed(2));
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
@@ -64,7 +64,8 @@ export function gpuPage(report: GpuReport | undefined): string {
   ]);
   return [
     ...head,
-    `${device}, driver ${driver}, ${dtype}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\`${torch ? `; torch ${torch.version}, torch.compile in mode ${torch.compile}` : ''}`,
+    `${device}, driver ${driver}, ${dtype}, commit ${commit}, ${date.slice(0, 10)}: \`${command}\`${torchIn(report)}`,
+    ...(note ? ['', `${note}.`] : []),
     '',
     '![Milliseconds of each case beside torch](images/gpu.svg)',
     '',
@@ -79,6 +80,14 @@ export function gpuPage(report: GpuReport | undefined): string {
     ...how,
     '',
   ].join('\n');
+}
+
+/** What torch's columns are of, where there are any. */
+function torchIn({ torch, cases }: GpuReport): string {
+  if (!torch || !hasTorch(cases)) return '';
+  const mode = hasTorch(cases, ['torch_compile_ms']) ? `, torch.compile in mode ${torch.compile}` : '';
+  const where = torch.of ? `, at commit ${torch.of.commit} with driver ${torch.of.driver}` : '';
+  return `; torch ${torch.version}${mode}${where}`;
 }
 
 /** What was aimed at on a Hopper GPU, ms. */

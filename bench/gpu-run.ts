@@ -28,6 +28,8 @@ export interface RunOptions extends MeasureOptions {
   names: string[];
   /** With torch: compare with it. */
   python?: string;
+  /** Cases that have torch's columns: nothing of torch is measured. */
+  torchOf?: Cases | undefined;
   /** Default: both. */
   torch?: readonly Mode[];
   /** Of torch.compile; default: reduce-overhead. */
@@ -91,18 +93,21 @@ export async function runTable(
   for (const mode of options.torch ?? (['eager', 'compile'] as const)) {
     const key = `torch_${mode}_ms` as const;
     for (const name of options.names)
-      if (options.python && cases[name]![key] === null) {
-        cases[name]![key] = torch(modules[name]!(), mode, options);
+      if ((options.python || options.torchOf) && cases[name]![key] === null) {
+        cases[name]![key] = options.torchOf
+          ? (options.torchOf[name]?.[key] ?? null)
+          : torch(modules[name]!(), mode, options);
         done(name, cases[name]![key], `torch ${mode}`);
       }
   }
 }
 
 /**
- * Torch's and the vendors' pipelines are their modules added up, where all were measured. The vendors' has no ControlNet:
- * by itself that takes memory for its residuals in each run, which it does not in one plan with a U-Net.
+ * Torch's and the vendors' pipelines are their modules added up, where all were measured. Not the vendors' with a
+ * ControlNet, which is measured otherwise than in a pipeline: as a plan of its own, with its residuals for outputs.
  */
 function addUp(cases: Cases, name: string, list: [string, number][]): void {
+  const isControlled = list.some(([module]) => module === 'sd15-unet-control-b2');
   // A U-Net with its ControlNet is both, for who runs them one after the other.
   const modules = list.flatMap(([module, times]): [string, number][] =>
     module === 'sd15-unet-control-b2'
@@ -113,12 +118,11 @@ function addUp(cases: Cases, name: string, list: [string, number][]): void {
       : [[module, times]],
   );
   for (const key of ['vendor_ms', 'torch_eager_ms', 'torch_compile_ms'] as const) {
-    const each = modules.map(([module, times]) => {
-      const ms = cases[module]?.[key];
-      const isOther = key === 'vendor_ms' && modules.length > list.length;
-      return typeof ms === 'number' && !isOther ? ms * times : Number.NaN;
-    });
-    const sum = each.reduce((a, b) => a + b, 0);
+    if (isControlled && key === 'vendor_ms') continue;
+    const sum = modules.reduce(
+      (all, [module, times]) => all + times * (cases[module]?.[key] ?? Number.NaN),
+      0,
+    );
     if (!Number.isNaN(sum)) cases[name]![key] = sum;
   }
 }
@@ -136,4 +140,16 @@ function torch({ kind, config, timed }: GpuModule, mode: Mode, options: RunOptio
   if (status === 0) return (JSON.parse(stdout.trim().split('\n').at(-1)!) as { ms: number }).ms;
   console.error(`${python} ${script} failed, or took more than ${torchSeconds} s`);
   return null;
+}
+
+/** @throws Error where that is no Python with torch. */
+export function torchVersion(python: string): string {
+  const { status, stdout, stderr, error } = spawnSync(
+    python,
+    ['-c', 'import torch; print(torch.__version__)'],
+    { encoding: 'utf8' },
+  );
+  if (status === 0 && stdout.trim()) return stdout.trim();
+  const reason = error?.message ?? stderr.trim().split('\n').at(-1);
+  throw new Error(`Expected a Python with torch but received one that ended with ${status}: ${reason}`);
 }

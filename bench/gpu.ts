@@ -1,14 +1,21 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { native, type Precision } from '../sidecar/native.ts';
 import { gpuBatches, gpuModules, gpuParts, gpuPipelines } from './gpu-cases.ts';
 import { type GpuCase, pipelineRuns } from './gpu-measure.ts';
 import { writeGpuPage } from './gpu-page.ts';
-import { type Batches, type CompileMode, runTable } from './gpu-run.ts';
+import {
+  GPU_RESULT,
+  type GpuReport,
+  readReport,
+  resumed,
+  type TorchColumns,
+  withTorchOf,
+} from './gpu-report.ts';
+import { type CompileMode, runTable, torchVersion } from './gpu-run.ts';
 import { circumstances, textTable, whole } from './report.ts';
-import { ROOT } from './root.ts';
 
 interface Options {
   device: string;
@@ -20,32 +27,10 @@ interface Options {
   torch: ('eager' | 'compile')[];
   torchCompile: CompileMode;
   torchSeconds: number;
+  torchFrom?: string;
   resume?: boolean;
   json: string;
 }
-
-/** `bench/results/gpu.json`. */
-export interface GpuReport {
-  device: string;
-  driver: string;
-  commit: string;
-  date: string;
-  command: string;
-  /** Timed runs of each module. */
-  runs: number;
-  /** Timed runs of each pipeline, and how many come before. */
-  pipelines: { runs: number; before: number };
-  /** Milliseconds that the runs before take at least. */
-  settle?: number;
-  /** What the columns of torch are of. */
-  torch?: { version: string; compile: CompileMode };
-  dtype: Precision;
-  cases: Record<string, GpuCase>;
-  /** Milliseconds of an evaluation, by module and rows. */
-  batches: Batches;
-}
-
-export const GPU_RESULT = join(ROOT, 'bench/results/gpu.json');
 
 /** `npm run bench:gpu`: modules and pipelines of full size on a GPU, beside torch and the vendors on the same. */
 export function gpuCommand(): Command {
@@ -64,7 +49,16 @@ export function gpuCommand(): Command {
         .default('reduce-overhead'),
     )
     .option('--torch-seconds <n>', "for each of torch's measurements; compiling takes minutes", whole, 600)
-    .option('--resume', 'keep what the result has, measure the rest')
+    .addOption(
+      new Option(
+        '--torch-from <file>',
+        "keep torch's columns of another result of the same GPU, of whichever commit",
+      ).conflicts('python'),
+    )
+    .option(
+      '--resume',
+      'keep what the result has, if of the same commit and in the same way; measure the rest',
+    )
     .option('--json <file>', 'where the result goes, after every case', GPU_RESULT)
     .action(run);
 }
@@ -96,16 +90,13 @@ async function run(options: Options, command: Command): Promise<void> {
     command.error(`Expected ${Object.keys(gpuModules).join(', ')} for --cases but received ${unknown}`);
 
   const { date, commit, command: line } = circumstances();
-  const before = options.resume && existsSync(options.json) ? readReport(options.json) : undefined;
-  if (before && (before.device !== gpu!.name || before.dtype !== options.dtype))
-    command.error(
-      `Expected a result of ${gpu!.name} in ${options.dtype} to resume but received one of ${before.device} in ${before.dtype}: ${options.json}`,
-    );
-  if (before?.torch && options.python && before.torch.compile !== options.torchCompile)
-    command.error(
-      `Expected a result with torch.compile in ${options.torchCompile} to resume but received one in ${before.torch.compile}: ${options.json}`,
-    );
-  const report: GpuReport = {
+  const { torchFrom, resume, json } = options;
+  // It would be lost with the first case that is saved.
+  if (torchFrom && resolve(torchFrom) === resolve(json))
+    command.error(`Expected another file for --torch-from than the result's, ${json}`);
+  const other = torchFrom ? orEnd(command, '--torch-from', () => readReport(torchFrom)) : undefined;
+  const torch = torchColumns(command, options);
+  let report: GpuReport = {
     device: gpu!.name,
     driver: driver(),
     commit,
@@ -114,34 +105,39 @@ async function run(options: Options, command: Command): Promise<void> {
     runs: options.runs,
     pipelines: pipelineRuns(options),
     settle: options.settle,
-    torch: options.python
-      ? { version: torchVersion(options.python), compile: options.torchCompile }
-      : before?.torch,
+    ...(torch && { torch }),
     dtype: options.dtype,
-    cases: before?.cases ?? {},
-    batches: before?.batches ?? {},
+    cases: {},
+    batches: {},
   };
+  if (other) report = orEnd(command, `--torch-from ${torchFrom}`, () => withTorchOf(report, other));
+  if (resume && existsSync(json))
+    report = orEnd(command, `--resume ${json}`, () => resumed(report, readReport(json)));
   // Batches go with the whole table.
   const batches = options.cases ? {} : gpuBatches;
   const table = { modules: gpuModules, parts: gpuParts, pipelines: gpuPipelines, batches };
   const save = () => {
     // Whole or not at all: this process may be ended at any time.
-    writeFileSync(`${options.json}.part`, `${JSON.stringify(report, null, 2)}\n`);
-    renameSync(`${options.json}.part`, options.json);
+    writeFileSync(`${json}.part`, `${JSON.stringify(report, null, 2)}\n`);
+    renameSync(`${json}.part`, json);
   };
-  await runTable(table, { ...options, names }, report.cases, save, report.batches);
+  await runTable(table, { ...options, names, torchOf: other?.cases }, report.cases, save, report.batches);
   console.error(tableOf(report.cases));
 }
 
-export function readReport(file: string): GpuReport {
-  return JSON.parse(readFileSync(file, 'utf8')) as GpuReport;
+/** What `act` gives; its error as the command's. */
+function orEnd<T>(command: Command, option: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    command.error(`${option}: ${(error as Error).message}`);
+  }
 }
 
-function torchVersion(python: string): string {
-  const { stdout } = spawnSync(python, ['-c', 'import torch; print(torch.__version__)'], {
-    encoding: 'utf8',
-  });
-  return stdout?.trim() ?? '';
+function torchColumns(command: Command, { python, torch, torchCompile }: Options): TorchColumns | undefined {
+  if (!python) return undefined;
+  const version = orEnd(command, `--python ${python}`, () => torchVersion(python));
+  return torch.includes('compile') ? { version, compile: torchCompile } : { version };
 }
 
 function driver(): string {
