@@ -17,6 +17,8 @@ export interface CpuCase {
 
 /** `bench/results/cpu.json`. */
 export interface CpuReport {
+  /** What does not follow from the rest; written by hand. */
+  note?: string;
   /** With its instruction set and how many threads. */
   machine: string;
   /** 10⁹ operations per second that its vector units did at most, of all times that the result was worked on. */
