@@ -35,7 +35,8 @@ export type Measured = Omit<CpuCase, 'fraction_of_peak'> & { gflops: number };
 /** A result that is begun, with what one before has of the same commit, machine, instruction set and threads. */
 export function resumed(begun: CpuReport, before: CpuReport | undefined): CpuReport {
   if (before?.commit !== begun.commit || before.machine !== begun.machine) return begun;
-  return { ...begun, peak_gflops: before.peak_gflops, cases: before.cases };
+  const { note, peak_gflops, cases } = before;
+  return { ...(note !== undefined && { note }), ...begun, peak_gflops, cases };
 }
 
 /**

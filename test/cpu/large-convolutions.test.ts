@@ -5,8 +5,8 @@ import { type NativeDevice, native } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
 
 // Convolutions that the CPU takes by Winograd's F(4x4, 3x3), and some after an upsampling, that are several blocks in
-// every direction, against the plain loops, and each image of a batch against itself alone. No
-// cases of the op table, as the emulator would take too long.
+// every direction, against the plain loops, and each image of a batch against itself alone. No cases of the op table,
+// as the emulator would take too long.
 
 /** F(4x4)'s rounding is about 1e-6. */
 const TOLERANCE = 2e-6;

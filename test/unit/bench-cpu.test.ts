@@ -66,11 +66,13 @@ test('a result says which goals are met, which are missed, and which nothing is 
 
 test('shares are of the highest peak, also of a result that is gone on with', () => {
   const first = resumed(begun, undefined);
+  first.note = 'By hand.';
   addCase(first, 'sd15-unet-b1', { ...measured, gflops: 100 }, 200);
   expect(first.cases['sd15-unet-b1']).toEqual({ ...measured, fraction_of_peak: 0.5 });
   const second = resumed({ ...begun, date: '2030-01-03' }, structuredClone(first));
   addCase(second, 'text-clip-l', { ...measured, gflops: 100 }, 250);
-  expect(second).toMatchObject({ date: '2030-01-03', peak_gflops: 250 });
+  expect(second).toMatchObject({ note: 'By hand.', date: '2030-01-03', peak_gflops: 250 });
+  expect(cpuPage([second]).split('\n')).toContain('By hand.');
   const shares = Object.entries(second.cases).map(([name, { fraction_of_peak }]) => [name, fraction_of_peak]);
   expect(shares).toEqual([
     ['text-clip-l', 0.4],
