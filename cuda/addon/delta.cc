@@ -69,17 +69,12 @@ Buffer multiply(const Buffer& left, const Buffer& right, int64_t m, int64_t k, i
   });
   Buffer scratch = floats_of(static_cast<size_t>(pool.threads() * tiling.scratch_floats()), counter);
   Buffer product = floats_of(static_cast<size_t>(m * n), counter);
-  gemm(
-      tiling, FloatPanels{data(panels), k}, scratch.data(), pool,
-      [&](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
-        for (int64_t i = 0; i < rows; i++)
-          std::memcpy(to + i * kRowStride, data(left) + (row + i) * k + k0, depth * sizeof(float));
-      },
-      [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
-        for (int64_t i = 0; i < rows; i++)
-          std::memcpy(data(product) + (row + i) * n + col, tile + i * ldc,
-                      std::min(cols, n - col) * sizeof(float));
-      });
+  gemm(tiling, Rows{data(left), k}, FloatPanels{data(panels), k}, Rows{}, scratch.data(), pool,
+       [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+         for (int64_t i = 0; i < rows; i++)
+           std::memcpy(data(product) + (row + i) * n + col, tile + i * ldc,
+                       std::min(cols, n - col) * sizeof(float));
+       });
   return product;
 }
 

@@ -40,11 +40,11 @@ class Fast : public Step {
  public:
   Fast(const OpDesc& op, BindContext& context)
       : p_(op), scale_(static_cast<float>(p_.scale * std::numbers::log2e)), threads_(context.pool.threads()) {
-    const int64_t mr = isa().mr;
-    block_ = kMaxDepth / mr * mr;
-    depth_blocks_ = ceil_div(p_.size, kMaxDepth);
+    const int64_t mr = isa().mr, most = isa().depth;
+    block_ = most / mr * mr;
+    depth_blocks_ = ceil_div(p_.size, most);
     depth_ = ceil_div(p_.size, depth_blocks_);
-    side_by_side_ = kMaxDepth / depth_;
+    side_by_side_ = most / depth_;
     key_floats_ = round_up(ceil_div(ceil_div(p_.keys, mr), side_by_side_) * mr * kRowStride, 16);
   }
 
@@ -106,6 +106,7 @@ class Fast : public Step {
     float* total = maximum + kQueries;
     float* scores = total + kQueries;  // [keys][nr]
 
+    const Strips strips(size);
     const float* from = p_.query(arena, image, head) + first * p_.ld_q;
     for (int64_t i = 0; i < round_up(rows, nr); i++) {
       float* column = q + i / nr * nr * size + i % nr;
@@ -121,7 +122,7 @@ class Fast : public Step {
         score(packed, q + i * size, k0, keys, scores);
         if (p_.causal) mask(scores, keys, first + i - k0);
         isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
-        for_strips(size, [&](int64_t d, int m, int64_t, int64_t) {
+        strips.each([&](int64_t d, int m) {
           isa.tile(m, keys, block + d * kRowStride, scores, out + i * size + d * nr, nr, k0 > 0);
         });
       }
@@ -137,11 +138,17 @@ class Fast : public Step {
   // scores[j][i] = k_(k0+j) · q_i
   void score(const float* packed, const float* q, int64_t k0, int64_t keys, float* scores) const {
     const Isa& isa = latent_edge::isa();
-    for (int64_t j = 0; j < keys; j += isa.mr)
+    const int64_t mr = isa.mr, nr = isa.nr, place = k0 / mr % side_by_side_;
+    const float* group = packed + this->group(k0);
+    int64_t left = side_by_side_ - place;  // groups in these rows, from this one on
+    for (int64_t j = 0; j < keys; j += mr) {
+      const int m = static_cast<int>(std::min(mr, keys - j));
       for (int64_t b = 0; b < depth_blocks_; b++)
-        isa.tile(static_cast<int>(std::min<int64_t>(isa.mr, keys - j)),
-                 std::min(depth_, p_.size - b * depth_), packed + b * key_floats_ + group(k0 + j),
-                 q + b * depth_ * isa.nr, scores + j * isa.nr, isa.nr, b > 0);
+        isa.tile(m, std::min(depth_, p_.size - b * depth_), group + b * key_floats_, q + b * depth_ * nr,
+                 scores + j * nr, nr, b > 0);
+      group += depth_;
+      if (--left == 0) group += mr * kRowStride - side_by_side_ * depth_, left = side_by_side_;
+    }
   }
 
   // Query i, which stands `at` + i keys into the block, sees no later ones.
@@ -156,7 +163,7 @@ class Fast : public Step {
   float scale_;  // with log₂e, since the softmax goes by powers of two
   int threads_;
   int64_t block_;                 // keys at a time: groups of mr
-  int64_t depth_blocks_, depth_;  // the head's channels, in blocks of at most kMaxDepth
+  int64_t depth_blocks_, depth_;  // the head's channels, in blocks
   int64_t side_by_side_;          // groups of keys that share rows
   int64_t key_floats_;            // of one block of channels
 };

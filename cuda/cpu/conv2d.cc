@@ -25,32 +25,39 @@ class Direct : public Step {
     const float *temb = floats(arena, p_.temb), *residual = floats(arena, p_.residual);
     float* y = floats(arena, p_.out);
     const int64_t ld = p_.out_channels, pixels = p_.pixels();
-    gemm(
-        tiling_, weight_, scratch, pool,
-        [&](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
-          for (int64_t i = 0; i < rows; i++) source.copy(row + i, k0, depth, to + i * kRowStride);
-        },
-        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
-          // Rows of one image at a time: the time embedding changes with the image.
-          for (int64_t done = 0; done < rows;) {
-            const int64_t first = row + done, image = first / pixels;
-            const int64_t count = temb ? std::min(rows - done, (image + 1) * pixels - first) : rows;
-            const int64_t at = first * ld + col;
-            Epilogue e;
-            e.scale = weight_.scales(col);
-            e.bias = bias_ ? bias_->data + col : nullptr;
-            e.shift = temb ? temb + image * ld + col : nullptr;
-            e.residual = residual ? residual + at : nullptr;
-            isa().finish(tile + done * ldc, ldc, count, std::min(cols, ld - col), y + at, ld, e);
-            done += count;
-          }
-        });
+    gemm(tiling_, source, weight_, Rows{residual ? residual : y, ld}, scratch, pool,
+         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+           // Rows of one image at a time: the time embedding changes with the image.
+           for (int64_t done = 0; done < rows;) {
+             const int64_t first = row + done, image = first / pixels;
+             const int64_t count = temb ? std::min(rows - done, (image + 1) * pixels - first) : rows;
+             const int64_t at = first * ld + col;
+             Epilogue e;
+             e.scale = weight_.scales(col);
+             e.bias = bias_ ? bias_->data + col : nullptr;
+             e.shift = temb ? temb + image * ld + col : nullptr;
+             e.residual = residual ? residual + at : nullptr;
+             isa().finish(tile + done * ldc, ldc, count, std::min(cols, ld - col), y + at, ld, e);
+             done += count;
+           }
+         });
   }
 
  private:
   struct Source {
     const Conv2dOp& p;
     const float *x, *x2;
+
+    void copy(int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) const {
+      for (int64_t i = 0; i < rows; i++) copy(row + i, k0, depth, to + i * kRowStride);
+    }
+    // Of 1×1: otherwise patches have most of it in common with those before.
+    Ahead ahead(int64_t row, int64_t rows, int64_t k0, int64_t depth) const {
+      const bool one = p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0;
+      if (!one) return {};
+      return k0 < p.c1 ? Rows{x, p.c1}.ahead(row, rows, k0, std::min(depth, p.c1 - k0))
+                       : Rows{x2, p.c2}.ahead(row, rows, k0 - p.c1, depth);
+    }
 
     // Depths k0 … k0+depth of the patch under output pixel `row`; zeros outside of the image.
     void copy(int64_t row, int64_t k0, int64_t depth, float* to) const {

@@ -9,29 +9,31 @@
 // even output takes a·d₀ + (b + c)·d₁ = a·(d₀ − d₁) + (a + b + c)·d₁ in each direction, and an odd one likewise: 9
 // products for 36. With 8 channels, too, that takes about half the time of the direct sum.
 //
-// The weights are transformed anew for each task, out of the panels that the other ways use too: that is 5 % of the time
-// from 64 tiles on, 15 % with 16, a third with the 4 of an image of 8×8, where F(2×2, 3×3) is as fast for one image (1280
-// channels: 6.8 and 7.1 ms) and slower for several. Keeping them transformed would take 8 times the memory of fp16
-// weights. Transforming them once a run into the scratch was no faster, measured when tasks had the patches to themselves:
-// 113 ms for 86 with 512 channels at 128×128, 84 for 83 with 128 at 512×512.
+// The weights are transformed anew for each task, out of the panels that the other ways use too: that is 4 % of the time
+// from 64 tiles on, 16 % with 16, 40 % with the 4 of an image of 8×8, where F(2×2, 3×3) was no faster for one image and
+// slower for several. It waits for the stores of 36 numbers for nine; to transform a third of the points at a time, so that
+// patches stay in L2, made products of 64 tiles 4 % faster and those of fewer up to 20 % slower. Keeping them transformed
+// would take 8 times the memory of fp16 weights. Transforming them once a run into the scratch was no faster, measured when
+// tasks had the patches to themselves: 113 ms for 86 with 512 channels at 128×128, 84 for 83 with 128 at 512×512.
 #include "conv2d.h"
 
 namespace latent_edge {
 namespace {
 
 constexpr int64_t kMaxPoints = 36;
+constexpr int64_t kTaps = 9;
 constexpr int64_t kApart = 16;      // floats between points, lest all of them fall on the same cache sets
 constexpr int64_t kSideBySide = 2;  // points that share a row of the left operand
-constexpr int64_t kShare = kRowStride / kSideBySide / 16 * 16;
-constexpr int64_t kTiles = 84;  // of a task, at most
+constexpr int64_t kTiles = 84;      // of a task, at most
 // Bytes of patches that are transformed before the tasks that share them, unless all threads have work with more alone.
-constexpr size_t kTransformed = 16 << 20;
+constexpr size_t kTransformed = 8 << 20;
 
 class Winograd : public Step {
  public:
   Winograd(const OpDesc& op, BindContext& context, const WinogradLoops& loops, int64_t most_columns)
       : p_(op), loops_(loops), weight_(conv_panels(op, p_, context)), bias_(conv_bias(op, context)) {
     const int64_t mr = isa().mr, nr = isa().nr, threads = context.pool.threads();
+    const int64_t share = isa().depth / kSideBySide;
     m_ = loops_.outputs, side_ = loops_.points, points_ = side_ * side_, apart_ = m_ >> p_.shift;
     tiles_x_ = ceil_div(p_.out_width, m_), tiles_y_ = ceil_div(p_.out_height, m_);
     tiles_ = p_.images * tiles_x_ * tiles_y_;
@@ -40,7 +42,7 @@ class Winograd : public Step {
     rows_ = round_up(ceil_div(tiles_, ceil_div(tiles_, most)), mr);
     blocks_ = ceil_div(tiles_, rows_);
     nc_ = std::min(columns_, std::max(nr, most_columns / nr * nr));
-    depths_ = ceil_div(p_.channels, kShare);
+    depths_ = ceil_div(p_.channels, share);
     kc_ = round_up(ceil_div(p_.channels, depths_), 16);  // whole vectors
     while (threads > 1 && blocks_ * column_tiles() < 4 * threads && nc_ > nr) nc_ = round_up(nc_ / 2, nr);
     threads_ = threads;
@@ -51,7 +53,7 @@ class Winograd : public Step {
     const int64_t rounds = ceil_div(blocks_, std::max(fit, busy));
     at_once_ = column_tiles() == 1 ? 0 : ceil_div(blocks_, rounds);
     for (int64_t i = 0; i < points_; i++)
-      places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * kShare;
+      places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * share;
   }
 
   size_t scratch_bytes() const override {
@@ -100,7 +102,8 @@ class Winograd : public Step {
   bool shared() const { return at_once_ > 0; }
   int64_t right_step() const { return lines(kc_ * isa().nr) + kApart; }
   int64_t sums_step() const { return lines(rows_ * nc_) + kApart; }
-  int64_t own_floats() const { return points_ * (right_step() + sums_step()); }
+  // Of one thread: the weights of a panel by points, sums by points and panels, a tile's outputs.
+  int64_t own_floats() const { return points_ * (right_step() + sums_step()) + lines(m_ * m_ * nc_); }
 
   struct Task {
     int64_t first, tiles, col, cols;
@@ -114,27 +117,37 @@ class Winograd : public Step {
   template <class Left>
   void multiply(char* arena, const Task& t, float* right, Left left) const {
     const Isa& v = isa();
-    float* sums = right + points_ * right_step();
+    const int64_t nr = v.nr, right_step = this->right_step(), sums_step = this->sums_step();
+    float* sums = right + points_ * right_step;
+    const Strips strips(t.tiles);
     for (int64_t d = 0; d < depths_; d++) {
-      const int64_t c0 = d * kc_, depth = std::min(kc_, p_.channels - c0);
+      const int64_t c0 = d * kc_, depth = std::min(kc_, p_.channels - c0), next_c0 = c0 + depth;
       const float* rows = left(d);
-      for (int64_t j = 0; j < t.cols; j += v.nr) {
-        loops_.weights(weight_.element(), weight_.at(t.col + j, c0), p_.channels * v.nr, depth, right,
-                       right_step());
-        const bool last = j + v.nr >= t.cols;
-        const int64_t next_c0 = last ? c0 + kc_ : c0, next_col = last ? t.col : t.col + j + v.nr;
-        const int64_t next_depth = std::min(kc_, p_.channels - next_c0);
+      for (int64_t j = 0; j < t.cols; j += nr) {
+        loops_.weights(weight_.element(), weight_.at(t.col + j, c0), p_.channels * nr, depth, right,
+                       right_step);
+        Ahead ahead;
+        if (j + nr < t.cols)
+          ahead = weight_.ahead(t.col + j + nr, c0, depth, kTaps, p_.channels);
+        else if (next_c0 < p_.channels)
+          ahead = weight_.ahead(t.col, next_c0, std::min(kc_, p_.channels - next_c0), kTaps, p_.channels);
+        const int64_t share = ahead.share(points_ * strips.count);
         for (int64_t point = 0; point < points_; point++) {
-          if (next_depth > 0)
-            weight_.prefetch(next_col, point % 9 * p_.channels + next_c0, next_depth, point / 9, points_ / 9);
-          for_strips(t.tiles, [&](int64_t i, int m, int64_t, int64_t) {
-            v.tile(m, depth, rows + places_[point] + i * kRowStride, right + point * right_step(),
-                   sums + point * sums_step() + i * nc_ + j, nc_, d > 0);
+          const float *of_point = rows + places_[point], *panel = right + point * right_step;
+          float* to = sums + point * sums_step + j * rows_;
+          strips.each([&](int64_t i, int m) {
+            ahead.next(share);
+            v.tile(m, depth, of_point + i * kRowStride, panel, to + i * nr, nr, d > 0);
           });
         }
       }
     }
-    for (int64_t i = 0; i < t.tiles; i++) finish(arena, t.first + i, t.col, t.cols, sums + i * nc_);
+    float* outputs = sums + points_ * sums_step;
+    for (int64_t i = 0; i < t.tiles; i++) {
+      for (int64_t j = 0; j < t.cols; j += nr)
+        loops_.output(sums + j * rows_ + i * nr, sums_step, outputs + j, nc_);
+      finish(arena, t.first + i, t.col, t.cols, outputs);
+    }
   }
 
   // A block of channels of a tile's patch, transformed; zeros outside of the image.
@@ -159,12 +172,11 @@ class Winograd : public Step {
     }
   }
 
-  // The points' sums to the tile's outputs that lie within the image.
-  void finish(char* arena, int64_t index, int64_t col, int64_t cols, float* sums) const {
+  // A tile's outputs [m·m][nc] to where they are within the image.
+  void finish(char* arena, int64_t index, int64_t col, int64_t cols, const float* outputs) const {
     const Tile t = tile(index);
-    const int64_t ld = p_.out_channels, step = sums_step();
+    const int64_t ld = p_.out_channels;
     const float *temb = floats(arena, p_.temb), *residual = floats(arena, p_.residual);
-    loops_.output(sums, step, cols);
     for (int64_t i = 0; i < m_ * m_; i++) {
       const int64_t oy = m_ * t.y + i / m_, ox = m_ * t.x + i % m_;
       if (oy >= p_.out_height || ox >= p_.out_width) continue;
@@ -174,7 +186,7 @@ class Winograd : public Step {
       e.bias = bias_ ? bias_->data + col : nullptr;
       e.shift = temb ? temb + t.image * ld + col : nullptr;
       e.residual = residual ? residual + at : nullptr;
-      isa().finish(sums + i * step, nc_, 1, std::min(cols, ld - col), floats(arena, p_.out) + at, ld, e);
+      isa().finish(outputs + i * nc_, nc_, 1, std::min(cols, ld - col), floats(arena, p_.out) + at, ld, e);
     }
   }
 

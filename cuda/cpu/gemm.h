@@ -31,26 +31,75 @@ inline int64_t lines(int64_t floats) {
   return round_up(floats, 16);
 }
 
-// body(row, m, strip, strips): strips of m ≤ mr rows, as even as can be, since a tile of few rows waits for its own sums
-// (AVX2, of the full rate: 6 and 5 rows all, 4 rows 0.87, 3 rows 0.7, 2 rows a half).
-template <class Body>
-void for_strips(int64_t rows, Body body) {
-  const int64_t strips = ceil_div(rows, isa().mr), least = rows / strips, more = rows % strips;
-  for (int64_t s = 0, row = 0; s < strips; s++) {
-    const int64_t m = s < more ? least + 1 : least;
-    body(row, static_cast<int>(m), s, strips);
-    row += m;
+// Rows in strips of at most mr, as even as can be, since a tile of few rows waits for its own sums (AVX2, of the full rate:
+// 6 and 5 rows all, 4 rows 0.87, 3 rows 0.7, 2 rows a half). Made once for many turns: three divisions before each tile of
+// 40 channels were 5 % of an attention's time.
+struct Strips {
+  int64_t count, least, more;
+
+  explicit Strips(int64_t rows) : count(ceil_div(rows, isa().mr)), least(rows / count), more(rows % count) {}
+
+  // body(row, m)
+  template <class Body>
+  void each(Body body) const {
+    for (int64_t s = 0, row = 0; s < count; s++) {
+      const int64_t m = s < more ? least + 1 : least;
+      body(row, static_cast<int>(m));
+      row += m;
+    }
   }
-}
+};
+
+// Asks for numbers before they are wanted, a few cache lines at each turn, lest other loads wait for them. To L1: to L2 was
+// 1 % slower.
+class Ahead {
+ public:
+  Ahead() = default;
+  // `runs` of so many bytes, `apart` bytes from one to the next.
+  Ahead(const void* from, int64_t bytes, int64_t apart, int64_t runs)
+      : from_(static_cast<const char*>(from)), bytes_(bytes), apart_(apart), runs_(runs) {}
+
+  // How many lines it is to ask for at each of so many turns.
+  int64_t share(int64_t turns) const { return ceil_div(ceil_div(bytes_, kLine) * runs_, turns); }
+  void next(int64_t lines) {
+    for (; lines > 0 && runs_ > 0; lines--) {
+      __builtin_prefetch(from_ + done_);
+      done_ += kLine;
+      if (done_ >= bytes_) done_ = 0, from_ += apart_, runs_--;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const char* from_ = nullptr;
+  int64_t bytes_ = 0, apart_ = 0, runs_ = 0, done_ = 0;
+};
+
+// A matrix in memory, its rows `stride` floats apart.
+struct Rows {
+  const float* data = nullptr;
+  int64_t stride = 0;
+
+  void copy(int64_t row, int64_t rows, int64_t col, int64_t cols, float* to) const {
+    for (int64_t i = 0; i < rows; i++)
+      std::memcpy(to + i * kRowStride, data + (row + i) * stride + col, cols * sizeof(float));
+  }
+  Ahead ahead(int64_t row, int64_t rows, int64_t col, int64_t cols) const {
+    if (!data) return {};
+    constexpr int64_t bytes = sizeof(float);
+    return {data + row * stride + col, cols * bytes, stride * bytes, rows};
+  }
+};
 
 struct GemmTiling {
-  int64_t m, n, k;     // n: packed columns (a multiple of nr)
-  int64_t mc, nc, kc;  // one task's rows and columns, and the depth it takes at a time
+  static constexpr int64_t kBlock = 73728;  // floats of the left operand, which stay in L2 beside the tile
+  int64_t m, n, k;                          // n: packed columns (a multiple of nr)
+  int64_t mc, nc, kc;                       // one task's rows and columns, and the depth it takes at a time
 
   GemmTiling(int64_t m, int64_t n, int64_t k, int threads) : m(m), n(n), k(k) {
-    const int64_t mr = isa().mr, nr = isa().nr;
-    kc = ceil_div(k, ceil_div(k, kMaxDepth));
-    mc = std::min(round_up(m, mr), 224 / mr * mr);
+    const int64_t mr = isa().mr, nr = isa().nr, most = isa().depth;
+    kc = ceil_div(k, ceil_div(k, most));
+    mc = std::min(round_up(m, mr), kBlock / most / mr * mr);
     nc = std::min(n, 320 / nr * nr);
     // Enough tasks to keep every thread busy to the end.
     const auto tasks = [&] { return ceil_div(m, mc) * ceil_div(n, nc); };
@@ -59,7 +108,7 @@ struct GemmTiling {
   }
   // Of one thread: the left operand's block, the tile, a widened block of a panel.
   int64_t scratch_floats() const {
-    return lines(mc * kRowStride) + lines(mc * nc) + lines(kMaxDepth * isa().nr);
+    return lines(mc * kRowStride) + lines(mc * nc) + lines(isa().depth * isa().nr);
   }
 };
 
@@ -145,13 +194,11 @@ class Panels {
     return reinterpret_cast<const char*>(memory_->data) + numbers_at_ +
            (column * depth_ + k0 * nr) * static_cast<int64_t>(element_bytes(memory_->element));
   }
-  // Asks for one of `parts` parts of the numbers of a block, `depth` deep, before they are wanted: to widen them took up to
-  // 9 % of a product's time where they come from memory, and takes 2 % so (AVX2, one thread, 256×10240×1280).
-  void prefetch(int64_t column, int64_t k0, int64_t depth, int64_t part, int64_t parts) const {
-    const int64_t bytes = depth * isa().nr * static_cast<int64_t>(element_bytes(memory_->element));
-    const int64_t share = round_up(ceil_div(bytes, parts), 64), from = part * share;
-    const char* const block = static_cast<const char*>(at(column, k0));
-    for (int64_t i = from; i < std::min(bytes, from + share); i += 64) __builtin_prefetch(block + i);
+  // The numbers of a block, `depth` deep, of each tap; taps are `apart` deep apart. To widen them took up to 9 % of a
+  // product's time where they come from memory, and takes 2 % so (AVX2, one thread, 256×10240×1280).
+  Ahead ahead(int64_t column, int64_t k0, int64_t depth, int64_t taps = 1, int64_t apart = 0) const {
+    const int64_t bytes = isa().nr * static_cast<int64_t>(element_bytes(memory_->element));
+    return {at(column, k0), depth * bytes, apart * bytes, taps};
   }
   // The same as floats, `depth` deep: where they are, or in `space`.
   const float* block(int64_t column, int64_t k0, int64_t depth, float* space) const {
@@ -174,34 +221,43 @@ struct FloatPanels {
   const float* block(int64_t column, int64_t k0, int64_t, float*) const {
     return data + column * depth_of_panel + k0 * isa().nr;
   }
-  void prefetch(int64_t, int64_t, int64_t, int64_t, int64_t) const {}
+  Ahead ahead(int64_t, int64_t, int64_t) const { return {}; }
 };
 
-// right: Panels, or what has their block() and prefetch().
-// pack(row, rows, k0, depth, to): rows × depth of the left operand to `to`, rows kRowStride apart.
-// finish(row, rows, col, cols, tile, ldc): the finished tile.
-template <class Right, class Pack, class Finish>
-void gemm(const GemmTiling& t, const Right& right, char* scratch, ThreadPool& pool, Pack pack,
-          Finish finish) {
+// right: Panels, or what has their block() and ahead(). left: Rows, or likewise.
+// finish(row, rows, col, cols, tile, ldc): the finished tile, which goes where it touches the rows of `touched`.
+template <class Right, class Left, class Finish>
+void gemm(const GemmTiling& t, const Left& left, const Right& right, const Rows& touched, char* scratch,
+          ThreadPool& pool, Finish finish) {
   const Isa& v = isa();
   const int64_t column_tiles = ceil_div(t.n, t.nc);
   float* base = reinterpret_cast<float*>(scratch);
   pool.parallel_for(ceil_div(t.m, t.mc) * column_tiles, [&](int64_t task, int thread) {
-    float* left = base + thread * t.scratch_floats();
-    float* tile = left + lines(t.mc * kRowStride);
+    float* packed = base + thread * t.scratch_floats();
+    float* tile = packed + lines(t.mc * kRowStride);
     float* widened = tile + lines(t.mc * t.nc);
     const int64_t row = task / column_tiles * t.mc, rows = std::min(t.mc, t.m - row);
     const int64_t col = task % column_tiles * t.nc, cols = std::min(t.nc, t.n - col);
+    const Strips strips(rows);
     for (int64_t k0 = 0; k0 < t.k; k0 += t.kc) {
-      const int64_t depth = std::min(t.kc, t.k - k0);
-      pack(row, rows, k0, depth, left);
+      const int64_t depth = std::min(t.kc, t.k - k0), next_k0 = k0 + depth;
+      const int64_t next_depth = std::min(t.kc, t.k - next_k0);
+      left.copy(row, rows, k0, depth, packed);
+      Ahead rows_ahead =
+          next_depth > 0 ? left.ahead(row, rows, next_k0, next_depth) : touched.ahead(row, rows, col, cols);
+      const int64_t rows_share = rows_ahead.share(strips.count * ceil_div(cols, v.nr));
       for (int64_t j = 0; j < cols; j += v.nr) {
         const float* panel = right.block(col + j, k0, depth, widened);
-        const bool last = j + v.nr >= cols;
-        const int64_t next_k0 = last ? k0 + t.kc : k0, next_col = last ? col : col + j + v.nr;
-        for_strips(rows, [&](int64_t i, int m, int64_t strip, int64_t strips) {
-          if (next_k0 < t.k) right.prefetch(next_col, next_k0, std::min(t.kc, t.k - next_k0), strip, strips);
-          v.tile(m, depth, left + i * kRowStride, panel, tile + i * t.nc + j, t.nc, k0 > 0);
+        Ahead ahead;
+        if (j + v.nr < cols)
+          ahead = right.ahead(col + j + v.nr, k0, depth);
+        else if (next_depth > 0)
+          ahead = right.ahead(col, next_k0, next_depth);
+        const int64_t share = ahead.share(strips.count);
+        strips.each([&](int64_t i, int m) {
+          rows_ahead.next(rows_share);
+          ahead.next(share);
+          v.tile(m, depth, packed + i * kRowStride, panel, tile + i * t.nc + j, t.nc, k0 > 0);
         });
       }
     }

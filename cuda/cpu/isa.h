@@ -9,10 +9,8 @@
 namespace latent_edge {
 
 // Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
-// addresses all of its rows from one register; 16 more than a power of two, so that they fall on different
-// sets.
-constexpr int64_t kRowStride = 272;
-constexpr int64_t kMaxDepth = 256;  // the deepest block: one panel of the right operand stays in L1
+// addresses all of its rows from one register; an odd number of cache lines, so that they fall on different sets.
+constexpr int64_t kRowStride = 336;
 
 // What happens to a finished tile on its way out: out = residual + act(scale·tile + bias + shift).
 struct Epilogue {
@@ -30,8 +28,8 @@ struct WinogradLoops {
   void (*input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
   // Nine taps, `step` numbers apart, of `depth` channels of a panel to the points, each [depth][nr], `to_step` apart.
   void (*weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to, int64_t to_step);
-  // The points' sums, `step` apart, to the outputs, in the place of the first of them; columns a multiple of lanes.
-  void (*output)(float* sums, int64_t step, int64_t columns);
+  // The points' sums of a panel's nr columns, `step` apart, to the outputs, `to_step` apart.
+  void (*output)(const float* sums, int64_t step, float* to, int64_t to_step);
 };
 
 struct Isa {
@@ -39,6 +37,7 @@ struct Isa {
   int lanes;  // floats in a vector
   int mr;     // rows of the micro-kernel's tile
   int nr;     // columns: two vectors
+  int depth;  // of a block at most, a multiple of 32, so that a panel of the right operand stays in L1
 
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);

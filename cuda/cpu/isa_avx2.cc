@@ -3,4 +3,5 @@
 #define LE_ISA_NAME "avx2"
 #define LE_LANES 8
 #define LE_ROWS 6
+#define LE_DEPTH 320
 #include "isa_kernels.inc.h"

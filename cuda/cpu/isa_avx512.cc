@@ -3,4 +3,5 @@
 #define LE_ISA_NAME "avx512"
 #define LE_LANES 16
 #define LE_ROWS 14
+#define LE_DEPTH 256
 #include "isa_kernels.inc.h"

@@ -19,6 +19,7 @@ namespace {
 constexpr int kLanes = LE_LANES;
 constexpr int kRows = LE_ROWS;
 constexpr int kColumns = 2 * kLanes;
+static_assert(LE_DEPTH % 32 == 0 && LE_DEPTH <= kRowStride);
 
 typedef float Vec __attribute__((vector_size(4 * LE_LANES)));
 typedef int32_t Int __attribute__((vector_size(4 * LE_LANES)));
@@ -111,6 +112,7 @@ const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,
                                      kLanes,
                                      kRows,
                                      kColumns,
+                                     LE_DEPTH,
                                      tile,
                                      widen,
                                      winograd_of<F4>(),

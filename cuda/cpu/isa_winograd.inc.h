@@ -3,7 +3,8 @@
 // One line of each transform, with vectors `step` apart: Bᵀd of a patch's values, Gg of a filter's three, Aᵀm of the
 // points' sums.
 
-// Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger.
+// Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger. What the weights are to be
+// divided by at each point is left to the outputs, of which there are fewer.
 struct F4 {
   static constexpr int kOutputs = 4, kPoints = 6;
   static constexpr float p = 0.625f, q = 1.5f, p2 = p * p, q2 = q * q;
@@ -16,20 +17,18 @@ struct F4 {
     to[3 * step] = even_q + odd_q, to[4 * step] = even_q - odd_q;
     to[5 * step] = d[5] - (p2 + q2) * d[3] + (p2 * q2) * d[1];
   }
-  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
-    constexpr float np = 1 / (2 * p2 * (p2 - q2)), nq = 1 / (2 * q2 * (q2 - p2)), n0 = 1 / (p2 * q2);
-    const Vec even_p = np * a + (np * p2) * c, even_q = nq * a + (nq * q2) * c;
-    to[0] = n0 * a;
-    to[step] = even_p + (np * p) * b, to[2 * step] = even_p - (np * p) * b;
-    to[3 * step] = even_q + (nq * q) * b, to[4 * step] = even_q - (nq * q) * b;
-    to[5 * step] = c;
+  static inline Vec weights(int point, Vec a, Vec b, Vec c) {
+    constexpr float x[] = {0, p, -p, q, -q};
+    return point == 5 ? c : point == 0 ? a : (a + (x[point] * x[point]) * c) + x[point] * b;
   }
   static inline void output(const Vec* m, Vec* to, int step) {
-    const Vec even_p = m[1] + m[2], odd_p = m[1] - m[2], even_q = m[3] + m[4], odd_q = m[3] - m[4];
-    to[0] = m[0] + even_p + even_q;
-    to[step] = p * odd_p + q * odd_q;
+    constexpr float n0 = 1 / (p2 * q2), np = 1 / (2 * p2 * (p2 - q2)), nq = 1 / (2 * q2 * (q2 - p2));
+    const Vec even_p = np * (m[1] + m[2]), odd_p = (np * p) * (m[1] - m[2]);
+    const Vec even_q = nq * (m[3] + m[4]), odd_q = (nq * q) * (m[3] - m[4]);
+    to[0] = n0 * m[0] + even_p + even_q;
+    to[step] = odd_p + odd_q;
     to[2 * step] = p2 * even_p + q2 * even_q;
-    to[3 * step] = (p * p2) * odd_p + (q * q2) * odd_q + m[5];
+    to[3 * step] = p2 * odd_p + q2 * odd_q + m[5];
   }
 };
 
@@ -40,8 +39,8 @@ struct Doubled {
   static inline void input(const Vec* d, Vec* to, int step) {
     to[0] = d[0] - d[1], to[step] = d[1], to[2 * step] = d[2] - d[1];
   }
-  static inline void weights(Vec a, Vec b, Vec c, Vec* to, int step) {
-    to[0] = a, to[step] = a + b + c, to[2 * step] = c;
+  static inline Vec weights(int point, Vec a, Vec b, Vec c) {
+    return point == 0 ? a : point == 2 ? c : a + b + c;
   }
   static inline void output(const Vec* m, Vec* to, int step) { to[0] = m[0] + m[1], to[step] = m[1] + m[2]; }
 };
@@ -85,16 +84,16 @@ void winograd_weights_of(const Number* taps, int64_t step, int64_t depth, float*
   constexpr int P = F::kPoints;
   const int64_t n = depth * kColumns;
   for (int64_t k = 0; k < n; k += kLanes) {
-    Vec rows[P * 3], u[P];
-#pragma GCC unroll 3
-    for (int j = 0; j < 3; j++)
-      F::weights(load_number(taps + j * step + k), load_number(taps + (3 + j) * step + k),
-                 load_number(taps + (6 + j) * step + k), rows + j, 3);
+    Vec g[9];
+#pragma GCC unroll 9
+    for (int i = 0; i < 9; i++) g[i] = load_number(taps + i * step + k);
+      // Line by line, so that registers hold what they can.
 #pragma GCC unroll 6
     for (int i = 0; i < P; i++) {
-      F::weights(rows[3 * i], rows[3 * i + 1], rows[3 * i + 2], u, 1);
+      const Vec left = F::weights(i, g[0], g[3], g[6]), middle = F::weights(i, g[1], g[4], g[7]),
+                right = F::weights(i, g[2], g[5], g[8]);
 #pragma GCC unroll 6
-      for (int j = 0; j < P; j++) store(to + (i * P + j) * to_step + k, u[j]);
+      for (int j = 0; j < P; j++) store(to + (i * P + j) * to_step + k, F::weights(j, left, middle, right));
     }
   }
 }
@@ -115,9 +114,9 @@ void winograd_weights(Element from, const void* taps, int64_t step, int64_t dept
 }
 
 template <class F>
-void winograd_output(float* sums, int64_t step, int64_t columns) {
+void winograd_output(const float* sums, int64_t step, float* to, int64_t to_step) {
   constexpr int P = F::kPoints, M = F::kOutputs;
-  for (int64_t k = 0; k < columns; k += kLanes) {
+  for (int k = 0; k < kColumns; k += kLanes) {
     Vec rows[M * P], m[P], y[M];
 #pragma GCC unroll 6
     for (int j = 0; j < P; j++) {
@@ -129,7 +128,7 @@ void winograd_output(float* sums, int64_t step, int64_t columns) {
     for (int i = 0; i < M; i++) {
       F::output(rows + i * P, y, 1);
 #pragma GCC unroll 4
-      for (int j = 0; j < M; j++) store(sums + (i * M + j) * step + k, y[j]);
+      for (int j = 0; j < M; j++) store(to + (i * M + j) * to_step + k, y[j]);
     }
   }
 }

@@ -44,21 +44,17 @@ class Fast : public Step {
     const float* residual = floats(arena, p_.residual);
     float* y = floats(arena, p_.out);
     const int64_t k = p_.k, ld = p_.out_columns, shrink = p_.activation == Activation::geglu ? 2 : 1;
-    gemm(
-        tiling_, weight_, scratch, pool,
-        [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
-          for (int64_t i = 0; i < rows; i++)
-            std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
-        },
-        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
-          const int64_t at = row * ld + col / shrink;
-          Epilogue e;
-          e.scale = weight_.scales(col);
-          e.bias = bias_ ? bias_->data + col : nullptr;
-          e.residual = residual ? residual + at : nullptr;
-          e.activation = p_.activation;
-          isa().finish(tile, ldc, rows, std::min(cols, shrink * ld - col), y + at, ld, e);
-        });
+    const Rows touched = shrink == 1 ? Rows{residual ? residual : y, ld} : Rows{};
+    gemm(tiling_, Rows{x, k}, weight_, touched, scratch, pool,
+         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+           const int64_t at = row * ld + col / shrink;
+           Epilogue e;
+           e.scale = weight_.scales(col);
+           e.bias = bias_ ? bias_->data + col : nullptr;
+           e.residual = residual ? residual + at : nullptr;
+           e.activation = p_.activation;
+           isa().finish(tile, ldc, rows, std::min(cols, shrink * ld - col), y + at, ld, e);
+         });
   }
 
  private:

@@ -45,19 +45,14 @@ class Fast : public Step {
     const int64_t k = p_.channels, n = p_.out_channels;
     if (std::all_of(scales, scales + p_.images, [](float s) { return s == 0; }))
       return p_.keep(onto, y, elements(p_.out.shape));
-    gemm(
-        tiling_, weight_, scratch, pool,
-        [=](int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) {
-          for (int64_t i = 0; i < rows; i++)
-            std::memcpy(to + i * kRowStride, x + (row + i) * k + k0, depth * sizeof(float));
-        },
-        [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
-          for (int64_t i = 0; i < rows; i++) {
-            const int64_t at = (row + i) * n + col;
-            add(tile + i * ldc, weight_.scales(col), bias_->data + col, scales[(row + i) / p_.pixels],
-                onto ? onto + at : nullptr, y + at, std::min(cols, n - col));
-          }
-        });
+    gemm(tiling_, Rows{x, k}, weight_, Rows{onto ? onto : y, n}, scratch, pool,
+         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
+           for (int64_t i = 0; i < rows; i++) {
+             const int64_t at = (row + i) * n + col;
+             add(tile + i * ldc, weight_.scales(col), bias_->data + col, scales[(row + i) / p_.pixels],
+                 onto ? onto + at : nullptr, y + at, std::min(cols, n - col));
+           }
+         });
   }
 
  private:
