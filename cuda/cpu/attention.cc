@@ -139,15 +139,15 @@ class Fast : public Step {
   void score(const float* packed, const float* q, int64_t k0, int64_t keys, float* scores) const {
     const Isa& isa = latent_edge::isa();
     const int64_t mr = isa.mr, nr = isa.nr, place = k0 / mr % side_by_side_;
-    const float* group = packed + this->group(k0);
+    const float* at = packed + group(k0);
     int64_t left = side_by_side_ - place;  // groups in these rows, from this one on
     for (int64_t j = 0; j < keys; j += mr) {
       const int m = static_cast<int>(std::min(mr, keys - j));
       for (int64_t b = 0; b < depth_blocks_; b++)
-        isa.tile(m, std::min(depth_, p_.size - b * depth_), group + b * key_floats_, q + b * depth_ * nr,
+        isa.tile(m, std::min(depth_, p_.size - b * depth_), at + b * key_floats_, q + b * depth_ * nr,
                  scores + j * nr, nr, b > 0);
-      group += depth_;
-      if (--left == 0) group += mr * kRowStride - side_by_side_ * depth_, left = side_by_side_;
+      at += depth_;
+      if (--left == 0) at += mr * kRowStride - side_by_side_ * depth_, left = side_by_side_;
     }
   }
 

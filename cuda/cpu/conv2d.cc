@@ -49,18 +49,19 @@ class Direct : public Step {
     const float *x, *x2;
 
     void copy(int64_t row, int64_t rows, int64_t k0, int64_t depth, float* to) const {
-      for (int64_t i = 0; i < rows; i++) copy(row + i, k0, depth, to + i * kRowStride);
+      for (int64_t i = 0; i < rows; i++) copy_row(row + i, k0, depth, to + i * kRowStride);
     }
-    // Of 1×1: otherwise patches have most of it in common with those before.
+    // Of 1×1: otherwise patches have most of it in common with those before. Of a block that both have a part of, x's.
     Ahead ahead(int64_t row, int64_t rows, int64_t k0, int64_t depth) const {
-      const bool one = p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.top == 0 && p.left == 0;
+      const bool one = p.kh * p.kw == 1 && p.stride == 1 && p.shift == 0 && p.out_width == p.width &&
+                       p.out_height == p.height;
       if (!one) return {};
       return k0 < p.c1 ? Rows{x, p.c1}.ahead(row, rows, k0, std::min(depth, p.c1 - k0))
                        : Rows{x2, p.c2}.ahead(row, rows, k0 - p.c1, depth);
     }
 
     // Depths k0 … k0+depth of the patch under output pixel `row`; zeros outside of the image.
-    void copy(int64_t row, int64_t k0, int64_t depth, float* to) const {
+    void copy_row(int64_t row, int64_t k0, int64_t depth, float* to) const {
       const int64_t ox = row % p.out_width, oy = row / p.out_width % p.out_height;
       const int64_t image = row / (p.out_width * p.out_height);
       int64_t tap = k0 / p.channels, c = k0 % p.channels;

@@ -33,7 +33,7 @@ class Winograd : public Step {
   Winograd(const OpDesc& op, BindContext& context, const WinogradLoops& loops, int64_t most_columns)
       : p_(op), loops_(loops), weight_(conv_panels(op, p_, context)), bias_(conv_bias(op, context)) {
     const int64_t mr = isa().mr, nr = isa().nr, threads = context.pool.threads();
-    const int64_t share = isa().depth / kSideBySide;
+    const int64_t room = isa().depth / kSideBySide;
     m_ = loops_.outputs, side_ = loops_.points, points_ = side_ * side_, apart_ = m_ >> p_.shift;
     tiles_x_ = ceil_div(p_.out_width, m_), tiles_y_ = ceil_div(p_.out_height, m_);
     tiles_ = p_.images * tiles_x_ * tiles_y_;
@@ -42,7 +42,7 @@ class Winograd : public Step {
     rows_ = round_up(ceil_div(tiles_, ceil_div(tiles_, most)), mr);
     blocks_ = ceil_div(tiles_, rows_);
     nc_ = std::min(columns_, std::max(nr, most_columns / nr * nr));
-    depths_ = ceil_div(p_.channels, share);
+    depths_ = ceil_div(p_.channels, room);
     kc_ = round_up(ceil_div(p_.channels, depths_), 16);  // whole vectors
     while (threads > 1 && blocks_ * column_tiles() < 4 * threads && nc_ > nr) nc_ = round_up(nc_ / 2, nr);
     threads_ = threads;
@@ -53,7 +53,7 @@ class Winograd : public Step {
     const int64_t rounds = ceil_div(blocks_, std::max(fit, busy));
     at_once_ = column_tiles() == 1 ? 0 : ceil_div(blocks_, rounds);
     for (int64_t i = 0; i < points_; i++)
-      places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * share;
+      places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * room;
   }
 
   size_t scratch_bytes() const override {

@@ -2,7 +2,7 @@
 //
 // The right operand (weights, [n][k] in the checkpoint) is packed once into panels of nr columns, each
 // [k][nr], in the numbers that the checkpoint has, or in 8 bits; narrow ones are widened a block at a time when a
-// task comes to them. The left operand is whatever `pack` copies: rows of a matrix, or patches of an image (an implicit
+// task comes to them. The left operand is whatever `left.copy` copies: rows of a matrix, or patches of an image (an implicit
 // convolution). A task is a tile of the output; it copies mc × kc of the left operand into L2, sweeps the
 // panels of its columns over it, adds up over k in a private tile of floats, and finishes that tile once.
 // After Goto and van de Geijn, doi:10.1145/1356052.1356053.
@@ -50,8 +50,8 @@ struct Strips {
   }
 };
 
-// Asks for numbers before they are wanted, a few cache lines at each turn, lest other loads wait for them. To L1: to L2 was
-// 1 % slower.
+// Asks for numbers before they are wanted, the same number of cache lines at each turn, lest other loads wait for many at
+// once. To L1: to L2 was 1 % slower. Nothing but time depends on it: a block that does not begin with a line lacks its last.
 class Ahead {
  public:
   Ahead() = default;
@@ -65,7 +65,9 @@ class Ahead {
     for (; lines > 0 && runs_ > 0; lines--) {
       __builtin_prefetch(from_ + done_);
       done_ += kLine;
-      if (done_ >= bytes_) done_ = 0, from_ += apart_, runs_--;
+      if (done_ < bytes_) continue;
+      done_ = 0;
+      if (--runs_ > 0) from_ += apart_;
     }
   }
 
@@ -84,17 +86,19 @@ struct Rows {
     for (int64_t i = 0; i < rows; i++)
       std::memcpy(to + i * kRowStride, data + (row + i) * stride + col, cols * sizeof(float));
   }
+  // `cols` may count columns that a panel is padded with.
   Ahead ahead(int64_t row, int64_t rows, int64_t col, int64_t cols) const {
     if (!data) return {};
     constexpr int64_t bytes = sizeof(float);
-    return {data + row * stride + col, cols * bytes, stride * bytes, rows};
+    return {data + row * stride + col, std::min(cols, stride - col) * bytes, stride * bytes, rows};
   }
 };
 
 struct GemmTiling {
-  static constexpr int64_t kBlock = 73728;  // floats of the left operand, which stay in L2 beside the tile
-  int64_t m, n, k;                          // n: packed columns (a multiple of nr)
-  int64_t mc, nc, kc;                       // one task's rows and columns, and the depth it takes at a time
+  static constexpr int64_t kBlock =
+      73728;           // floats of the left operand, which stay in L2 (1 MB) beside the tile
+  int64_t m, n, k;     // n: packed columns (a multiple of nr)
+  int64_t mc, nc, kc;  // one task's rows and columns, and the depth it takes at a time
 
   GemmTiling(int64_t m, int64_t n, int64_t k, int threads) : m(m), n(n), k(k) {
     const int64_t mr = isa().mr, nr = isa().nr, most = isa().depth;
@@ -225,7 +229,7 @@ struct FloatPanels {
 };
 
 // right: Panels, or what has their block() and ahead(). left: Rows, or likewise.
-// finish(row, rows, col, cols, tile, ldc): the finished tile, which goes where it touches the rows of `touched`.
+// finish(row, rows, col, cols, tile, ldc): the finished tile. touched: what it reads or writes there; Rows{}: not asked for.
 template <class Right, class Left, class Finish>
 void gemm(const GemmTiling& t, const Left& left, const Right& right, const Rows& touched, char* scratch,
           ThreadPool& pool, Finish finish) {

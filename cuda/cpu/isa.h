@@ -9,7 +9,8 @@
 namespace latent_edge {
 
 // Rows of the left operand lie this many floats apart in a packed block: a constant, so that the micro-kernel
-// addresses all of its rows from one register; an odd number of cache lines, so that they fall on different sets.
+// addresses all of its rows from one register; an odd number of cache lines, so that they fall on different sets. Where
+// blocks are less deep, the rest is memory that nothing touches.
 constexpr int64_t kRowStride = 336;
 
 // What happens to a finished tile on its way out: out = residual + act(scale·tile + bias + shift).
@@ -37,7 +38,7 @@ struct Isa {
   int lanes;  // floats in a vector
   int mr;     // rows of the micro-kernel's tile
   int nr;     // columns: two vectors
-  int depth;  // of a block at most, a multiple of 32, so that a panel of the right operand stays in L1
+  int depth;  // of a block at most: so deep a panel of the right operand stays in L1; a multiple of 32
 
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);

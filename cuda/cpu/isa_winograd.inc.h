@@ -1,10 +1,10 @@
 // Winograd's F(4×4, 3×3), and what is like them after an upsampling: part of isa_kernels.inc.h.
 //
-// One line of each transform, with vectors `step` apart: Bᵀd of a patch's values, Gg of a filter's three, Aᵀm of the
-// points' sums.
+// One line of each transform: Bᵀd of a patch's values and Aᵀm of the points' sums, with vectors `step` apart, and of Gg, of
+// a filter's three, the number at one point.
 
 // Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger. What the weights are to be
-// divided by at each point is left to the outputs, of which there are fewer.
+// divided by at each point is left to the outputs, which are made once for all channels.
 struct F4 {
   static constexpr int kOutputs = 4, kPoints = 6;
   static constexpr float p = 0.625f, q = 1.5f, p2 = p * p, q2 = q * q;
@@ -87,7 +87,6 @@ void winograd_weights_of(const Number* taps, int64_t step, int64_t depth, float*
     Vec g[9];
 #pragma GCC unroll 9
     for (int i = 0; i < 9; i++) g[i] = load_number(taps + i * step + k);
-      // Line by line, so that registers hold what they can.
 #pragma GCC unroll 6
     for (int i = 0; i < P; i++) {
       const Vec left = F::weights(i, g[0], g[3], g[6]), middle = F::weights(i, g[1], g[4], g[7]),

@@ -44,6 +44,7 @@ class Fast : public Step {
     const float* residual = floats(arena, p_.residual);
     float* y = floats(arena, p_.out);
     const int64_t k = p_.k, ld = p_.out_columns, shrink = p_.activation == Activation::geglu ? 2 : 1;
+    // With geglu the columns of a tile are not those of y.
     const Rows touched = shrink == 1 ? Rows{residual ? residual : y, ld} : Rows{};
     gemm(tiling_, Rows{x, k}, weight_, touched, scratch, pool,
          [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
