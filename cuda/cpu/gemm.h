@@ -32,8 +32,8 @@ inline int64_t lines(int64_t floats) {
 }
 
 // Rows in strips of at most mr, as even as can be, since a tile of few rows waits for its own sums (AVX2, of the full rate:
-// 6 and 5 rows all, 4 rows 0.87, 3 rows 0.7, 2 rows a half). Made once for many turns: three divisions before each tile of
-// 40 channels were 5 % of an attention's time.
+// 6 and 5 rows all, 4 rows 0.87, 3 rows 0.7, 2 rows a half). Made once for many turns, since it divides: three divisions before
+// each tile of an attention's scores were 5 % of its time.
 struct Strips {
   int64_t count, least, more;
 
@@ -95,8 +95,8 @@ struct Rows {
 };
 
 struct GemmTiling {
-  static constexpr int64_t kBlock =
-      73728;           // floats of the left operand, which stay in L2 (1 MB) beside the tile
+  // Floats of the left operand's block, which stays in an L2 of 1 MB beside the tile.
+  static constexpr int64_t kBlock = 73728;
   int64_t m, n, k;     // n: packed columns (a multiple of nr)
   int64_t mc, nc, kc;  // one task's rows and columns, and the depth it takes at a time
 
