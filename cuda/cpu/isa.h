@@ -22,10 +22,11 @@ struct Epilogue {
   Activation activation = Activation::none;
 };
 
-// Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs of a patch of p×p pixels by p×p points.
+// Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs of a patch of d×d pixels by p×p points.
 struct WinogradLoops {
-  int outputs, points;  // m, p
-  // A patch, `channels` of each pixel, to its points: point i to to + places[i].
+  int outputs, inputs, points;  // m, d, p
+  const int* value_at;  // [p]: which of the d values that a line of pixels becomes is multiplied at a point
+  // A patch, `channels` of each pixel, to d×d values: value i to to + places[i].
   void (*input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
   // Nine taps, `step` numbers apart, of `depth` channels of a panel to the points, each [depth][nr], `to_step` apart.
   void (*weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to, int64_t to_step);
@@ -44,8 +45,8 @@ struct Isa {
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
   // n numbers of a weight as floats; n a multiple of lanes.
   void (*widen)(Element element, const void* from, float* to, int64_t n);
-  WinogradLoops winograd;  // m = 4, p = 6
-  WinogradLoops doubled;   // m = 2, p = 3: each pixel stands for 2×2
+  WinogradLoops winograd;  // m = 4, d = p = 6
+  WinogradLoops doubled;   // m = 4, d = 4, p = 5: each pixel stands for 2×2
   // rows × cols of c to out. With geglu, each panel of nr columns is nr/2 values, then their nr/2 gates;
   // `cols` counts both, and out has cols/2.
   void (*finish)(const float* c, int64_t ldc, int64_t rows, int64_t cols, float* out, int64_t ld_out,

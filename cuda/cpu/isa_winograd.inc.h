@@ -6,7 +6,8 @@
 // Of the polynomials' points 0, ±p, ±q, ∞: with the usual 1 and 2 rounding errors are larger. What the weights are to be
 // divided by at each point is left to the outputs, which are made once for all channels.
 struct F4 {
-  static constexpr int kOutputs = 4, kPoints = 6;
+  static constexpr int kOutputs = 4, kInputs = 6, kPoints = 6;
+  static constexpr int kValueAt[kPoints] = {0, 1, 2, 3, 4, 5};
   static constexpr float p = 0.625f, q = 1.5f, p2 = p * p, q2 = q * q;
 
   static inline void input(const Vec* d, Vec* to, int step) {
@@ -32,38 +33,46 @@ struct F4 {
   }
 };
 
-// Two outputs over the middle one of three pixels, each of which stands for two: a·d₀ + (b + c)·d₁ and (a + b)·d₁ + c·d₂.
+// Four outputs over the middle ones of four pixels, each of which stands for two:
+//   y₀ = a·d₀ + (b + c)·d₁, y₁ = (a + b)·d₁ + c·d₂, y₂ = a·d₁ + (b + c)·d₂, y₃ = (a + b)·d₂ + c·d₃
+// by five products, in which nothing but signs and halves occurs. F4 of the doubled pixels would give the same: with
+// p = 1 its value at −1 is 0, and those at ±q are multiples of d₂ − d₁; then q² = −1 may be put in.
 struct Doubled {
-  static constexpr int kOutputs = 2, kPoints = 3;
+  static constexpr int kOutputs = 4, kInputs = 4, kPoints = 5;
+  static constexpr int kValueAt[kPoints] = {0, 1, 2, 2, 3};
 
   static inline void input(const Vec* d, Vec* to, int step) {
-    to[0] = d[0] - d[1], to[step] = d[1], to[2 * step] = d[2] - d[1];
+    to[0] = d[2] - d[0], to[step] = d[1] + d[2], to[2 * step] = d[2] - d[1], to[3 * step] = d[3] - d[1];
   }
   static inline Vec weights(int point, Vec a, Vec b, Vec c) {
-    return point == 0 ? a : point == 2 ? c : a + b + c;
+    return point == 0 ? a : point == 1 ? a + b + c : point == 2 ? a - c : point == 3 ? b : c;
   }
-  static inline void output(const Vec* m, Vec* to, int step) { to[0] = m[0] + m[1], to[step] = m[1] + m[2]; }
+  static inline void output(const Vec* m, Vec* to, int step) {
+    const Vec less = 0.5f * (m[1] - m[3]), more = 0.5f * (m[1] + m[3]), half = 0.5f * m[2];
+    to[0] = less + half - m[0], to[step] = less - half;
+    to[2 * step] = more - half, to[3 * step] = more + half + m[4];
+  }
 };
 
 // `n` channels from c on: a vector, or with Part what is left. Column by column, so that registers hold what they can.
 template <class F, bool Part>
 inline void winograd_input_at(const float* const* pixels, int64_t c, int64_t n, float* to,
                               const int64_t* places) {
-  constexpr int P = F::kPoints;
-  Vec columns[P * P], v[P];
+  constexpr int D = F::kInputs;
+  Vec columns[D * D], v[D];
 #pragma GCC unroll 6
-  for (int j = 0; j < P; j++) {
+  for (int j = 0; j < D; j++) {
 #pragma GCC unroll 6
-    for (int i = 0; i < P; i++)
-      v[i] = Part ? load_part(pixels[i * P + j] + c, n) : load(pixels[i * P + j] + c);
-    F::input(v, columns + j, P);
+    for (int i = 0; i < D; i++)
+      v[i] = Part ? load_part(pixels[i * D + j] + c, n) : load(pixels[i * D + j] + c);
+    F::input(v, columns + j, D);
   }
 #pragma GCC unroll 6
-  for (int i = 0; i < P; i++) {
-    F::input(columns + i * P, v, 1);
+  for (int i = 0; i < D; i++) {
+    F::input(columns + i * D, v, 1);
 #pragma GCC unroll 6
-    for (int j = 0; j < P; j++) {
-      float* at = to + places[i * P + j] + c;
+    for (int j = 0; j < D; j++) {
+      float* at = to + places[i * D + j] + c;
       if (Part)
         store_part(at, v[j], n);
       else
@@ -134,5 +143,6 @@ void winograd_output(const float* sums, int64_t step, float* to, int64_t to_step
 
 template <class F>
 constexpr WinogradLoops winograd_of() {
-  return {F::kOutputs, F::kPoints, winograd_input<F>, winograd_weights<F>, winograd_output<F>};
+  return {F::kOutputs,       F::kInputs,          F::kPoints,        F::kValueAt,
+          winograd_input<F>, winograd_weights<F>, winograd_output<F>};
 }
