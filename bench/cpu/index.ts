@@ -31,7 +31,7 @@ import {
   rounded,
 } from './report.ts';
 import type { RequestResult } from './request.ts';
-import { runSdcpp } from './sdcpp.ts';
+import { runSdcpp, sdcppBuild } from './sdcpp.ts';
 
 const SIZE = 512;
 /** What chooses a lesser instruction set in torch's parts; stable-diffusion.cpp's is chosen when it is built. */
@@ -90,7 +90,13 @@ async function run(options: Options, command: Command): Promise<void> {
   const threads = options.threads ?? cpu.threads;
   const folders = await prepare();
 
-  const begun = { machine: `${machine}; ${cpu.arch}, ${threads} threads`, commit, date, command: line };
+  const begun = {
+    machine: `${machine}; ${cpu.arch}, ${threads} threads`,
+    commit,
+    ...(options.sdcpp && { sdcpp: sdcppBuild(options.sdcpp) }),
+    date,
+    command: line,
+  };
   const before = options.resume && existsSync(options.json) ? readCpuReport(options.json) : undefined;
   const report = resumed({ ...begun, peak_gflops: 0, cases: {} }, before);
   if (!options.python) console.error('torch is not measured: --python PATH');

@@ -32,7 +32,7 @@ export function cpuPage(reports: CpuReport[]): string {
 }
 
 function section(report: CpuReport): string[] {
-  const { note, machine, peak_gflops, commit, date, command, cases } = report;
+  const { note, machine, peak_gflops, commit, sdcpp, date, command, cases } = report;
   const rows = Object.entries(cases).map(([name, c]) => [
     name,
     seconds(c.ours_s),
@@ -47,6 +47,7 @@ function section(report: CpuReport): string[] {
   return [
     `${machine}, FMA peak ${peak_gflops.toFixed(0)} GFLOP/s, commit ${commit}, ${date.slice(0, 10)}: \`${command}\``,
     '',
+    ...(sdcpp ? [`stable-diffusion.cpp ${sdcpp}.`, ''] : []),
     ...(note ? [note, ''] : []),
     markdownTable([...head, 'stable-diffusion.cpp / ours', 'of FMA peak', 'peak memory MB'], rows),
     '',

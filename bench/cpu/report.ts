@@ -24,6 +24,8 @@ export interface CpuReport {
   /** 10⁹ operations per second that its vector units did at most, of all times that the result was worked on. */
   peak_gflops: number;
   commit: string;
+  /** The version of stable-diffusion.cpp, and what it was built for; absent: was not measured, or not asked. */
+  sdcpp?: string;
   date: string;
   command: string;
   cases: Record<string, CpuCase>;
@@ -32,9 +34,13 @@ export interface CpuReport {
 /** A case as it comes from the measurement, with 10⁹ operations per second of ours. */
 export type Measured = Omit<CpuCase, 'fraction_of_peak'> & { gflops: number };
 
-/** A result that is begun, with what one before has of the same commit, machine, instruction set and threads. */
+/**
+ * A result that is begun, with what one before has of the same commit, machine, instruction set and threads, beside the
+ * same stable-diffusion.cpp.
+ */
 export function resumed(begun: CpuReport, before: CpuReport | undefined): CpuReport {
-  if (before?.commit !== begun.commit || before.machine !== begun.machine) return begun;
+  if (before?.commit !== begun.commit || before.machine !== begun.machine || before.sdcpp !== begun.sdcpp)
+    return begun;
   const { note, peak_gflops, cases } = before;
   return { ...(note !== undefined && { note }), ...begun, peak_gflops, cases };
 }

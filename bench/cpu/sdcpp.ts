@@ -21,6 +21,27 @@ export interface SdcppTimes {
   decode: number;
 }
 
+/**
+ * Which version it is, and what of the processor and which libraries it was built for.
+ * @throws Error where it does not say so.
+ */
+export function sdcppBuild(binary: string): string {
+  // It says so before it finds that there is no such model.
+  const args = ['--verbose', '--prompt', '', '--model', join(tmpdir(), 'latent-edge-no-such-model')];
+  const { error, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (error) throw error;
+  return buildOf(stdout + stderr);
+}
+
+/** Of its log. @throws Error where it is not there. */
+export function buildOf(log: string): string {
+  const version = /stable-diffusion\.cpp version ([^\s,]+)/.exec(log)?.[1];
+  const features = [...log.matchAll(/\b([A-Z][A-Z0-9_]+) = 1\b/g)].map((found) => found[1]);
+  if (!version || features.length === 0)
+    throw new Error(`Expected "stable-diffusion.cpp version …" and "AVX = 1 | …" of it:\n${log}`);
+  return `${version}: ${features.join(', ')}`;
+}
+
 /** @throws Error where it fails, or says other things than it used to. */
 export function runSdcpp(binary: string, run: SdcppRun): SdcppTimes {
   const flags: Record<string, string | number> = {

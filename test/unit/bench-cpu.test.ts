@@ -5,7 +5,7 @@ import { judgement } from '../../bench/cpu/goals.ts';
 import { originalNames } from '../../bench/cpu/original-controlnet.ts';
 import { CPU_PAGE, cpuPage, readCpuReports } from '../../bench/cpu/page.ts';
 import { addCase, type CpuReport, resumed } from '../../bench/cpu/report.ts';
-import { timesOf } from '../../bench/cpu/sdcpp.ts';
+import { buildOf, timesOf } from '../../bench/cpu/sdcpp.ts';
 import { parseConfig } from '../../sidecar/checkpoints/config.ts';
 import { traceControlContext, traceControlNet, traceHint } from '../../sidecar/models/controlnet.ts';
 import { controlNetConfig } from '../../sidecar/models/controlnet-config.ts';
@@ -82,7 +82,7 @@ test('shares are of the highest peak, also of a result that is gone on with', ()
   expect(second).toMatchObject({ peak_gflops: 250, cases: { 'vae-decode-512': { fraction_of_peak: 0.4 } } });
 });
 
-test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }])('nothing is kept of another %j', (other) => {
+test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }, { sdcpp: 'master-1: AVX' }])('nothing is kept of another %j', (other) => {
   const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
   expect(resumed(begun, before)).toEqual(before);
   expect(resumed(begun, { ...before, ...other })).toEqual(begun);
@@ -98,6 +98,20 @@ test("stable-diffusion.cpp's times are read from its log", () => {
   expect(timesOf(LOG('0.25s', '12.50s', '31.00s'))).toEqual({ text: 0.25, sampling: 12.5, decode: 31 });
   expect(timesOf(LOG('250 ms', '12500 ms', '31000 ms'))).toEqual({ text: 0.25, sampling: 12.5, decode: 31 });
   expect(() => timesOf('loaded')).toThrow('Expected "get_learned_condition completed');
+});
+
+test("stable-diffusion.cpp's build is read from its log, and shown", () => {
+  const log = `
+[DEBUG] main.cpp:689  - version: stable-diffusion.cpp version master-827-97d2990+, commit 97d29908
+[DEBUG] main.cpp:690  - System Info:
+   SSE3 = 1 |    AVX2 = 1 |    AVX512 = 0 |    F16C = 1 | 
+[DEBUG] main.cpp:691  - SDCliParams {
+  n_threads: 2,
+`;
+  const sdcpp = 'master-827-97d2990+: SSE3, AVX2, F16C';
+  expect(buildOf(log)).toBe(sdcpp);
+  expect(() => buildOf('usage: …')).toThrow('Expected "stable-diffusion.cpp version …"');
+  expect(cpuPage([{ ...begun, sdcpp }]).split('\n')).toContain(`stable-diffusion.cpp ${sdcpp}.`);
 });
 
 test("a module's time is its part of the runs that it needs, each made once", () => {
