@@ -82,11 +82,14 @@ test('shares are of the highest peak, also of a result that is gone on with', ()
   expect(second).toMatchObject({ peak_gflops: 250, cases: { 'vae-decode-512': { fraction_of_peak: 0.4 } } });
 });
 
-test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }, { sdcpp: 'master-1: AVX' }])('nothing is kept of another %j', (other) => {
-  const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
-  expect(resumed(begun, before)).toEqual(before);
-  expect(resumed(begun, { ...before, ...other })).toEqual(begun);
-});
+test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }, { sdcpp: 'master-1: AVX' }])(
+  'nothing is kept of another %j',
+  (other) => {
+    const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
+    expect(resumed(begun, before)).toEqual(before);
+    expect(resumed(begun, { ...before, ...other })).toEqual(begun);
+  },
+);
 
 const LOG = (text: string, sampling: string, decode: string) => `
 [INFO ] stable-diffusion.cpp:5296 - get_learned_condition completed, taking ${text}
