@@ -68,7 +68,7 @@ export function cpuCommand(): Command {
     .option('--sdcpp <path>', "stable-diffusion.cpp's sd-cli: compare with it")
     .option(
       '--resume',
-      'keep the cases that the result has of the same commit, machine and threads, measure the others',
+      'keep the cases that the result has of the same commit, machine, threads and sd-cli, measure the others',
     )
     .option('--json <file>', 'where the result goes, after every case', CPU_RESULT)
     .action(run);

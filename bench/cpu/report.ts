@@ -24,7 +24,7 @@ export interface CpuReport {
   /** 10⁹ operations per second that its vector units did at most, of all times that the result was worked on. */
   peak_gflops: number;
   commit: string;
-  /** The version of stable-diffusion.cpp, and what it was built for; absent: was not measured, or not asked. */
+  /** The version of stable-diffusion.cpp, and what it says that it was built for; absent: not measured, or not asked. */
   sdcpp?: string;
   date: string;
   command: string;
@@ -35,14 +35,14 @@ export interface CpuReport {
 export type Measured = Omit<CpuCase, 'fraction_of_peak'> & { gflops: number };
 
 /**
- * A result that is begun, with what one before has of the same commit, machine, instruction set and threads, beside the
- * same stable-diffusion.cpp.
+ * A result that is begun, with what one before has of the same commit, machine, instruction set and threads, unless
+ * that was beside another stable-diffusion.cpp.
  */
 export function resumed(begun: CpuReport, before: CpuReport | undefined): CpuReport {
-  if (before?.commit !== begun.commit || before.machine !== begun.machine || before.sdcpp !== begun.sdcpp)
-    return begun;
-  const { note, peak_gflops, cases } = before;
-  return { ...(note !== undefined && { note }), ...begun, peak_gflops, cases };
+  if (before?.commit !== begun.commit || before.machine !== begun.machine) return begun;
+  const { note, peak_gflops, cases, sdcpp = begun.sdcpp } = before;
+  if (begun.sdcpp && begun.sdcpp !== sdcpp) return begun;
+  return { ...begun, ...(note !== undefined && { note }), ...(sdcpp && { sdcpp }), peak_gflops, cases };
 }
 
 /**

@@ -22,21 +22,23 @@ export interface SdcppTimes {
 }
 
 /**
- * Which version it is, and what of the processor and which libraries it was built for.
+ * Which version it is, and what it says that it was built for.
  * @throws Error where it does not say so.
  */
 export function sdcppBuild(binary: string): string {
   // It says so before it finds that there is no such model.
   const args = ['--verbose', '--prompt', '', '--model', join(tmpdir(), 'latent-edge-no-such-model')];
-  const { error, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  const { error, signal, stdout, stderr } = spawnSync(binary, args, { encoding: 'utf8', timeout: 60_000 });
   if (error) throw error;
+  if (signal) throw new Error(`${binary} ${args.join(' ')} was ended by ${signal}:\n${stderr}`);
   return buildOf(stdout + stderr);
 }
 
 /** Of its log. @throws Error where it is not there. */
 export function buildOf(log: string): string {
   const version = /stable-diffusion\.cpp version ([^\s,]+)/.exec(log)?.[1];
-  const features = [...log.matchAll(/\b([A-Z][A-Z0-9_]+) = 1\b/g)].map((found) => found[1]);
+  const system = log.split('System Info:')[1] ?? '';
+  const features = [...system.matchAll(/\b([A-Z][A-Z0-9_]+) = 1 +\|/g)].map((found) => found[1]);
   if (!version || features.length === 0)
     throw new Error(`Expected "stable-diffusion.cpp version …" and "AVX = 1 | …" of it:\n${log}`);
   return `${version}: ${features.join(', ')}`;

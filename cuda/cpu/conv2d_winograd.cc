@@ -5,31 +5,33 @@
 // of the 36 points is a matrix product over channels. Where several tasks want the same tiles, their patches d are
 // transformed once before.
 //
-// After doubling by nearest neighbours 4×4 outputs see 4×4 pixels alone, and take 25 products (isa_winograd.inc.h) where sums
-// over those pixels take 64.
-//
 // The weights are transformed anew for each task, out of the panels that the other ways use too: that is 4 % of the time
 // from 64 tiles on, 16 % with 16, 40 % with the 4 of an image of 8×8, where F(2×2, 3×3) was no faster for one image and
 // slower for several. It waits for the stores of 36 numbers for nine; to transform a third of the points at a time, so that
 // patches stay in L2, made products of 64 tiles 4 % faster and those of fewer up to 20 % slower. Keeping them transformed
 // would take 8 times the memory of fp16 weights. Transforming them once a run into the scratch was no faster, measured when
 // tasks had the patches to themselves: 113 ms for 86 with 512 channels at 128×128, 84 for 83 with 128 at 512×512.
+//
+// After doubling by nearest neighbours 4×4 outputs see 4×4 pixels alone, and take 25 products (isa_winograd.inc.h) where sums
+// over those pixels take 64.
 #include "conv2d.h"
 
 namespace latent_edge {
 namespace {
 
-constexpr int64_t kMaxPoints = 36, kMaxValues = 36;
+constexpr int64_t kMost = 36;  // points, and numbers that a patch becomes
 constexpr int64_t kTaps = 9;
-constexpr int64_t kApart = 16;      // floats between points, lest all of them fall on the same cache sets
-constexpr int64_t kSideBySide = 2;  // values that share a row of the left operand
-constexpr int64_t kLine = 16;       // floats of a cache line
+constexpr int64_t kPanelLines = 8;   // of a point's weights, that are asked for ahead
+constexpr int64_t kApart = 16;       // floats between points, lest all of them fall on the same cache sets
+constexpr int64_t kSideBySide = 2;   // numbers of a patch that share a row of the left operand
+constexpr int64_t kLineFloats = 16;  // of a cache line
 constexpr int64_t kTiles = 84, kColumns = 128;  // of a task, at most
 // Bytes of patches that are transformed before the tasks that share them, unless all threads have work with more alone.
 constexpr size_t kTransformed = 8 << 20;
 
-void first_lines(const float* from, int64_t runs, int64_t apart) {
-  for (int64_t i = 0; i < runs; i++) __builtin_prefetch(from + i * apart);
+// So many cache lines, their beginnings `apart` floats apart, before they are wanted.
+void ask_for_lines(const float* from, int64_t lines, int64_t apart) {
+  for (int64_t i = 0; i < lines; i++) __builtin_prefetch(from + i * apart);
 }
 
 class Winograd : public Step {
@@ -60,7 +62,7 @@ class Winograd : public Step {
     for (int64_t i = 0; i < side_ * side_; i++)
       places_[i] = i / kSideBySide * rows_ * kRowStride + i % kSideBySide * room;
     for (int64_t i = 0; i < points_; i++)
-      value_at_[i] = places_[loops_.value_at[i / loops_.points] * side_ + loops_.value_at[i % loops_.points]];
+      left_at_[i] = places_[loops_.value_at[i / loops_.points] * side_ + loops_.value_at[i % loops_.points]];
   }
 
   size_t scratch_bytes() const override {
@@ -140,19 +142,16 @@ class Winograd : public Step {
           ahead = weight_.ahead(t.col, next_c0, std::min(kc_, p_.channels - next_c0), kTaps, p_.channels);
         const int64_t share = ahead.share(points_ * strips.count);
         for (int64_t point = 0; point < points_; point++) {
-          const float *of_point = rows + value_at_[point], *panel = right + point * right_step;
-          const bool last = point + 1 == points_;
-          const float *next_rows = rows + value_at_[last ? 0 : point + 1],
-                      *next_panel = last ? panel : panel + right_step;
+          const float *of_point = rows + left_at_[point], *panel = right + point * right_step;
+          const int64_t next = (point + 1) % points_;
           float* to = sums + point * sums_step + j * rows_;
           strips.each([&](int64_t i, int m) {
             ahead.next(share);
             // The beginnings of what the next tile reads, after which the machine goes on by itself: 2 to 6 % of a U-Net's
-            // convolutions. To ask for all of it at once was slower than for nothing.
-            if (i + m < t.tiles)
-              first_lines(of_point + (i + m) * kRowStride, v.mr, kRowStride);
-            else
-              first_lines(next_rows, v.mr, kRowStride), first_lines(next_panel, 8, kLine);
+            // convolutions (AVX2, two threads). To ask for all of it at once was slower than for nothing.
+            const bool more = i + m < t.tiles;
+            ask_for_lines(more ? of_point + (i + m) * kRowStride : rows + left_at_[next], m, kRowStride);
+            if (!more) ask_for_lines(right + next * right_step, kPanelLines, kLineFloats);
             v.tile(m, depth, of_point + i * kRowStride, panel, to + i * nr, nr, d > 0);
           });
         }
@@ -172,7 +171,7 @@ class Winograd : public Step {
     const float *x = floats(arena, p_.x), *x2 = floats(arena, p_.x2);
     const Tile t = tile(index);
     const int64_t c0 = block * kc_, end = std::min(c0 + kc_, p_.channels);
-    const float* pixels[kMaxValues];
+    const float* pixels[kMost];
     for (int64_t c = c0; c < end;) {
       const bool first = c < p_.c1;
       const int64_t n = std::min(end, first ? p_.c1 : p_.channels) - c;
@@ -218,9 +217,9 @@ class Winograd : public Step {
   int64_t blocks_, depths_;  // of tiles, and of channels
   int64_t at_once_;  // blocks of tiles that are transformed before their tasks; 0: tasks do it themselves
   int64_t threads_;
-  int64_t left_floats_;           // of a block of tiles and of channels
-  int64_t places_[kMaxValues];    // of each value in the left operand
-  int64_t value_at_[kMaxPoints];  // the place of what is multiplied at each point
+  int64_t left_floats_;     // of a block of tiles and of channels
+  int64_t places_[kMost];   // of each number of a patch in the left operand
+  int64_t left_at_[kMost];  // where what is multiplied at each point lies there
 };
 
 // To exactly twice the size: the last row of an odd one has a tap that falls outside.

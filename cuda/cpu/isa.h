@@ -25,8 +25,8 @@ struct Epilogue {
 // Winograd's F(m×m, 3×3), arXiv:1509.09308: m×m outputs of a patch of d×d pixels by p×p points.
 struct WinogradLoops {
   int outputs, inputs, points;  // m, d, p
-  const int* value_at;  // [p]: which of the d values that a line of pixels becomes is multiplied at a point
-  // A patch, `channels` of each pixel, to d×d values: value i to to + places[i].
+  const int* value_at;  // [p]: which of the d numbers that a line of pixels becomes is multiplied at a point
+  // A patch, `channels` of each pixel, to d×d numbers: number i to to + places[i].
   void (*input)(const float* const* pixels, int64_t channels, float* to, const int64_t* places);
   // Nine taps, `step` numbers apart, of `depth` channels of a panel to the points, each [depth][nr], `to_step` apart.
   void (*weights)(Element from, const void* taps, int64_t step, int64_t depth, float* to, int64_t to_step);

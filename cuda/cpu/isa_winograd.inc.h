@@ -35,8 +35,9 @@ struct F4 {
 
 // Four outputs over the middle ones of four pixels, each of which stands for two:
 //   y₀ = a·d₀ + (b + c)·d₁, y₁ = (a + b)·d₁ + c·d₂, y₂ = a·d₁ + (b + c)·d₂, y₃ = (a + b)·d₂ + c·d₃
-// by five products, in which nothing but signs and halves occurs. F4 of the doubled pixels would give the same: with
-// p = 1 its value at −1 is 0, and those at ±q are multiples of d₂ − d₁; then q² = −1 may be put in.
+// by five products, in which nothing but signs and halves occurs. They are F4's of the doubled pixels with p = 1, whose
+// value at −1 is then 0, and q = i: both values at ±i are multiples of d₂ − d₁, and the products with a − c ± i·b are
+// those with a − c and with b.
 struct Doubled {
   static constexpr int kOutputs = 4, kInputs = 4, kPoints = 5;
   static constexpr int kValueAt[kPoints] = {0, 1, 2, 2, 3};

@@ -8,8 +8,8 @@ import { relativeL2 } from '../support/compare.ts';
 // every direction, against the plain loops, and each image of a batch against itself alone. No cases of the op table,
 // as the emulator would take too long.
 
-/** F(4x4)'s rounding is about 1e-6. */
-const TOLERANCE = 2e-6;
+/** F(4x4)'s rounding is about 1e-6, that after an upsampling 3e-7. */
+const TOLERANCE = { plain: 2e-6, upsampled: 6e-7 };
 
 let reference: NativeDevice;
 let devices: NativeDevice[];
@@ -42,6 +42,8 @@ describe('conv2d', () => {
     { x: [1, 128, 130, 100], weight: [3, 100, 3, 3], also: ['bias'] },
     { x: [2, 13, 9, 150], weight: [70, 150, 3, 3], also: ['bias', 'temb', 'residual'], upsample: [26, 18] },
     { x: [3, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
+    { x: [2, 28, 23, 200], weight: [70, 200, 3, 3], also: ['bias', 'residual'], upsample: [56, 46] },
+    { x: [2, 1, 3, 40], weight: [24, 40, 3, 3], also: ['bias'], upsample: [2, 6] },
     { x: [2, 9, 14, 5], weight: [6, 5, 3, 3], also: ['bias', 'residual'], upsample: [18, 28] },
     { x: [2, 96, 98, 32], weight: [8, 32, 3, 3], also: ['bias', 'temb'] },
     // Two threads' tasks share patches that are too many to be transformed at once: in two rounds, two blocks and one.
@@ -56,7 +58,9 @@ describe('conv2d', () => {
       runOp(devices[0]!, plan, values),
       runOp(devices[1]!, plan, values),
     ]);
-    expect(relativeL2(alone!, expected!)).toBeLessThanOrEqual(TOLERANCE);
+    expect(relativeL2(alone!, expected!)).toBeLessThanOrEqual(
+      upsample ? TOLERANCE.upsampled : TOLERANCE.plain,
+    );
     // Bit for bit, whatever the number of threads, and whoever is in the batch.
     expect(bytes(shared!).equals(bytes(alone!))).toBe(true);
     const [images, ...size] = x as [number, ...number[]];

@@ -82,14 +82,20 @@ test('shares are of the highest peak, also of a result that is gone on with', ()
   expect(second).toMatchObject({ peak_gflops: 250, cases: { 'vae-decode-512': { fraction_of_peak: 0.4 } } });
 });
 
-test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }, { sdcpp: 'master-1: AVX' }])(
-  'nothing is kept of another %j',
-  (other) => {
-    const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
-    expect(resumed(begun, before)).toEqual(before);
-    expect(resumed(begun, { ...before, ...other })).toEqual(begun);
-  },
-);
+test.each([{ commit: 'abd' }, { machine: 'Some CPU; avx512' }])('nothing is kept of another %j', (other) => {
+  const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
+  expect(resumed(begun, before)).toEqual(before);
+  expect(resumed(begun, { ...before, ...other })).toEqual(begun);
+});
+
+test('what is kept stays beside one stable-diffusion.cpp', () => {
+  const before = { ...begun, cases: { a: { ...measured, fraction_of_peak: 0.5 } }, peak_gflops: 9 };
+  const [one, other] = [{ sdcpp: 'master-1: AVX' }, { sdcpp: 'master-2: AVX' }];
+  expect(resumed(begun, { ...before, ...one })).toEqual({ ...before, ...one });
+  expect(resumed({ ...begun, ...one }, before)).toEqual({ ...before, ...one });
+  expect(resumed({ ...begun, ...one }, { ...before, ...one })).toEqual({ ...before, ...one });
+  expect(resumed({ ...begun, ...other }, { ...before, ...one })).toEqual({ ...begun, ...other });
+});
 
 const LOG = (text: string, sampling: string, decode: string) => `
 [INFO ] stable-diffusion.cpp:5296 - get_learned_condition completed, taking ${text}
@@ -107,7 +113,7 @@ test("stable-diffusion.cpp's build is read from its log, and shown", () => {
   const log = `
 [DEBUG] main.cpp:689  - version: stable-diffusion.cpp version master-827-97d2990+, commit 97d29908
 [DEBUG] main.cpp:690  - System Info:
-   SSE3 = 1 |    AVX2 = 1 |    AVX512 = 0 |    F16C = 1 | 
+   SSE3 = 1 |    AVX2 = 1 |    AVX512 = 0 |    F16C = 1 |
 [DEBUG] main.cpp:691  - SDCliParams {
   n_threads: 2,
 `;

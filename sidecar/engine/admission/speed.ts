@@ -11,7 +11,7 @@ const SHARE = 0.3;
 /**
  * Operations in a millisecond that a fast device of its kind about does: a thread of a CPU (AVX-512, 2 × 16 multiply-adds
  * at 4 GHz) and a GPU (an H100 in half precision). No bound: convolutions count as direct sums, of which Winograd's take a
- * quarter. U-Nets have been measured at 210 GFLOP/s a thread, decoding at 301.
+ * quarter or less. U-Nets have been measured at 210 GFLOP/s a thread, decoding at 301.
  */
 const PEAK = { thread: 2.5e8, gpu: 1e12 };
 
