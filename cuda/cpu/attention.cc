@@ -1,5 +1,5 @@
 // attention: y = softmax(scale·q·kᵀ + mask)·v for each image and head, without the matrix of scores in memory:
-// blocks of keys, an online softmax (arXiv:1805.02867, arXiv:2205.14135)
+// blocks of keys, an online softmax (arXiv:1805.02867, arXiv:2205.14135), or none where no score can be large
 // self: q [B,T,3C] holds q, k, v side by side; cross: q [B,T,C], kv [B,S,2C]; y [B,T,C], C = heads·head_size
 // attrs: heads, head_size, causal (key j only for j ≤ i), scale (absent: 1/√head_size)
 // Keys and values are packed once per (image, head). Bound by arithmetic; by exp at small head sizes.
@@ -68,8 +68,13 @@ class Fast : public Step {
 
  private:
   static constexpr int64_t kQueries = 64;  // of a task
+  // Scores within ±80, by powers of two, are raised as they come, with no maximum to wait for: sums of 2⁸⁰ are far from
+  // float's end, and 2⁻⁸⁰ is far from its beginning.
+  static constexpr float kSmall = 80;
 
-  int64_t head_floats() const {
+  // Keys, values, the longest key's length.
+  int64_t head_floats() const { return length_at() + lines(1); }
+  int64_t length_at() const {
     return depth_blocks_ * key_floats_ + ceil_div(p_.keys, block_) * p_.size * kRowStride;
   }
   int64_t thread_floats() const { return 2 * kQueries * (p_.size + 1) + lines(block_ * isa().nr); }
@@ -85,7 +90,9 @@ class Fast : public Step {
   void pack(char* arena, int64_t image, int64_t head, float* to) const {
     const float *k = p_.key(arena, image, head), *v = p_.value(arena, image, head);
     float* values = to + depth_blocks_ * key_floats_;
+    float longest = 0;
     for (int64_t j = 0; j < p_.keys; j++) {
+      longest = std::max(longest, square(k + j * p_.ld_kv));
       float* row = to + group(j) + j % isa().mr * kRowStride;
       for (int64_t b = 0; b < depth_blocks_; b++)
         std::memcpy(row + b * key_floats_, k + j * p_.ld_kv + b * depth_,
@@ -93,6 +100,17 @@ class Fast : public Step {
       float* column = values + j / block_ * p_.size * kRowStride + j % block_;
       for (int64_t d = 0; d < p_.size; d++) column[d * kRowStride] = v[j * p_.ld_kv + d];
     }
+    to[length_at()] = std::sqrt(longest);
+  }
+
+  // |x|², of a query or a key. By eighths, that it may go by vectors.
+  float square(const float* x) const {
+    float sums[8] = {};
+    int64_t d = 0;
+    for (; d + 8 <= p_.size; d += 8)
+      for (int i = 0; i < 8; i++) sums[i] += x[d + i] * x[d + i];
+    for (; d < p_.size; d++) sums[0] += x[d] * x[d];
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
   }
 
   void attend(char* arena, int64_t image, int64_t head, int64_t first, const float* packed,
@@ -108,6 +126,10 @@ class Fast : public Step {
 
     const Strips strips(size);
     const float* from = p_.query(arena, image, head) + first * p_.ld_q;
+    float longest = 0;
+    for (int64_t i = 0; i < rows; i++) longest = std::max(longest, square(from + i * p_.ld_q));
+    // |q·k| ≤ |q|·|k|. Masks are made of infinite scores.
+    const bool small = !p_.causal && std::sqrt(longest) * std::abs(scale_) * packed[length_at()] <= kSmall;
     for (int64_t i = 0; i < round_up(rows, nr); i++) {
       float* column = q + i / nr * nr * size + i % nr;
       for (int64_t d = 0; d < size; d++) column[d * nr] = i < rows ? from[i * p_.ld_q + d] * scale_ : 0;
@@ -119,9 +141,9 @@ class Fast : public Step {
       const int64_t keys = std::min(block_, end - k0);
       const float* block = values + k0 / block_ * size * kRowStride;
       for (int64_t i = 0; i < rows; i += nr) {
-        score(packed, q + i * size, k0, keys, scores);
+        score(packed, q + i * size, k0, keys, scores, small ? total + i : nullptr);
         if (p_.causal) mask(scores, keys, first + i - k0);
-        isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
+        if (!small) isa.softmax_columns(scores, keys, maximum + i, total + i, out + i * size, size, k0 == 0);
         strips.each([&](int64_t d, int m) {
           isa.tile(m, keys, block + d * kRowStride, scores, out + i * size + d * nr, nr, k0 > 0);
         });
@@ -135,17 +157,23 @@ class Fast : public Step {
     }
   }
 
-  // scores[j][i] = k_(k0+j) · q_i
-  void score(const float* packed, const float* q, int64_t k0, int64_t keys, float* scores) const {
+  // scores[j][i] = k_(k0+j) · q_i; with `total`, 2 to the power of that, whose sums over j are added to it.
+  void score(const float* packed, const float* q, int64_t k0, int64_t keys, float* scores,
+             float* total) const {
     const Isa& isa = latent_edge::isa();
     const int64_t mr = isa.mr, nr = isa.nr, place = k0 / mr % side_by_side_;
     const float* at = packed + group(k0);
     int64_t left = side_by_side_ - place;  // groups in these rows, from this one on
     for (int64_t j = 0; j < keys; j += mr) {
       const int m = static_cast<int>(std::min(mr, keys - j));
-      for (int64_t b = 0; b < depth_blocks_; b++)
-        isa.tile(m, std::min(depth_, p_.size - b * depth_), at + b * key_floats_, q + b * depth_ * nr,
-                 scores + j * nr, nr, b > 0);
+      for (int64_t b = 0; b < depth_blocks_; b++) {
+        const int64_t depth = std::min(depth_, p_.size - b * depth_);
+        const float *left = at + b * key_floats_, *right = q + b * depth_ * nr;
+        if (total && b == depth_blocks_ - 1)
+          isa.power_tile(m, depth, left, right, scores + j * nr, b > 0, total);
+        else
+          isa.tile(m, depth, left, right, scores + j * nr, nr, b > 0);
+      }
       at += depth_;
       if (--left == 0) at += mr * kRowStride - side_by_side_ * depth_, left = side_by_side_;
     }

@@ -43,6 +43,9 @@ struct Isa {
 
   // c[i][j] (+)= Σ_k a[i·kRowStride + k] · b[k·nr + j] for i < m ≤ mr, j < nr, k < depth.
   void (*tile)(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate);
+  // The same with ldc = nr, then 2ˣ of each, |x| ≤ 125, and total[j] += their sum over i.
+  void (*power_tile)(int m, int64_t depth, const float* a, const float* b, float* c, bool accumulate,
+                     float* total);
   // n numbers of a weight as floats; n a multiple of lanes.
   void (*widen)(Element element, const void* from, float* to, int64_t n);
   WinogradLoops winograd;  // m = 4, d = p = 6

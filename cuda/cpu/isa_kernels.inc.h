@@ -108,20 +108,10 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT_(a, b) a##b
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
-const Isa LE_CONCAT(kIsa, LE_ISA) = {LE_ISA_NAME,
-                                     kLanes,
-                                     kRows,
-                                     kColumns,
-                                     LE_DEPTH,
-                                     tile,
-                                     widen,
-                                     winograd_of<F4>(),
-                                     winograd_of<Doubled>(),
-                                     finish,
-                                     softmax_columns,
-                                     channel_sums,
-                                     normalize,
-                                     layer_norm_row,
-                                     activate};
+const Isa LE_CONCAT(kIsa, LE_ISA) = {
+    LE_ISA_NAME, kLanes,          kRows,        kColumns,          LE_DEPTH,
+    tile,        power_tile,      widen,        winograd_of<F4>(), winograd_of<Doubled>(),
+    finish,      softmax_columns, channel_sums, normalize,         layer_norm_row,
+    activate};
 
 }  // namespace latent_edge

@@ -37,8 +37,8 @@ inline Unsigned eighths(Int i) {
                                                (__m256i)i);
 #endif
 }
-// 2ˣ of x ≤ 0 to 1.3 ulp or so, as 2ⁿ·2^(i/8)·2ʳ, |r| ≤ 1/16. Below −125 the result is 0, so that −∞ is a mask.
-inline Vec exp2_below(Vec x) {
+// 2ˣ of |x| ≤ 125 to 1.3 ulp or so, as 2ⁿ·2^(i/8)·2ʳ, |r| ≤ 1/16.
+inline Vec exp2_normal(Vec x) {
   constexpr float eighth = kRounding / 8;  // adding it rounds to a whole number of eighths
   const Vec shifted = x + all(eighth);
   const Vec r = x - (shifted - all(eighth));
@@ -51,12 +51,11 @@ inline Vec exp2_below(Vec x) {
   // exponent and below it.
   const Unsigned power = eighths((Int)shifted) + ((Unsigned)shifted << 20);
   // A product, so that NaN stays NaN.
-  const Vec result = p * (Vec)power;
-  return x < all(-125.0f) ? Vec{} : result;
+  return p * (Vec)power;
 }
 #else
-// 2ˣ of x ≤ 0 to 1 ulp or so. Below −125 the result is 0, so that −∞ is a mask.
-inline Vec exp2_below(Vec x) {
+// 2ˣ of |x| ≤ 125 to 1 ulp or so.
+inline Vec exp2_normal(Vec x) {
   const Vec shifted = x + all(kRounding);
   const Vec r = x - (shifted - all(kRounding));
   // The best of its degree in |r| ≤ 1/2 (Remez), in parts that do not wait for each other.
@@ -65,10 +64,14 @@ inline Vec exp2_below(Vec x) {
   const Vec high = 1.5345812e-4f * r2 + (1.3399931e-3f * r + 9.6184891e-3f);
   const Vec p = (high * r2 + middle) * r2 + low;
   // The whole number is in the last bits of `shifted`. A product, so that NaN stays NaN.
-  const Vec result = p * (Vec)(((Unsigned)shifted << 23) + (127u << 23));
-  return x < all(-125.0f) ? Vec{} : result;
+  return p * (Vec)(((Unsigned)shifted << 23) + (127u << 23));
 }
 #endif
+// 2ˣ of x ≤ 0. Below −125 the result is 0, so that −∞ is a mask.
+inline Vec exp2_below(Vec x) {
+  const Vec result = exp2_normal(x);
+  return x < all(-125.0f) ? Vec{} : result;
+}
 
 // erf to about 1 ulp: an odd rational function over |x| < 4 (coefficients as in Eigen and XLA).
 inline Vec erf(Vec x) {

@@ -1,7 +1,9 @@
 // The micro-kernel of matrix products: part of isa_kernels.inc.h.
 
-template <int M>
-void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+// A tile in registers, with what is in memory where `accumulate`; then body(row, first column, a vector of it).
+template <int M, class Body>
+inline __attribute__((always_inline)) void products(int64_t depth, const float* a, const float* b,
+                                                    const float* c, int64_t ldc, bool accumulate, Body body) {
   constexpr int V = kColumns / kLanes;
   Vec acc[M][V];
 #pragma GCC unroll 16
@@ -20,37 +22,55 @@ void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ld
       for (int v = 0; v < V; v++) acc[i][v] += left * right[v];
     }
   }
+  if (accumulate)
+#pragma GCC unroll 16
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; v++) acc[i][v] += load(c + i * ldc + v * kLanes);
 #pragma GCC unroll 16
   for (int i = 0; i < M; i++)
 #pragma GCC unroll 2
-    for (int v = 0; v < V; v++) {
-      float* p = c + i * ldc + v * kLanes;
-      store(p, accumulate ? load(p) + acc[i][v] : acc[i][v]);
-    }
+    for (int v = 0; v < V; v++) body(i, v * kLanes, acc[i][v]);
 }
 
-typedef void (*Tile)(int64_t, const float*, const float*, float*, int64_t, bool);
+template <int M>
+void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
+  products<M>(
+      depth, a, b, c, ldc, accumulate, [=](int i, int v, Vec sums) __attribute__((always_inline)) {
+        store(c + i * ldc + v, sums);
+      });
+}
+
+template <int M>
+void power_tile_of(int64_t depth, const float* a, const float* b, float* c, bool accumulate, float* total) {
+  Vec totals[2] = {};
+  products<M>(
+      depth, a, b, c, kColumns, accumulate, [&](int i, int v, Vec sums) __attribute__((always_inline)) {
+        const Vec power = exp2_normal(sums);
+        store(c + i * kColumns + v, power);
+        totals[v / kLanes] += power;
+      });
+  store(total, load(total) + totals[0]), store(total + kLanes, load(total + kLanes) + totals[1]);
+}
+
+struct Tiles {
+  void (*sums[kRows + 1])(int64_t, const float*, const float*, float*, int64_t, bool);
+  void (*powers[kRows + 1])(int64_t, const float*, const float*, float*, bool, float*);
+};
+template <int M>
+constexpr Tiles tiles_up_to() {
+  Tiles tiles = {};
+  if constexpr (M > 1) tiles = tiles_up_to<M - 1>();
+  tiles.sums[M] = tile_of<M>;
+  tiles.powers[M] = power_tile_of<M>;
+  return tiles;
+}
+constexpr Tiles kTiles = tiles_up_to<kRows>();  // by their rows
 
 void tile(int m, int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
-  static const Tile by_rows[] = {
-    tile_of<1>,
-    tile_of<2>,
-    tile_of<3>,
-    tile_of<4>,
-    tile_of<5>,
-    tile_of<6>,
-#if LE_ROWS > 6
-    tile_of<7>,
-    tile_of<8>,
-    tile_of<9>,
-    tile_of<10>,
-    tile_of<11>,
-    tile_of<12>,
-#endif
-#if LE_ROWS > 12
-    tile_of<13>,
-    tile_of<14>,
-#endif
-  };
-  by_rows[m - 1](depth, a, b, c, ldc, accumulate);
+  kTiles.sums[m](depth, a, b, c, ldc, accumulate);
+}
+void power_tile(int m, int64_t depth, const float* a, const float* b, float* c, bool accumulate,
+                float* total) {
+  kTiles.powers[m](depth, a, b, c, accumulate, total);
 }

@@ -45,3 +45,27 @@ test('scores hundreds apart', async () => {
   );
   expect(relativeL2(actual!, expected!)).toBeLessThan(1e-5);
 });
+
+// 55.4 is where scores are no longer known to be small enough to do without a maximum (80·ln 2).
+test.each([-54, -20, 54, 56, 90])('scores about %d, all of one query alike', async (level) => {
+  const wide = runnable('attention', {
+    tensors: { q: [1, 700, 3 * 16] },
+    attrs: { heads: 1, head_size: 16, causal: false, scale: 1 },
+  });
+  const values = wide.draw();
+  const q = values.inputs.q as Float32Array;
+  // The first channel alone gives the level; the others give scores of some hundredths.
+  for (let token = 0; token < 700; token++) {
+    const at = token * 48;
+    for (let i = 1; i < 32; i++) q[at + i]! *= 0.1;
+    q[at] = Math.sqrt(Math.abs(level));
+    q[at + 16] = level / q[at]!;
+    for (let i = 32; i < 48; i++) q[at + i]! *= 1e6;
+  }
+  const [actual, expected] = [
+    await runOp(device, wide.plan, values),
+    await runOp(reference, wide.plan, values),
+  ].map(([y]) => y!);
+  // What float32 has of a score of that size.
+  expect(relativeL2(actual!, expected!)).toBeLessThan(2e-7 * Math.abs(level));
+});
