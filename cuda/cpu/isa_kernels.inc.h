@@ -97,6 +97,18 @@ void softmax_columns(float* s, int64_t rows, float* maximum, float* total, float
   }
 }
 
+void strassen_sums(float* products, int64_t step, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    Vec m[7];
+#pragma GCC unroll 7
+    for (int p = 0; p < 7; p++) m[p] = load(products + p * step + i);
+    store(products + i, (m[0] + m[3]) + (m[6] - m[4]));
+    store(products + step + i, m[2] + m[4]);
+    store(products + 2 * step + i, m[1] + m[3]);
+    store(products + 3 * step + i, (m[0] - m[1]) + (m[2] + m[5]));
+  }
+}
+
 void activate(const float* x, float* y, int64_t n, Activation a) {
   int64_t j = 0;
   for (; j + kLanes <= n; j += kLanes) store(y + j, apply(load(x + j), a));
@@ -109,9 +121,8 @@ void activate(const float* x, float* y, int64_t n, Activation a) {
 #define LE_CONCAT(a, b) LE_CONCAT_(a, b)
 extern const Isa LE_CONCAT(kIsa, LE_ISA);
 const Isa LE_CONCAT(kIsa, LE_ISA) = {
-    LE_ISA_NAME, kLanes,          kRows,        kColumns,          LE_DEPTH,
-    tile,        power_tile,      widen,        winograd_of<F4>(), winograd_of<Doubled>(),
-    finish,      softmax_columns, channel_sums, normalize,         layer_norm_row,
-    activate};
+    LE_ISA_NAME, kLanes,          kRows,        kColumns,      LE_DEPTH,          tile,
+    power_tile,  widen,           widen_sum,    strassen_sums, winograd_of<F4>(), winograd_of<Doubled>(),
+    finish,      softmax_columns, channel_sums, normalize,     layer_norm_row,    activate};
 
 }  // namespace latent_edge

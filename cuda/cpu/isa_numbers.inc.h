@@ -58,3 +58,22 @@ void widen(Element element, const void* from, float* to, int64_t n) {
       return widen_of(static_cast<const float*>(from), to, n);
   }
 }
+
+template <class Number>
+void widen_sum_of(const Number* a, const Number* b, int sign, float* to, int64_t n) {
+  if (sign == 0) return widen_of(a, to, n);
+  const Vec s = all(static_cast<float>(sign));
+  for (int64_t i = 0; i < n; i += kLanes) store(to + i, load_number(a + i) + s * load_number(b + i));
+}
+void widen_sum(Element element, const void* a, const void* b, int sign, float* to, int64_t n) {
+  switch (element) {
+    case Element::f16:
+      return widen_sum_of(static_cast<const Half*>(a), static_cast<const Half*>(b), sign, to, n);
+    case Element::bf16:
+      return widen_sum_of(static_cast<const Brain*>(a), static_cast<const Brain*>(b), sign, to, n);
+    case Element::i8:
+      return widen_sum_of(static_cast<const int8_t*>(a), static_cast<const int8_t*>(b), sign, to, n);
+    default:
+      return widen_sum_of(static_cast<const float*>(a), static_cast<const float*>(b), sign, to, n);
+  }
+}

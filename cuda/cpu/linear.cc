@@ -6,6 +6,7 @@
 
 #include "gemm.h"
 #include "kernels.h"
+#include "strassen.h"
 
 namespace latent_edge {
 namespace {
@@ -29,6 +30,9 @@ class Fast : public Step {
                        const int64_t row = source(column);
                        return row < 0 ? -1 : row * k + d;
                      });
+    const int64_t tokens = p_.x.shape.size() == 3 ? p_.x.shape[1] : 0;
+    if (weight_.element() != Element::i8 && StrassenTiling::fits(tokens, tiling_.n, k))
+      strassen_.emplace(p_.m / tokens, tokens, tiling_.n, k, threads_);
     if (const WeightRef* bias = op.find_weight("bias"))
       bias_ = context.weights.get(*bias, gated ? "columns.geglu" : "raw", columns,
                                   [=](const float* b, float* to) {
@@ -37,7 +41,9 @@ class Fast : public Step {
                                   });
   }
 
-  size_t scratch_bytes() const override { return threads_ * tiling_.scratch_floats() * sizeof(float); }
+  size_t scratch_bytes() const override {
+    return threads_ * (strassen_ ? strassen_->scratch_floats() : tiling_.scratch_floats()) * sizeof(float);
+  }
 
   void run(char* arena, char* scratch, ThreadPool& pool) const override {
     const float* x = floats(arena, p_.x);
@@ -46,16 +52,20 @@ class Fast : public Step {
     const int64_t k = p_.k, ld = p_.out_columns, shrink = p_.activation == Activation::geglu ? 2 : 1;
     // With geglu the columns of a tile are not those of y.
     const Rows touched = shrink == 1 ? Rows{residual ? residual : y, ld} : Rows{};
-    gemm(tiling_, Rows{x, k}, weight_, touched, scratch, pool,
-         [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile, int64_t ldc) {
-           const int64_t at = row * ld + col / shrink;
-           Epilogue e;
-           e.scale = weight_.scales(col);
-           e.bias = bias_ ? bias_->data + col : nullptr;
-           e.residual = residual ? residual + at : nullptr;
-           e.activation = p_.activation;
-           isa().finish(tile, ldc, rows, std::min(cols, shrink * ld - col), y + at, ld, e);
-         });
+    const auto finish = [&](int64_t row, int64_t rows, int64_t col, int64_t cols, const float* tile,
+                            int64_t ldc) {
+      const int64_t at = row * ld + col / shrink;
+      Epilogue e;
+      e.scale = weight_.scales(col);
+      e.bias = bias_ ? bias_->data + col : nullptr;
+      e.residual = residual ? residual + at : nullptr;
+      e.activation = p_.activation;
+      isa().finish(tile, ldc, rows, std::min(cols, shrink * ld - col), y + at, ld, e);
+    };
+    if (strassen_)
+      strassen(*strassen_, Rows{x, k}, weight_, scratch, pool, finish);
+    else
+      gemm(tiling_, Rows{x, k}, weight_, touched, scratch, pool, finish);
   }
 
  private:
@@ -66,6 +76,7 @@ class Fast : public Step {
 
   LinearOp p_;
   GemmTiling tiling_;
+  std::optional<StrassenTiling> strassen_;  // where it is faster
   int threads_;
   Panels weight_;
   std::shared_ptr<const PackedWeight> bias_;
