@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { runOp, type Values } from '../../sidecar/doctor/bound.ts';
+import { runnable } from '../../sidecar/doctor/cases.ts';
+import type { OpCase, OpName } from '../../sidecar/graph/ops.ts';
+import { type NativeDevice, native } from '../../sidecar/native.ts';
+import { relativeL2 } from '../support/compare.ts';
+
+// What the CPU does by fewer products, at sizes that are several blocks in every direction: convolutions by Winograd's
+// F(4x4, 3x3) or after an upsampling, matrices by Strassen's algorithm. Against the plain loops, and each image of a batch
+// against itself alone. No cases of the op table, as the emulator would take too long.
+
+/** Rounding is about 1e-6 by F(4x4), 3e-7 after an upsampling, 6.5e-7 by Strassen's. */
+const TOLERANCE = { winograd: 2e-6, upsampled: 6e-7, strassen: 1e-6 };
+
+let reference: NativeDevice;
+let devices: NativeDevice[];
+beforeAll(async () => {
+  const open = (device: string, threads: number) => native().open({ device, threads, poison: true });
+  reference = await open('cpu-reference', 2);
+  devices = await Promise.all([1, 2, 3].map((threads) => open('cpu', threads)));
+});
+afterAll(() => Promise.all([reference, ...devices].map((device) => device.dispose())));
+
+const bytes = (y: Float32Array | Int32Array) => Buffer.from(y.buffer, y.byteOffset, y.byteLength);
+
+/** What one image of a batch has of a tensor. */
+function part<T extends Float32Array | Int32Array>(all: T, i: number, images: number): T {
+  const size = all.length / images;
+  return all.subarray(i * size, (i + 1) * size) as T;
+}
+
+function image({ weights, inputs }: Values, i: number, images: number): Values {
+  const parts = Object.entries(inputs).map(([name, all]) => [name, part(all, i, images)]);
+  return { weights, inputs: Object.fromEntries(parts) };
+}
+
+/** On one, two and three threads, and each image alone: within the tolerance, and the same bit for bit. */
+async function holds(op: OpName, opCase: OpCase, tolerance: number) {
+  const { plan, draw } = runnable(op, opCase);
+  const values = draw();
+  const [expected] = await runOp(reference, plan, values);
+  const [alone, ...others] = (await Promise.all(devices.map((each) => runOp(each, plan, values)))).map(
+    ([y]) => y!,
+  );
+  expect(relativeL2(alone!, expected!)).toBeLessThanOrEqual(tolerance);
+  for (const other of others) expect(bytes(other).equals(bytes(alone!))).toBe(true);
+  const [images, ...size] = opCase.tensors.x as [number, ...number[]];
+  const tensors = { ...opCase.tensors, x: [1, ...size] };
+  const one = runnable(op, { ...opCase, tensors }).plan;
+  for (let i = 0; images > 1 && i < images; i++) {
+    const [y] = await runOp(devices[1]!, one, image(values, i, images));
+    expect(bytes(y!).equals(bytes(part(alone!, i, images)))).toBe(true);
+  }
+}
+
+const padded = { stride: 1, padding: [1, 1, 1, 1] };
+
+describe('conv2d', () => {
+  test.each([
+    { x: [1, 128, 128, 32], weight: [24, 32, 3, 3], also: ['bias', 'temb', 'residual'] },
+    { x: [2, 131, 126, 20], weight: [17, 37, 3, 3], also: ['bias', 'x2'] },
+    { x: [1, 128, 130, 100], weight: [3, 100, 3, 3], also: ['bias'] },
+    { x: [2, 13, 9, 150], weight: [70, 150, 3, 3], also: ['bias', 'temb', 'residual'], upsample: [26, 18] },
+    { x: [3, 11, 10, 33], weight: [290, 33, 3, 3], also: [], upsample: [22, 20] },
+    { x: [2, 28, 23, 200], weight: [70, 200, 3, 3], also: ['bias', 'residual'], upsample: [56, 46] },
+    { x: [2, 1, 3, 40], weight: [24, 40, 3, 3], also: ['bias'], upsample: [2, 6] },
+    { x: [2, 9, 14, 5], weight: [6, 5, 3, 3], also: ['bias', 'residual'], upsample: [18, 28] },
+    { x: [2, 96, 98, 32], weight: [8, 32, 3, 3], also: ['bias', 'temb'] },
+    // Two threads' tasks share patches that are too many to be transformed at once: in two rounds, two blocks and one.
+    { x: [2, 26, 26, 1030], weight: [70, 1030, 3, 3], also: ['bias', 'residual'] },
+    { x: [1, 56, 56, 600], weight: [70, 600, 3, 3], also: ['bias', 'temb'] },
+  ])('x $x weight $weight $also upsample $upsample', async ({ x, weight, also, upsample }) => {
+    const attrs = { ...padded, ...(upsample && { upsample }) };
+    await holds(
+      'conv2d',
+      { tensors: { x, weight }, attrs, also },
+      upsample ? TOLERANCE.upsampled : TOLERANCE.winograd,
+    );
+  });
+});
+
+describe('linear', () => {
+  test.each([
+    { x: [1, 256, 640], weight: [640, 640], also: ['bias', 'residual'] },
+    // Halves of the depth in two blocks, rows and columns in several; blocks that are not full.
+    { x: [2, 538, 1312], weight: [448, 1312], also: ['bias', 'residual'] },
+    { x: [3, 262, 320], weight: [1984, 320], also: ['bias'], activation: 'geglu' },
+    // Columns that are padded to whole panels of each half.
+    { x: [1, 300, 672], weight: [1336, 672], also: ['residual'], activation: 'geglu' },
+    { x: [2, 256, 4128], weight: [128, 4128], also: [] },
+    // Not in two: an odd number of rows, a depth that is no multiple of 32, too few columns.
+    { x: [2, 301, 640], weight: [640, 640], also: ['bias'] },
+    { x: [2, 300, 648], weight: [640, 648], also: ['bias'] },
+    { x: [2, 300, 640], weight: [650, 640], also: ['bias'] },
+  ])('x $x weight $weight $also $activation', async ({ x, weight, also, activation }) => {
+    const attrs = activation && { attrs: { activation } };
+    await holds('linear', { tensors: { x, weight }, also, ...attrs }, TOLERANCE.strassen);
+  });
+});
