@@ -69,7 +69,7 @@ class Fast : public Step {
  private:
   static constexpr int64_t kQueries = 64;  // of a task
   // Scores within ±80, by powers of two, are raised as they come, with no maximum to wait for: sums of 2⁸⁰ are far from
-  // float's end, and 2⁻⁸⁰ is far from its beginning.
+  // float's end, times values of up to 2⁴⁷ over the number of keys, and 2⁻⁸⁰ is far from its beginning.
   static constexpr float kSmall = 80;
 
   // Keys, values, the longest key's length.
@@ -92,7 +92,7 @@ class Fast : public Step {
     float* values = to + depth_blocks_ * key_floats_;
     float longest = 0;
     for (int64_t j = 0; j < p_.keys; j++) {
-      longest = std::max(longest, square(k + j * p_.ld_kv));
+      longest = std::max(longest, squared_length(k + j * p_.ld_kv));
       float* row = to + group(j) + j % isa().mr * kRowStride;
       for (int64_t b = 0; b < depth_blocks_; b++)
         std::memcpy(row + b * key_floats_, k + j * p_.ld_kv + b * depth_,
@@ -103,8 +103,8 @@ class Fast : public Step {
     to[length_at()] = std::sqrt(longest);
   }
 
-  // |x|², of a query or a key. By eighths, that it may go by vectors.
-  float square(const float* x) const {
+  // Of a query or a key. By eighths, that it may go by vectors.
+  float squared_length(const float* x) const {
     float sums[8] = {};
     int64_t d = 0;
     for (; d + 8 <= p_.size; d += 8)
@@ -127,7 +127,7 @@ class Fast : public Step {
     const Strips strips(size);
     const float* from = p_.query(arena, image, head) + first * p_.ld_q;
     float longest = 0;
-    for (int64_t i = 0; i < rows; i++) longest = std::max(longest, square(from + i * p_.ld_q));
+    for (int64_t i = 0; i < rows; i++) longest = std::max(longest, squared_length(from + i * p_.ld_q));
     // |q·k| ≤ |q|·|k|. Masks are made of infinite scores.
     const bool small = !p_.causal && std::sqrt(longest) * std::abs(scale_) * packed[length_at()] <= kSmall;
     for (int64_t i = 0; i < round_up(rows, nr); i++) {
@@ -168,11 +168,11 @@ class Fast : public Step {
       const int m = static_cast<int>(std::min(mr, keys - j));
       for (int64_t b = 0; b < depth_blocks_; b++) {
         const int64_t depth = std::min(depth_, p_.size - b * depth_);
-        const float *left = at + b * key_floats_, *right = q + b * depth_ * nr;
+        const float *of_keys = at + b * key_floats_, *of_queries = q + b * depth_ * nr;
         if (total && b == depth_blocks_ - 1)
-          isa.power_tile(m, depth, left, right, scores + j * nr, b > 0, total);
+          isa.power_tile(m, depth, of_keys, of_queries, scores + j * nr, b > 0, total);
         else
-          isa.tile(m, depth, left, right, scores + j * nr, nr, b > 0);
+          isa.tile(m, depth, of_keys, of_queries, scores + j * nr, nr, b > 0);
       }
       at += depth_;
       if (--left == 0) at += mr * kRowStride - side_by_side_ * depth_, left = side_by_side_;

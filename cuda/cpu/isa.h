@@ -48,7 +48,7 @@ struct Isa {
                      float* total);
   // n numbers of a weight as floats; n a multiple of lanes.
   void (*widen)(Element element, const void* from, float* to, int64_t n);
-  // The same of two rows: a + sign·b; sign ±1, or 0 for a alone.
+  // The same of two blocks: a + sign·b; sign ±1, or 0 for a alone.
   void (*widen_sum)(Element element, const void* a, const void* b, int sign, float* to, int64_t n);
   // Strassen's seven products (strassen.h), `step` apart, to the four quarters, in the place of the first four.
   void (*strassen_sums)(float* products, int64_t step, int64_t n);

@@ -2,8 +2,9 @@
 
 // A tile in registers, with what is in memory where `accumulate`; then body(row, first column, a vector of it).
 template <int M, class Body>
-inline __attribute__((always_inline)) void products(int64_t depth, const float* a, const float* b,
-                                                    const float* c, int64_t ldc, bool accumulate, Body body) {
+inline __attribute__((always_inline)) void with_sums(int64_t depth, const float* a, const float* b,
+                                                     const float* c, int64_t ldc, bool accumulate,
+                                                     Body body) {
   constexpr int V = kColumns / kLanes;
   Vec acc[M][V];
 #pragma GCC unroll 16
@@ -35,7 +36,7 @@ inline __attribute__((always_inline)) void products(int64_t depth, const float* 
 
 template <int M>
 void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ldc, bool accumulate) {
-  products<M>(
+  with_sums<M>(
       depth, a, b, c, ldc, accumulate, [=](int i, int v, Vec sums) __attribute__((always_inline)) {
         store(c + i * ldc + v, sums);
       });
@@ -44,7 +45,7 @@ void tile_of(int64_t depth, const float* a, const float* b, float* c, int64_t ld
 template <int M>
 void power_tile_of(int64_t depth, const float* a, const float* b, float* c, bool accumulate, float* total) {
   Vec totals[2] = {};
-  products<M>(
+  with_sums<M>(
       depth, a, b, c, kColumns, accumulate, [&](int i, int v, Vec sums) __attribute__((always_inline)) {
         const Vec power = exp2_normal(sums);
         store(c + i * kColumns + v, power);

@@ -30,6 +30,7 @@ class Fast : public Step {
                        const int64_t row = source(column);
                        return row < 0 ? -1 : row * k + d;
                      });
+    // Rows of two dimensions are of as many images, which are not to be mixed.
     const int64_t tokens = p_.x.shape.size() == 3 ? p_.x.shape[1] : 0;
     if (weight_.element() != Element::i8 && StrassenTiling::fits(tokens, tiling_.n, k))
       strassen_.emplace(p_.m / tokens, tokens, tiling_.n, k, threads_);

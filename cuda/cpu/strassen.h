@@ -4,7 +4,7 @@
 // An image's rows, the columns and the depth are each cut in two. A task makes the same part of all four quarters of the
 // output, one product after another, and adds up operands as it packs and widens them. Which rows and columns belong
 // together depends on an image's sizes alone, so that results are the same in any batch and on any number of threads.
-// An output's rounding is 6.5e-7, relative to those it is mixed with, for 3.3e-7 of the plain product.
+// An output's rounding is 6.5e-7, relative to those it is mixed with, for 3.3e-7 of the plain product (1280 deep, AVX2).
 #pragma once
 
 #include "gemm.h"
@@ -15,10 +15,11 @@ namespace latent_edge {
 struct StrassenOperand {
   int first, second, sign;
 };
-// The paper's I … VII.
-constexpr struct {
+struct StrassenProduct {
   StrassenOperand left, right;
-} kStrassen[7] = {
+};
+// The paper's I … VII.
+inline constexpr StrassenProduct kStrassen[7] = {
     {{0, 3, 1}, {0, 3, 1}},   // (A11 + A22)·(B11 + B22)
     {{2, 3, 1}, {0, 0, 0}},   // (A21 + A22)·B11
     {{0, 0, 0}, {1, 3, -1}},  // A11·(B12 − B22)
@@ -32,7 +33,8 @@ struct StrassenTiling {
   int64_t images, m, n, k;  // a half's rows, columns, depth
   int64_t mc, nc, kc;       // of a task in each half
 
-  // Where it is faster (AVX2, two threads): by a few percent as weights are larger, not at all with 320×320.
+  // Where rows halve, columns into whole panels and the depth into whole vectors of up to 16 lanes, and where it is faster:
+  // not with weights of 320×320 (AVX2, two threads). Not by the number of threads, on which no result depends.
   static bool fits(int64_t rows, int64_t n, int64_t k) {
     return rows % 2 == 0 && rows >= 256 && n % (2 * isa().nr) == 0 && k % 32 == 0 && n * k >= 300000;
   }
@@ -41,9 +43,15 @@ struct StrassenTiling {
     const int64_t mr = isa().mr, nr = isa().nr, most = isa().depth;
     kc = round_up(ceil_div(k, ceil_div(k, most)), 16);  // whole vectors
     nc = round_up(ceil_div(n, ceil_div(n, 160)), nr);
-    int64_t blocks = ceil_div(m, GemmTiling::kBlock / most / mr * mr);
-    while (images * blocks * ceil_div(n, nc) % threads != 0) blocks++;  // as many tasks for each
-    mc = round_up(ceil_div(m, blocks), mr);
+    const auto blocks_of = [&](int64_t blocks) { return round_up(ceil_div(m, blocks), mr); };
+    const auto tasks = [&] { return images * ceil_div(m, mc) * ceil_div(n, nc); };
+    mc = blocks_of(ceil_div(m, GemmTiling::kBlock / most / mr * mr));
+    while (threads > 1 && tasks() < 2 * threads && nc > 2 * nr) nc = round_up(nc / 2, nr);
+    while (threads > 1 && tasks() < 2 * threads && mc > 4 * mr) mc = round_up(mc / 2, mr);
+    // As many for each thread, if somewhat smaller blocks will do it.
+    const int64_t largest = mc, blocks = ceil_div(m, mc);
+    for (int64_t b = blocks; b <= blocks + blocks / 2 && tasks() % threads != 0; b++) mc = blocks_of(b);
+    if (tasks() % threads != 0) mc = largest;
   }
   int64_t product_floats() const { return lines(mc * nc); }
   // Of one thread: the left operand's block, the products, a block of a panel.
@@ -76,25 +84,25 @@ void strassen(const StrassenTiling& t, const Rows& left, const Panels& right, ch
     };
     const Strips strips(rows);
     for (int64_t turn = 0; turn < turns; turn++) {
-      const auto [l, r] = kStrassen[turn / depths];
+      const auto& [of_left, of_right] = kStrassen[turn / depths];
       const int64_t k0 = turn % depths * t.kc, depth = std::min(t.kc, t.k - k0);
       for (int64_t i = 0; i < rows; i++)
-        v.widen_sum(Element::f32, left_at(l.first, i, k0), left_at(l.second, i, k0), l.sign,
+        v.widen_sum(Element::f32, left_at(of_left.first, i, k0), left_at(of_left.second, i, k0), of_left.sign,
                     packed + i * kRowStride, depth);
       for (int64_t j = 0; j < cols; j += v.nr) {
-        const char *first = right_at(r.first, j, k0), *second = right_at(r.second, j, k0);
-        v.widen_sum(right.element(), first, second, r.sign, widened, depth * v.nr);
+        const char *first = right_at(of_right.first, j, k0), *second = right_at(of_right.second, j, k0);
+        v.widen_sum(right.element(), first, second, of_right.sign, widened, depth * v.nr);
         // The next panel here, or the first of what comes next.
         Ahead ahead;
         const bool here = j + v.nr < cols;
         if (here || turn + 1 < turns) {
-          const auto& o = here ? r : kStrassen[(turn + 1) / depths].right;
+          const StrassenOperand& next = here ? of_right : kStrassen[(turn + 1) / depths].right;
           const int64_t next_j = here ? j + v.nr : 0, next_k0 = here ? k0 : (turn + 1) % depths * t.kc;
-          const char* from = right_at(o.first, next_j, next_k0);
+          const char* from = right_at(next.first, next_j, next_k0);
           ahead = {
               from,
               std::min(t.kc, t.k - next_k0) * v.nr * static_cast<int64_t>(element_bytes(right.element())),
-              right_at(o.second, next_j, next_k0) - from, o.sign == 0 ? 1 : 2};
+              right_at(next.second, next_j, next_k0) - from, next.sign == 0 ? 1 : 2};
         }
         const int64_t share = ahead.share(strips.count);
         strips.each([&](int64_t i, int m) {
