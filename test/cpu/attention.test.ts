@@ -46,6 +46,23 @@ test('scores hundreds apart', async () => {
   expect(relativeL2(actual!, expected!)).toBeLessThan(1e-5);
 });
 
+test('maxima that rise from one block of keys to the next', async () => {
+  const wide = runnable('attention', {
+    tensors: { q: [1, 700, 3 * 80] },
+    attrs: { heads: 1, head_size: 80, causal: false, scale: 1 },
+  });
+  const values = wide.draw();
+  const q = values.inputs.q as Float32Array;
+  // Later keys are longer: scores of up to about 30, then 60, then 90.
+  for (let i = 0; i < q.length; i++)
+    if (i % 240 >= 80 && i % 240 < 160) q[i]! *= 1 + Math.floor(i / 240 / 300);
+  const [actual, expected] = [
+    await runOp(device, wide.plan, values),
+    await runOp(reference, wide.plan, values),
+  ].map(([y]) => y!);
+  expect(relativeL2(actual!, expected!)).toBeLessThan(1e-5);
+});
+
 // 55.4 is where scores are no longer known to be small enough to do without a maximum (80·ln 2).
 test.each([-54, -20, 54, 56, 90])('scores about %d, all of one query alike', async (level) => {
   const wide = runnable('attention', {

@@ -1,8 +1,11 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runOp, type Values } from '../../sidecar/doctor/bound.ts';
 import { runnable } from '../../sidecar/doctor/cases.ts';
 import type { OpCase, OpName } from '../../sidecar/graph/ops.ts';
-import { type NativeDevice, native } from '../../sidecar/native.ts';
+import { type NativeDevice, native, type WeightSource } from '../../sidecar/native.ts';
 import { relativeL2 } from '../support/compare.ts';
 
 // What the CPU does by fewer products, at sizes that are several blocks in every direction: convolutions by Winograd's
@@ -12,14 +15,19 @@ import { relativeL2 } from '../support/compare.ts';
 /** Rounding is about 1e-6 by F(4x4), 3e-7 after an upsampling, 6.5e-7 by Strassen's. */
 const TOLERANCE = { winograd: 2e-6, upsampled: 6e-7, strassen: 1e-6 };
 
+let folder: string;
 let reference: NativeDevice;
 let devices: NativeDevice[];
 beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'latent-edge-large-'));
   const open = (device: string, threads: number) => native().open({ device, threads, poison: true });
   reference = await open('cpu-reference', 2);
   devices = await Promise.all([1, 2, 3].map((threads) => open('cpu', threads)));
 });
-afterAll(() => Promise.all([reference, ...devices].map((device) => device.dispose())));
+afterAll(async () => {
+  await Promise.all([reference, ...devices].map((device) => device.dispose()));
+  await rm(folder, { recursive: true });
+});
 
 const bytes = (y: Float32Array | Int32Array) => Buffer.from(y.buffer, y.byteOffset, y.byteLength);
 
@@ -82,18 +90,57 @@ describe('conv2d', () => {
 describe('linear', () => {
   test.each([
     { x: [1, 256, 640], weight: [640, 640], also: ['bias', 'residual'] },
-    // Halves of the depth in two blocks, rows and columns in several; blocks that are not full.
+    // Halves of the depth in three blocks, rows and columns in two; a block of the depth, and of rows, that is not full.
     { x: [2, 538, 1312], weight: [448, 1312], also: ['bias', 'residual'] },
     { x: [3, 262, 320], weight: [1984, 320], also: ['bias'], activation: 'geglu' },
-    // Columns that are padded to whole panels of each half.
+    // Values and gates that are padded, each, to whole panels.
     { x: [1, 300, 672], weight: [1336, 672], also: ['residual'], activation: 'geglu' },
     { x: [2, 256, 4128], weight: [128, 4128], also: [] },
-    // Not in two: an odd number of rows, a depth that is no multiple of 32, too few columns.
+    // Not in two: an odd number of rows, a depth that is no multiple of 32, columns that are an odd number of panels (from 8
+    // lanes on).
     { x: [2, 301, 640], weight: [640, 640], also: ['bias'] },
     { x: [2, 300, 648], weight: [640, 648], also: ['bias'] },
     { x: [2, 300, 640], weight: [650, 640], also: ['bias'] },
   ])('x $x weight $weight $also $activation', async ({ x, weight, also, activation }) => {
     const attrs = activation && { attrs: { activation } };
     await holds('linear', { tensors: { x, weight }, also, ...attrs }, TOLERANCE.strassen);
+  });
+
+  test.each(['F16', 'BF16'] as const)('weights in %s, widened as they are added up', async (dtype) => {
+    const [n, k] = [640, 640];
+    const { plan, draw } = runnable('linear', { tensors: { x: [1, 256, k], weight: [n, k] }, attrs: {} });
+    const { inputs, weights } = draw();
+    // Numbers that both types hold: a sign, exponents from 2^-6 to 2^1, three bits of what follows.
+    const codes = Uint8Array.from({ length: n * k }, (_, i) => (i * 40503) >> 4);
+    const narrow = Uint16Array.from(codes, (c) => {
+      const [sign, exponent, bits] = [(c >> 7) << 15, (c >> 3) & 7, c & 7];
+      return dtype === 'F16'
+        ? sign | ((9 + exponent) << 10) | (bits << 7)
+        : sign | ((121 + exponent) << 7) | (bits << 4);
+    });
+    const wide = Float32Array.from(
+      codes,
+      (c) => (c & 128 ? -1 : 1) * 2 ** (((c >> 3) & 7) - 6) * (1 + (c & 7) / 8),
+    );
+    const file = join(folder, dtype);
+    await writeFile(file, new Uint8Array(narrow.buffer));
+    const run = async (source: (part: WeightSource, at: number) => WeightSource) => {
+      let at = 0;
+      const sources = weights.map((part) => {
+        if (part.shape.length === 1) return part;
+        const one = source(part, at);
+        at += part.shape[0]! * part.shape[1]!;
+        return one;
+      });
+      return (await runOp(devices[1]!, plan, { inputs, weights: sources }))[0]!;
+    };
+    const actual = await run(({ name, shape }, at) => ({ name, shape, dtype, file, offset: 2 * at }));
+    const expected = await run(({ name, shape }, at) => ({
+      name,
+      shape,
+      dtype: 'F32',
+      data: wide.slice(at, at + shape[0]! * shape[1]!),
+    }));
+    expect(bytes(actual).equals(bytes(expected))).toBe(true);
   });
 });
