@@ -43,14 +43,14 @@ struct StrassenTiling {
     const int64_t mr = isa().mr, nr = isa().nr, most = isa().depth;
     kc = round_up(ceil_div(k, ceil_div(k, most)), 16);  // whole vectors
     nc = round_up(ceil_div(n, ceil_div(n, 160)), nr);
-    const auto blocks_of = [&](int64_t blocks) { return round_up(ceil_div(m, blocks), mr); };
+    const auto rows_of = [&](int64_t blocks) { return round_up(ceil_div(m, blocks), mr); };
     const auto tasks = [&] { return images * ceil_div(m, mc) * ceil_div(n, nc); };
-    mc = blocks_of(ceil_div(m, GemmTiling::kBlock / most / mr * mr));
+    mc = rows_of(ceil_div(m, GemmTiling::kBlock / most / mr * mr));
     while (threads > 1 && tasks() < 2 * threads && nc > 2 * nr) nc = round_up(nc / 2, nr);
     while (threads > 1 && tasks() < 2 * threads && mc > 4 * mr) mc = round_up(mc / 2, mr);
     // As many for each thread, if somewhat smaller blocks will do it.
     const int64_t largest = mc, blocks = ceil_div(m, mc);
-    for (int64_t b = blocks; b <= blocks + blocks / 2 && tasks() % threads != 0; b++) mc = blocks_of(b);
+    for (int64_t b = blocks; b <= blocks + blocks / 2 && tasks() % threads != 0; b++) mc = rows_of(b);
     if (tasks() % threads != 0) mc = largest;
   }
   int64_t product_floats() const { return lines(mc * nc); }
