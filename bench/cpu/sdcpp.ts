@@ -63,7 +63,7 @@ export function runSdcpp(binary: string, run: SdcppRun): SdcppTimes {
     }),
   };
   const args = [
-    '--fa',
+    '--diffusion-fa',
     '--eager-load',
     ...Object.entries(flags).flatMap(([flag, value]) => [flag, String(value)]),
   ];
