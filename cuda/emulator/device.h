@@ -18,6 +18,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define threadIdx (::latent_edge::emulator::current.thread)
 #define blockIdx (::latent_edge::emulator::current.block)
 #define blockDim (::latent_edge::emulator::current.block_size)

@@ -65,6 +65,15 @@ class Block {
       const unsigned first = next() % warps;
       for (unsigned w = 0; w < warps; w++) run_warp((first + w) % warps);
       if (wake()) continue;
+      if (!transfers_.empty()) {  // as late as can be, and not in order
+        const size_t last = next() % transfers_.size();
+        const auto transfer = std::move(transfers_[last]);
+        transfers_.erase(transfers_.begin() + static_cast<ptrdiff_t>(last));
+        transfer();
+        if (!faulted.empty()) fail(faulted);
+        wake();
+        continue;
+      }
       unsigned waiting = 0, done = 0;
       for (unsigned i = 0; i < count_; i++) {
         waiting += lanes()[i]->state == State::at_block;
@@ -118,6 +127,7 @@ class Block {
         current.thread.x = index;
         current.copies = &lane.copies;
         current.products = &lane.products;
+        current.transfers = &transfers_;
         lane.fiber.resume();
         if (!faulted.empty()) fail(faulted);
         if (lane.fiber.done()) lane.state = State::done;
@@ -142,6 +152,7 @@ class Block {
 
   const std::function<void()>& kernel_;
   const unsigned count_;
+  std::vector<std::function<void()>> transfers_;
   unsigned order_ = 1;
 };
 

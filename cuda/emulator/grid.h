@@ -40,7 +40,7 @@ struct PendingCopy {
 struct PendingProduct {
   float* sums;
   const void *left, *right;  // left: rows in shared memory, or the lane's registers
-  int left_channel, right_channel, slab_bytes, warp;
+  int left_channel, right_channel, slab_bytes, row_bytes, warp;
   void (*run)(const PendingProduct* const (&lanes)[kWarp]);
 };
 
@@ -51,6 +51,7 @@ struct Thread {
   size_t shared_bytes = 0;
   bool warpgroups = false;
 
+  std::vector<std::function<void()>>* transfers = nullptr;       // the block's copies that signals wait for
   std::vector<std::vector<PendingCopy>>* copies = nullptr;       // its groups of copies; the last one is open
   std::vector<std::vector<PendingProduct>>* products = nullptr;  // the same of products
 };

@@ -39,11 +39,11 @@ void take_registers() {}
 template <int kCount>
 void take(float (&)[kCount][4]) {}
 
-// Rows of 64 bytes from a piece of eight on, and the first of their channels.
+// Rows of 64 or 128 bytes from a piece of eight on, and the first of their channels.
 struct Operand {
   SharedAddress row;
-  int channel = 0;  // in bytes
-  explicit Operand(SharedAddress rows) : row(rows) {}
+  int row_bytes, channel = 0;  // channel: in bytes
+  explicit Operand(SharedAddress rows, int row_bytes = 64) : row(rows), row_bytes(row_bytes) {}
   Operand rows(int bytes) const {
     Operand moved = *this;
     moved.row += bytes;
@@ -70,14 +70,15 @@ constexpr int kRowBytes = 64;
 
 // Element c from channel `channel` (in bytes) on of a row, chunks swizzled.
 template <class T>
-float swizzled_at(const void* rows, int channel, int row, int c) {
-  const int chunk = channel / 16 + c / 8, to = (chunk ^ (row >> 1)) & 3;
-  return to_float(static_cast<const T*>(rows)[row * (kRowBytes / 2) + to * 8 + c % 8]);
+float swizzled_at(const void* rows, int channel, int row, int c, int row_bytes = kRowBytes) {
+  const int chunk = channel / 16 + c / 8,
+            to = row_bytes == 128 ? (chunk ^ row) & 7 : (chunk ^ (row >> 1)) & 3;
+  return to_float(static_cast<const T*>(rows)[row * (row_bytes / 2) + to * 8 + c % 8]);
 }
 
-inline void check_product(SharedAddress rows) {
+inline void check_product(SharedAddress rows, int row_bytes = kRowBytes) {
   if (!emulator::current.warpgroups) emulator::fault("the device has no products of warpgroups");
-  if (reinterpret_cast<uintptr_t>(rows) % (8 * kRowBytes))
+  if (reinterpret_cast<uintptr_t>(rows) % (8 * row_bytes))
     emulator::fault("the rows of a product do not begin at a piece of eight rows");
 }
 
@@ -95,7 +96,8 @@ void read_left(float (&a)[16][16], const emulator::PendingProduct* const (&lanes
   }
   const emulator::PendingProduct& p = *lanes[0];
   for (int r = 0; r < 16; r++)
-    for (int c = 0; c < 16; c++) a[r][c] = swizzled_at<T>(p.left, p.left_channel, p.warp * 16 + r, c);
+    for (int c = 0; c < 16; c++)
+      a[r][c] = swizzled_at<T>(p.left, p.left_channel, p.warp * 16 + r, c, p.row_bytes);
 }
 
 // kTurned: the right operand, and the left one is in registers.
@@ -108,7 +110,7 @@ void run_product(const emulator::PendingProduct* const (&lanes)[emulator::kWarp]
     for (int c = 0; c < 16; c++)
       b[n][c] = kTurned
                     ? swizzled_at<T>(static_cast<const char*>(p.right) + n / 32 * p.slab_bytes, 0, c, n % 32)
-                    : swizzled_at<T>(p.right, p.right_channel, n, c);
+                    : swizzled_at<T>(p.right, p.right_channel, n, c, p.row_bytes);
   for (int lane = 0; lane < emulator::kWarp; lane++)
     for (int i = 0; i < kColumns / 2; i++) {
       const int row = lane / 4 + i % 4 / 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
@@ -130,25 +132,33 @@ inline int warp_of_group() {
 
 template <class T, int kColumns, bool kOnto = true>
 void warpgroup_mma(float (&d)[kColumns / 8][4], const Operand& left, const Operand& right) {
-  detail::check_product(left.row);
-  detail::check_product(right.row);
-  detail::add_product({&d[0][0], left.row, right.row, left.channel, right.channel, 0, detail::warp_of_group(),
-                       detail::run_product<T, kColumns, kOnto, false>});
+  detail::check_product(left.row, left.row_bytes);
+  detail::check_product(right.row, right.row_bytes);
+  if (left.row_bytes != right.row_bytes) emulator::fault("the rows of a product's operands differ in size");
+  detail::add_product({&d[0][0], left.row, right.row, left.channel, right.channel, 0, left.row_bytes,
+                       detail::warp_of_group(), detail::run_product<T, kColumns, kOnto, false>});
 }
 template <class T, int kColumns, bool kOnto = true>
 void warpgroup_mma(float (&d)[kColumns / 8][4], const uint32_t (&left)[4], const Turned& right) {
   detail::check_product(right.row);
-  detail::add_product({&d[0][0], left, right.row, 0, 0, right.slab_bytes, detail::warp_of_group(),
-                       detail::run_product<T, kColumns, kOnto, true>});
+  detail::add_product({&d[0][0], left, right.row, 0, 0, right.slab_bytes, detail::kRowBytes,
+                       detail::warp_of_group(), detail::run_product<T, kColumns, kOnto, true>});
 }
 
 struct alignas(8) Signal {
   uint16_t arrivals, missing;
   uint32_t risen;  // how often
+  int32_t bytes;   // that copies will bring
 
-  void begin(int count) { arrivals = missing = static_cast<uint16_t>(count), risen = 0; }
-  void raise() {
-    if (--missing) return;
+  void begin(int count) { arrivals = missing = static_cast<uint16_t>(count), risen = 0, bytes = 0; }
+  void raise(int expected = 0) {
+    missing--;
+    arrive(-expected);
+  }
+  // So many bytes have been copied.
+  void arrive(int copied) {
+    bytes -= copied;
+    if (missing || bytes) return;
     missing = arrivals;
     risen++;
   }

@@ -4,9 +4,11 @@
 
 #ifdef __CUDACC__
 #include "device_cuda.h"
+#include "tensor_maps_cuda.h"
 #include "warpgroups_cuda.h"
 #else
 #include "../emulator/device.h"
+#include "../emulator/tensor_maps.h"
 #include "../emulator/warpgroups.h"
 #endif
 

@@ -203,8 +203,10 @@ void launch_product(Stream stream, const Product<T>& p, const Cut& cut, float* p
 
 template <class T>
 Step hand_step(const Product<T>& p, const Chip& chip) {
-  if constexpr (!std::is_same_v<T, float>)
+  if constexpr (!std::is_same_v<T, float>) {
+    if (auto step = mapped_step(p, chip)) return *step;
     if (auto step = hopper_step(p, chip)) return *step;
+  }
   const bool aligned = p.left.c1 % 8 == 0 && p.left.c2 % 8 == 0;
   if constexpr (std::is_same_v<T, float>) {
     const auto run = [=](Stream stream, char* scratch) {

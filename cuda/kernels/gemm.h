@@ -144,12 +144,17 @@ struct Cut {
   int splits;         // of the depth; more than 1: partial sums in scratch, finished by a second kernel
 };
 
-// The step of a product by our kernels. gemm.cu; where the chip has warpgroups and the shape suits them gemm_hopper.cu
+// The step of a product by our kernels. gemm.cu; where the chip has warpgroups and the shape suits them gemm_tma.cu, or
+// gemm_hopper.cu
 template <class T>
 Step hand_step(const Product<T>& product, const Chip& chip);
 
 template <class T>
 std::optional<Step> hopper_step(const Product<T>& product, const Chip& chip);
+
+// The same with copies by tensor maps. gemm_tma.cu
+template <class T>
+std::optional<Step> mapped_step(const Product<T>& product, const Chip& chip);
 
 // y out of sums in float32, [splits][rows][packed], that are added up in order. finish.cu
 template <class T>

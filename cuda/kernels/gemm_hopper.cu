@@ -1,4 +1,5 @@
-// The products of gemm.h on Hopper's warpgroups (wgmma, sm_90a), 16-bit types: the same operands and sums as gemm.cu.
+// The products of gemm.h on Hopper's warpgroups (wgmma, sm_90a), 16-bit types, which are not for gemm_tma.cu: the same
+// operands and sums as gemm.cu.
 //
 // Two warpgroups compute a tile of y, 64 or 128 rows each. A stage of the ring holds 64 channels of one tap, as two slabs
 // whose rows of 64 bytes lie as the tensor cores' 64-byte swizzle has them. The threads copy stage i + kStages − 2 while

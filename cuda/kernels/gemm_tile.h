@@ -90,25 +90,30 @@ struct Sums {
   }
 };
 
+// Row `row` + 8h of a fragment, from column `column` on, to a row of `packed` sums.
+template <int kCount>
+__device__ __forceinline__ void write_sums(float* to, int packed, int column, const float (&sum)[kCount][4],
+                                           int h) {
+  const bool even = packed % 2 == 0;
+#pragma unroll
+  for (int n = 0; n < kCount; n++, column += 8) {
+    if (even && column < packed)
+      store(to + column, Vec<float, 2>{{sum[n][2 * h], sum[n][2 * h + 1]}});
+    else
+      for (int j = 0; j < 2; j++)
+        if (column + j < packed) to[column + j] = sum[n][2 * h + j];
+  }
+}
+
 // A fragment's sums to this split's part of `partial`, [splits][rows][packed].
 template <class T, int kCount>
 __device__ __forceinline__ void write_partial(const Product<T>& p, float* partial, int64_t row0, int column0,
                                               const float (&sum)[kCount][4]) {
-  const bool even = p.packed % 2 == 0;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int64_t row = row0 + h * 8;
-    if (row >= p.left.rows) continue;
-    float* to = partial + (blockIdx.y * p.left.rows + row) * p.packed;
-#pragma unroll
-    for (int n = 0; n < kCount; n++) {
-      const int column = column0 + n * 8;
-      if (even && column < p.packed)
-        store(to + column, Vec<float, 2>{{sum[n][2 * h], sum[n][2 * h + 1]}});
-      else
-        for (int j = 0; j < 2; j++)
-          if (column + j < p.packed) to[column + j] = sum[n][2 * h + j];
-    }
+    if (row < p.left.rows)
+      write_sums(partial + (blockIdx.y * p.left.rows + row) * p.packed, p.packed, column0, sum, h);
   }
 }
 

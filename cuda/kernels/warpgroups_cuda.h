@@ -57,19 +57,22 @@ __device__ __forceinline__ void take(float (&d)[kCount][4]) {
     asm volatile("" : "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])::"memory");
 }
 
-// Operands in shared memory lie in rows of 64 bytes, eight rows to a piece, chunk c of row r at place c ^ (r/2 mod 4)
-// (PTX ISA, matrix-descriptor format, 64-byte swizzle). Steps are in bytes, of rows from a multiple of 512 on.
+// Operands in shared memory lie in rows of 64 bytes, eight rows to a piece, chunk c of row r at place c ^ (r/2 mod 4), or
+// of 128 bytes, chunk c at place c ^ (r mod 8) (PTX ISA, matrix-descriptor format, 64- and 128-byte swizzles). Steps are
+// in bytes, of rows from a multiple of a piece on.
 namespace detail {
-constexpr uint64_t kPiece = 8 * 64 / 16, kSwizzle64 = 2;
-__device__ __forceinline__ uint64_t descriptor(SharedAddress rows, uint64_t leading) {
-  return (rows >> 4 & 0x3fff) | leading << 16 | kPiece << 32 | kSwizzle64 << 62;
+constexpr uint64_t kSwizzle64 = 2, kSwizzle128 = 1;
+__device__ __forceinline__ uint64_t descriptor(SharedAddress rows, uint64_t leading, uint64_t row_bytes) {
+  return (rows >> 4 & 0x3fff) | leading << 16 | row_bytes / 2 << 32 |
+         (row_bytes == 128 ? kSwizzle128 : kSwizzle64) << 62;
 }
 }  // namespace detail
 
-// A row or a column of the product each, whose 32 channels are summed over.
+// A row or a column of the product each, whose 32 or 64 channels are summed over.
 struct Operand {
   uint64_t bits;
-  __device__ __forceinline__ explicit Operand(SharedAddress rows) : bits(detail::descriptor(rows, 1)) {}
+  __device__ __forceinline__ explicit Operand(SharedAddress rows, int row_bytes = 64)
+      : bits(detail::descriptor(rows, 1, row_bytes)) {}
   __device__ __forceinline__ Operand rows(int bytes) const {
     Operand moved = *this;
     moved.bits += static_cast<uint32_t>(bytes) >> 4;
@@ -84,7 +87,7 @@ struct Operand {
 struct Turned {
   uint64_t bits;
   __device__ __forceinline__ Turned(SharedAddress rows, int slab_bytes)
-      : bits(detail::descriptor(rows, static_cast<uint32_t>(slab_bytes) >> 4)) {}
+      : bits(detail::descriptor(rows, static_cast<uint32_t>(slab_bytes) >> 4, 64)) {}
   __device__ __forceinline__ Turned rows(int bytes) const {
     Turned moved = *this;
     moved.bits += static_cast<uint32_t>(bytes) >> 4;
@@ -103,22 +106,29 @@ struct Turned {
 #define LE_R64 \
   LE_R40 ",%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define LE_R80 LE_R64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+#define LE_R128                                                                                          \
+  LE_R80                                                                                                 \
+  ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,"     \
+  "%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122," \
+  "%123,%124,%125,%126,%127"
 #define LE_WGMMA(columns, type, registers, left, right, onto, rest)                             \
   "{.reg .pred onto; setp.ne.u32 onto, " onto ", 0; wgmma.mma_async.sync.aligned.m64n" #columns \
   "k16.f32." type "." type " {" registers "}, " left ", " right ", onto, 1, 1" rest ";}"
 // A product of so many columns by whichever LE_ONE the function has defined.
-#define LE_BY_COLUMNS                                                   \
-  if constexpr (kColumns == 40)                                         \
-    LE_ONE(40, LE_R20, 20, 21, 22, 23, 24, 25, LE_D16(0), LE_D4(4));    \
-  else if constexpr (kColumns == 64)                                    \
-    LE_ONE(64, LE_R32, 32, 33, 34, 35, 36, 37, LE_D32(0));              \
-  else if constexpr (kColumns == 80)                                    \
-    LE_ONE(80, LE_R40, 40, 41, 42, 43, 44, 45, LE_D32(0), LE_D8(8));    \
-  else if constexpr (kColumns == 128)                                   \
-    LE_ONE(128, LE_R64, 64, 65, 66, 67, 68, 69, LE_D64(0));             \
-  else {                                                                \
-    static_assert(kColumns == 160);                                     \
-    LE_ONE(160, LE_R80, 80, 81, 82, 83, 84, 85, LE_D64(0), LE_D16(16)); \
+#define LE_BY_COLUMNS                                                          \
+  if constexpr (kColumns == 40)                                                \
+    LE_ONE(40, LE_R20, 20, 21, 22, 23, 24, 25, LE_D16(0), LE_D4(4));           \
+  else if constexpr (kColumns == 64)                                           \
+    LE_ONE(64, LE_R32, 32, 33, 34, 35, 36, 37, LE_D32(0));                     \
+  else if constexpr (kColumns == 80)                                           \
+    LE_ONE(80, LE_R40, 40, 41, 42, 43, 44, 45, LE_D32(0), LE_D8(8));           \
+  else if constexpr (kColumns == 128)                                          \
+    LE_ONE(128, LE_R64, 64, 65, 66, 67, 68, 69, LE_D64(0));                    \
+  else if constexpr (kColumns == 160)                                          \
+    LE_ONE(160, LE_R80, 80, 81, 82, 83, 84, 85, LE_D64(0), LE_D16(16));        \
+  else {                                                                       \
+    static_assert(kColumns == 256);                                            \
+    LE_ONE(256, LE_R128, 128, 129, 130, 131, 132, 133, LE_D64(0), LE_D64(16)); \
   }
 
 // 16 channels of 64 rows and of kColumns. d is laid out as mma's, eight columns after eight, warp w of the four has the
@@ -166,6 +176,7 @@ __device__ __forceinline__ void warpgroup_mma(float (&d)[kColumns / 8][4], const
 
 #undef LE_BY_COLUMNS
 #undef LE_WGMMA
+#undef LE_R128
 #undef LE_R80
 #undef LE_R64
 #undef LE_R40
@@ -184,6 +195,14 @@ struct alignas(8) Signal {
   // By one thread, before a barrier of the block.
   __device__ __forceinline__ void begin(int arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(this)), "r"(arrivals) : "memory");
+  }
+  // Has risen once so many bytes have been copied too that a copy counts here.
+  __device__ __forceinline__ void raise(int bytes) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)),
+                 "r"(bytes)
+                 : "memory");
+#endif
   }
   // What this thread did before is done for those that wait.
   __device__ __forceinline__ void raise() {
