@@ -146,8 +146,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
           const char* from = walk.source + places[j];
           if constexpr (kUpsampled) {
             // Two positions lie on one pixel: this tap's is so many rows and columns before what walk has.
-            const int dy = walk.tap_y - static_cast<int>((windows[j].inside >> 31) + walk.tap_y >> 1),
-                      dx = walk.tap_x - static_cast<int>((windows[j].inside >> 30 & 1) + walk.tap_x >> 1);
+            const int dy = walk.tap_y - static_cast<int>(((windows[j].inside >> 31) + walk.tap_y) >> 1),
+                      dx = walk.tap_x - static_cast<int>(((windows[j].inside >> 30 & 1) + walk.tap_x) >> 1);
             from -= static_cast<int64_t>(dy * width + dx) * walk.pixel_bytes;
           }
           cp_async_16<true>(to + half * kM * kSlabRow + j * 32 * kSlabRow, from, windows[j].inside & bit);

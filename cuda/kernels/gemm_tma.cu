@@ -251,8 +251,8 @@ __global__ void __launch_bounds__(kThreads, 1)
           const SharedAddress to = ring + s * kStageBytes;
           const TensorMap& map = second ? x2 : x;
           if (round.windows) {
-            const int right = l.shift ? (odd_x + tap_x >> 1) - left : tap_x,
-                      below = l.shift ? (odd_y + tap_y >> 1) - top : tap_y;
+            const int right = l.shift ? ((odd_x + tap_x) >> 1) - left : tap_x,
+                      below = l.shift ? ((odd_y + tap_y) >> 1) - top : tap_y;
             copy_windows(to, map, of_source * kDepth, from_x, from_y, image, right, below, full);
           } else {
             copy_rows(to, map, of_source * kDepth, item.row0, full);
