@@ -65,7 +65,13 @@ class Block {
       const unsigned first = next() % warps;
       for (unsigned w = 0; w < warps; w++) run_warp((first + w) % warps);
       if (wake()) continue;
+      unsigned waiting = 0, done = 0;
+      for (unsigned i = 0; i < count_; i++) {
+        waiting += lanes()[i]->state == State::at_block;
+        done += lanes()[i]->state == State::done;
+      }
       if (!transfers_.empty()) {  // as late as can be, and not in order
+        if (done == count_) fail("a block has ended before its copies by tensor maps have arrived");
         const size_t last = next() % transfers_.size();
         const auto transfer = std::move(transfers_[last]);
         transfers_.erase(transfers_.begin() + static_cast<ptrdiff_t>(last));
@@ -73,11 +79,6 @@ class Block {
         if (!faulted.empty()) fail(faulted);
         wake();
         continue;
-      }
-      unsigned waiting = 0, done = 0;
-      for (unsigned i = 0; i < count_; i++) {
-        waiting += lanes()[i]->state == State::at_block;
-        done += lanes()[i]->state == State::done;
       }
       if (done == count_) break;
       if (waiting != count_)

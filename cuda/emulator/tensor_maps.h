@@ -79,6 +79,8 @@ inline void copy_rows(SharedAddress to, const TensorMap& map, int channel, int r
 inline void copy_windows(SharedAddress to, const TensorMap& map, int channel, int x, int y, int image,
                          int right, int below, Signal& arrived) {
   if (!map.windows) emulator::fault("a tensor map of rows is copied by windows");
+  if (right < 0 || right > 255 || below < 0 || below > 255)
+    emulator::fault("a window's pixel is too far from where it begins for a tensor map");
   detail::copy_tile(to, map, channel, {x, y, image}, right, below, arrived);
 }
 inline void prefetch_map(const TensorMap&) {}

@@ -6,6 +6,12 @@
 #include "../addon/error.h"
 
 namespace latent_edge::gpu {
+namespace {
+
+// Which of our kernels were timed: another number, once they are faster, has every shape timed anew.
+constexpr const char* kKernels = "kernels 2";
+
+}  // namespace
 
 std::string Work::shape() const {
   std::string text = storage == Storage::bf16 ? "bf16" : "f16";
@@ -16,7 +22,7 @@ std::string Work::shape() const {
   return text + (bias ? " bias" : "") + (residual ? " residual" : "") + finished_by;
 }
 
-// Lines of "device, driver and libraries<tab>shape<tab>name"; others are passed over.
+// Lines of "device, driver, kernels and libraries<tab>shape<tab>name"; others are passed over.
 Choice::Choice(Providers mode, std::string file, std::shared_ptr<Heap> heap, std::shared_ptr<Account> account)
     : mode_(mode), file_(std::move(file)), heap_(std::move(heap)), account_(std::move(account)) {
   if (mode_ == Providers::hand) return;
@@ -74,7 +80,7 @@ std::optional<Step> Choice::take(Provider& vendor, const Work& work, const Provi
 }
 
 std::string Choice::fastest(const std::vector<Candidate>& candidates, const std::string& shape) {
-  std::string where = heap_->runtime().identity();
+  std::string where = heap_->runtime().identity() + ", " + kKernels;
   for (const Candidate& candidate : candidates) where += ", " + candidate.name;
   const std::string key = where + '\t' + shape;
   const auto known = known_.find(key);

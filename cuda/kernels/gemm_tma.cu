@@ -34,8 +34,8 @@ __host__ __device__ int stages_of(const Patches<T>& p) {
 
 // How a product's tiles and the parts of their depth go round.
 struct Round {
-  int tiles_m, tiles_n,
-      tiles_of_class;  // tiles_of_class: of rows of the same parity, where the input is upsampled
+  int tiles_m, tiles_n;
+  int tiles_of_class;  // of rows of the same parity, where the input is upsampled
   int rows_of_class;
   int stages, stages_per_split, items;
   bool down;     // tiles that follow each other lie below each other

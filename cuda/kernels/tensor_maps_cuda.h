@@ -21,8 +21,12 @@ template <class F>
 F driver_function(const char* name) {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found{};
-  if (cudaGetDriverEntryPointByVersion(name, &function, 12000, cudaEnableDefault, &found) != cudaSuccess ||
-      found != cudaDriverEntryPointSuccess)
+#if CUDART_VERSION >= 12050
+  const auto result = cudaGetDriverEntryPointByVersion(name, &function, 12000, cudaEnableDefault, &found);
+#else
+  const auto result = cudaGetDriverEntryPoint(name, &function, cudaEnableDefault, &found);
+#endif
+  if (result != cudaSuccess || found != cudaDriverEntryPointSuccess)
     throw std::runtime_error("the NVIDIA driver has no " + std::string(name));
   return reinterpret_cast<F>(function);
 }

@@ -63,6 +63,10 @@ const more: [op: 'linear' | 'conv2d' | 'attention', OpCase][] = [
   conv([[2, 19, 20, 24]], [64, 4], { stride: 3, padding: [2, 2, 1, 1] }),
   conv([[2, 9, 9, 72]], [80, 5], {}),
   conv([[1, 8, 8, 64]], [64, 1], { padding: [1, 1, 1, 1] }), // no matrix of rows
+  conv([[3, 20, 21, 72]], [160, 3], {}, ['temb', 'residual']), // several tiles a block
+  conv([[3, 16, 20, 40]], [160, 3], { upsample: [32, 40] }, ['residual']),
+  conv([[2, 9, 9, 72], 40], [68, 3], {}, ['temb', 'residual']), // columns not by eights: without tensor maps
+  conv([[2, 16, 18, 40]], [68, 3], { stride: 2 }, ['residual']),
   conv([[2, 5, 6, 72]], [64, 3], { upsample: [10, 12] }),
   conv([[2, 9, 8, 40], 32], [160, 3], { upsample: [18, 16] }, ['temb', 'residual']),
   conv([[2, 5, 6, 64]], [64, 3], { upsample: [9, 11] }), // the last pixel is there once: without tensor maps

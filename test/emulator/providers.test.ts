@@ -80,8 +80,8 @@ test('what auto found is kept in a file, and taken from there', async () => {
   await run({ providers: 'auto', choicesFile }, layer(6), layer(6), layer(7));
   const lines = readFileSync(choicesFile, 'utf8').trimEnd().split('\n');
   expect(lines).toEqual([
-    `emulator, hand, quick, slow, failing\t${even}\tquick`,
-    `emulator, hand, slow, failing\t${odd}\thand`,
+    `emulator, kernels 2, hand, quick, slow, failing\t${even}\tquick`,
+    `emulator, kernels 2, hand, slow, failing\t${odd}\thand`,
   ]);
   // Another's choice is believed; lines that are none, and of libraries that are not there, are passed over.
   writeFileSync(

@@ -89,8 +89,8 @@ test('auto keeps what it timed by the names of the libraries', async () => {
   const choicesFile = join(dir, 'choices.tsv');
   for (const one of [product, convolution]) await run(one, { providers: 'auto', choicesFile }, 'f16');
   expect(readFileSync(choicesFile, 'utf8')).toBe(
-    'emulator, hand, cublaslt 1\tf16 5 32 32 bias residual\tcublaslt 1\n' +
-      'emulator, hand, cudnn 90000\tf16 40 16 32 2 5 4 3 3 1 1 1 bias residual\tcudnn 90000\n',
+    'emulator, kernels 2, hand, cublaslt 1\tf16 5 32 32 bias residual\tcublaslt 1\n' +
+      'emulator, kernels 2, hand, cudnn 90000\tf16 40 16 32 2 5 4 3 3 1 1 1 bias residual\tcudnn 90000\n',
   );
 });
 
