@@ -112,7 +112,6 @@ struct CutOf {
 // Prints a product's microseconds in every cut. cuts, of a kernel: how many shapes of tiles it has; stages(p) of the depth;
 // chosen(p), what the kernel would take; launcher(p, shape, splits), which launches it, given a stream and memory for
 // partial sums.
-
 template <class Cuts>
 void time_cuts(const Shaped& s, const Memories& m, cudaStream_t stream, const Cuts& cuts) {
   Product<f16> p = product_of(s, m);
