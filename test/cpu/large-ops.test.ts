@@ -144,3 +144,45 @@ describe('linear', () => {
     expect(bytes(actual).equals(bytes(expected))).toBe(true);
   });
 });
+
+// A lone token or pixel among zeros: sums of terms are exactly 0 wherever it is in none of them, while products of sums
+// leave its rounding where it cancels. So that what should go by fewer products does, and no less.
+describe('goes by fewer products', () => {
+  const traceOf = async (op: OpName, opCase: OpCase, at: number, of: (y: Float32Array) => Float32Array) => {
+    const { plan, draw } = runnable(op, opCase);
+    const { inputs, weights } = draw();
+    const x = inputs.x as Float32Array;
+    const depth = opCase.tensors.x!.at(-1)!;
+    x.fill(0, 0, at * depth).fill(0, (at + 1) * depth);
+    const trace = async (device: NativeDevice) =>
+      of((await runOp(device, plan, { inputs, weights }))[0] as Float32Array).some((value) => value !== 0);
+    expect(await trace(reference)).toBe(false);
+    return trace(devices[1]!);
+  };
+
+  test.each([
+    { x: [1, 256, 640], columns: 640, fewer: true },
+    { x: [1, 254, 640], columns: 640, fewer: false },
+    { x: [1, 256, 640], columns: 448, fewer: false },
+    { x: [1, 257, 640], columns: 640, fewer: false },
+  ])('linear: x $x, $columns columns: $fewer', async ({ x, columns, fewer }) => {
+    const half = x[1]! >> 1;
+    const paired = (y: Float32Array) => y.subarray(half * columns, (half + 1) * columns);
+    const opCase = { tensors: { x, weight: [columns, x[2]!] }, attrs: {} };
+    expect(await traceOf('linear', opCase, 0, paired)).toBe(fewer);
+  });
+
+  test.each([
+    { x: [1, 8, 8, 32], fewer: true },
+    { x: [1, 8, 8, 31], fewer: false },
+    { x: [1, 7, 8, 32], fewer: false },
+    { x: [1, 8, 8, 32], upsample: [16, 16], fewer: true },
+  ])('conv2d: x $x, upsample $upsample: $fewer', async ({ x, upsample, fewer }) => {
+    const columns = 32;
+    const first = (y: Float32Array) => y.subarray(0, columns);
+    const attrs = { ...padded, ...(upsample && { upsample }) };
+    const opCase = { tensors: { x, weight: [columns, x[3]!, 3, 3] }, attrs };
+    const at = upsample ? 1 : 2;
+    expect(await traceOf('conv2d', opCase, at * x[2]! + at, first)).toBe(fewer);
+  });
+});
