@@ -4,12 +4,14 @@ import { native, type Precision } from '../../sidecar/native.ts';
 import { DEVICE, hasGpu } from '../support/gpu.ts';
 import { testOps } from '../support/gpu-ops.ts';
 import { trueShapes } from '../support/true-shapes.ts';
+import { warpgroupCases } from '../support/warpgroup-cases.ts';
 
-// The op table's cases, and shapes of the real models.
+// The op table's cases, those that are cut in several ways, and shapes of the real models.
 
 describe.skipIf(!hasGpu())(`ops on ${DEVICE}`, () => {
   const open = (dtype: Precision) => native().open({ device: DEVICE, dtype, poison: true });
   describe('cases of the op table', () => testOps(open));
+  describe('cuts', () => testOps(open, [{ op: 'cuts', cases: warpgroupCases }]));
   describe('shapes of the real models', () =>
     testOps(
       open,

@@ -5,9 +5,6 @@ import { type NativeDevice, native, type OpenOptions, type Precision } from '../
 
 const PRECISIONS: Precision[] = ['f16', 'bf16', 'f32'];
 
-/** Ops that have no GPU kernel yet. */
-const PENDING: string[] = [];
-
 /**
  * The suite of all op cases, or those given, for a GPU in each of its types. Against the CPU's plain loops, which take
  * a second for a billion operations; for large cases against its fast kernels, in float32.
@@ -28,7 +25,7 @@ export function testOps(
     for (const device of [reference, ...Object.values(devices)]) await device.dispose();
   });
 
-  describe.each(ops.filter(({ op }) => !PENDING.includes(op)))('$op', ({ cases }) => {
+  describe.each(ops)('$op', ({ cases }) => {
     test.each(cases)('$title', async ({ plan, draw }) => {
       const values = draw();
       const [exact] = await runOp(reference, plan, values);
