@@ -145,9 +145,9 @@ describe('linear', () => {
   });
 });
 
-// A lone token or pixel among zeros: sums of terms are exactly 0 wherever it is in none of them, while products of sums
-// leave its rounding where it cancels. So that what should go by fewer products does, and no less.
-describe('goes by fewer products', () => {
+// One token or pixel among zeros. Summed term by term, an output that it is no part of is exactly 0; where products are of
+// sums, it cancels there, and leaves its rounding.
+describe('which operands go by fewer products', () => {
   const traceOf = async (op: OpName, opCase: OpCase, at: number, of: (y: Float32Array) => Float32Array) => {
     const { plan, draw } = runnable(op, opCase);
     const { inputs, weights } = draw();
@@ -165,7 +165,8 @@ describe('goes by fewer products', () => {
     { x: [1, 254, 640], columns: 640, fewer: false },
     { x: [1, 256, 640], columns: 448, fewer: false },
     { x: [1, 257, 640], columns: 640, fewer: false },
-  ])('linear: x $x, $columns columns: $fewer', async ({ x, columns, fewer }) => {
+    { x: [1, 256, 648], columns: 640, fewer: false },
+  ])('linear, x $x, $columns columns: fewer products $fewer', async ({ x, columns, fewer }) => {
     const half = x[1]! >> 1;
     const paired = (y: Float32Array) => y.subarray(half * columns, (half + 1) * columns);
     const opCase = { tensors: { x, weight: [columns, x[2]!] }, attrs: {} };
@@ -173,16 +174,16 @@ describe('goes by fewer products', () => {
   });
 
   test.each([
-    { x: [1, 8, 8, 32], fewer: true },
-    { x: [1, 8, 8, 31], fewer: false },
-    { x: [1, 7, 8, 32], fewer: false },
-    { x: [1, 8, 8, 32], upsample: [16, 16], fewer: true },
-  ])('conv2d: x $x, upsample $upsample: $fewer', async ({ x, upsample, fewer }) => {
+    { x: [1, 8, 8, 32], upsampled: false, fewer: true },
+    { x: [1, 8, 8, 31], upsampled: false, fewer: false },
+    { x: [1, 7, 8, 32], upsampled: false, fewer: false },
+    { x: [1, 7, 8, 31], upsampled: true, fewer: true },
+  ])('conv2d, x $x, upsampled $upsampled: fewer products $fewer', async ({ x, upsampled, fewer }) => {
     const columns = 32;
     const first = (y: Float32Array) => y.subarray(0, columns);
-    const attrs = { ...padded, ...(upsample && { upsample }) };
+    const attrs = { ...padded, ...(upsampled && { upsample: [2 * x[1]!, 2 * x[2]!] }) };
     const opCase = { tensors: { x, weight: [columns, x[3]!, 3, 3] }, attrs };
-    const at = upsample ? 1 : 2;
+    const at = upsampled ? 1 : 2;
     expect(await traceOf('conv2d', opCase, at * x[2]! + at, first)).toBe(fewer);
   });
 });

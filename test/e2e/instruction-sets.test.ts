@@ -11,7 +11,9 @@ import { readTensors, writeTensors } from '../support/safetensors.ts';
 
 // The other tests run what this machine's best instruction set computes; these, the others that it has.
 
-const BIN = fileURLToPath(new URL('../../sidecar/bin/latent-edge.mjs', import.meta.url));
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BIN = join(ROOT, 'sidecar/bin/latent-edge.mjs');
+const VITEST = join(ROOT, 'node_modules/vitest/vitest.mjs');
 const latentEdge = async (isa: string, ...args: string[]) =>
   (
     await promisify(execFile)(process.execPath, [BIN, ...args], {
@@ -42,6 +44,14 @@ it('the plainest is there always', () => {
 describe.each(others)('%s', (isa) => {
   it("computes every op's cases", async () => {
     expect(await latentEdge(isa, 'doctor', '--device', 'cpu')).toMatch(/cases of all ops agree/);
+  });
+
+  it('computes large operands by fewer products', async () => {
+    const args = [VITEST, 'run', '--project', 'cpu', 'test/cpu/large-ops.test.ts'];
+    await promisify(execFile)(process.execPath, args, {
+      cwd: ROOT,
+      env: { ...process.env, LATENT_EDGE_ISA: isa },
+    });
   });
 
   it('a picture of weights in 8 bits is the best one’s', async () => {

@@ -6,12 +6,13 @@ import { testOps } from '../support/gpu-ops.ts';
 import { trueShapes } from '../support/true-shapes.ts';
 import { warpgroupCases } from '../support/warpgroup-cases.ts';
 
-// The op table's cases, those that are cut in several ways, and shapes of the real models.
+// The op table's cases, those for warpgroups, which a card of many multiprocessors
+// cuts in fewer ways than the emulator's, and shapes of the real models.
 
 describe.skipIf(!hasGpu())(`ops on ${DEVICE}`, () => {
   const open = (dtype: Precision) => native().open({ device: DEVICE, dtype, poison: true });
   describe('cases of the op table', () => testOps(open));
-  describe('cuts', () => testOps(open, [{ op: 'cuts', cases: warpgroupCases }]));
+  describe('cases for warpgroups', () => testOps(open, [{ op: 'warpgroups', cases: warpgroupCases }]));
   describe('shapes of the real models', () =>
     testOps(
       open,

@@ -1,11 +1,11 @@
 import { type RunnableCase, runnable } from '../../sidecar/doctor/cases.ts';
 import type { OpCase } from '../../sidecar/graph/ops.ts';
 
-// What a Hopper's warpgroups do with products and attention in several ways. On four multiprocessors, as the emulator has
-// them, each cut of products with tensor maps (choose in gemm_tma.cu) is taken here, and what windows a tensor map walks
-// along; of those without (choose in gemm_hopper.cu) the op table's cases take three, and these the others: 128×160,
-// whole, and 128×128 with two blocks to a multiprocessor, which has the shortest ring. An activation other than GEGLU has
-// no tensor maps. Of attention's (groups_of in attention_hopper.cu) each: few keys are not for warpgroups.
+// What a Hopper's warpgroups do with products and attention. Comments say how a product is cut on four multiprocessors, as
+// the emulator has them. Those with tensor maps take every cut of choose in gemm_tma.cu, and every kind of windows. Those
+// without take two of choose in gemm_hopper.cu, 128×160 whole and 128×128 with two blocks to a multiprocessor, which has the
+// shortest ring; the op table's cases take the other three. Activations but GEGLU have no tensor maps. Attention takes each
+// number of warpgroups of groups_of in attention_hopper.cu, which has none for few keys.
 const attend = (
   [images, queries, keys]: [number, number, number],
   [heads, head_size]: [number, number],
