@@ -6,8 +6,8 @@ import { testOps } from '../support/gpu-ops.ts';
 import { trueShapes } from '../support/true-shapes.ts';
 import { warpgroupCases } from '../support/warpgroup-cases.ts';
 
-// The op table's cases, those for warpgroups, which a card of many multiprocessors
-// cuts in fewer ways than the emulator's, and shapes of the real models.
+// The op table's cases; those for warpgroups, which a card of many multiprocessors cuts in fewer ways than the emulator's;
+// shapes of the real models.
 
 describe.skipIf(!hasGpu())(`ops on ${DEVICE}`, () => {
   const open = (dtype: Precision) => native().open({ device: DEVICE, dtype, poison: true });

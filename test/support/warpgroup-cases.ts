@@ -6,6 +6,7 @@ import type { OpCase } from '../../sidecar/graph/ops.ts';
 // without take two of choose in gemm_hopper.cu, 128×160 whole and 128×128 with two blocks to a multiprocessor, which has the
 // shortest ring; the op table's cases take the other three. Activations but GEGLU have no tensor maps. Attention takes each
 // number of warpgroups of groups_of in attention_hopper.cu, which has none for few keys.
+
 const attend = (
   [images, queries, keys]: [number, number, number],
   [heads, head_size]: [number, number],
@@ -43,7 +44,7 @@ const conv = (
     also: ['bias', ...also],
   },
 ];
-const more: [op: 'linear' | 'conv2d' | 'attention', OpCase][] = [
+const cases: [op: 'linear' | 'conv2d' | 'attention', OpCase][] = [
   linear([2, 64, 640], 640, ['residual'], 'gelu'), // without tensor maps
   linear([128, 640], 1024, [], 'gelu'),
   linear([2, 64, 640], 640, ['residual']), // 128×160
@@ -76,4 +77,4 @@ const more: [op: 'linear' | 'conv2d' | 'attention', OpCase][] = [
   attend([2, 70, 257], [1, 160]),
 ];
 
-export const warpgroupCases: RunnableCase[] = more.map(([op, one]) => runnable(op, one));
+export const warpgroupCases: RunnableCase[] = cases.map(([op, one]) => runnable(op, one));
